@@ -1,0 +1,3 @@
+//! The `parallel-dispatch` program.
+
+fn main() {}

@@ -1,0 +1,40 @@
+//! The name of an agent, with the aliases that the first documents used.
+
+use std::fmt;
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// The canonical name of a kind of agent, such as `coder`.
+#[derive(
+    Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct AgentName(Box<str>);
+
+impl AgentName {
+    /// The built-in agent that writes code.
+    pub const CODER: &'static str = "coder";
+    /// The built-in agent that investigates.
+    pub const DEBUG: &'static str = "debug";
+
+    /// Wraps `name`, with the aliases `agent_coder` and `agent_debug_intelligence` resolved.
+    pub fn new(name: &str) -> Self {
+        match name {
+            "agent_coder" => Self(Self::CODER.into()),
+            "agent_debug_intelligence" => Self(Self::DEBUG.into()),
+            _ => Self(name.into()),
+        }
+    }
+
+    /// The canonical name.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Display for AgentName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}

@@ -1,0 +1,35 @@
+//! The vocabulary: identifiers, tasks, documents, outcomes, reports, trace events, error codes.
+//!
+//! Serde and schemars types without behaviour beyond their own invariants. Every JSON Schema the
+//! program publishes is generated from these types, so there is one source for each.
+
+mod agent;
+mod config;
+mod error;
+mod id;
+mod input;
+pub mod json;
+mod outcome;
+mod plan;
+mod report;
+mod request;
+mod task;
+pub mod text;
+mod time;
+mod trace;
+
+pub use agent::AgentName;
+pub use config::{DispatchConfig, OnFailure};
+pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
+pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};
+pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
+pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
+pub use plan::{PlanReport, PlannedTask, Recommendation, RecommendedDispatch};
+pub use report::{DispatchListing, DispatchResult, FailureReport, Summary, TaskResult};
+pub use request::{
+    CancelRequest, DispatchRequest, GetResultRequest, PlanRequest, ReadTraceRequest, RetryRequest,
+    TaskOverride, View,
+};
+pub use task::TaskSpec;
+pub use time::{Millis, Timestamp};
+pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};

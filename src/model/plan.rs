@@ -1,0 +1,76 @@
+//! What users are told about a plan (contract, section 3, `plan_tasks`).
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AgentName, DispatchConfig, PlanId, TaskId, TaskSpec};
+
+/// A checked document, with what its graph says about running it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlanReport {
+    /// The stored plan; pass it to `dispatch` instead of `tasks`.
+    pub plan_id: PlanId,
+    /// The tasks as they would run, agents filled in.
+    pub tasks: Vec<TaskSpec>,
+    /// The settings as they would hold.
+    pub config: DispatchConfig,
+    /// The tasks by depth: those of one wave depend only on earlier ones. A way to read the graph;
+    /// at run time each task starts the moment its own dependencies are done.
+    pub waves: Vec<Vec<TaskId>>,
+    /// The chain of tasks that decides how long the dispatch takes at least.
+    pub critical_path: Vec<TaskId>,
+    /// What is expected of each task, in document order.
+    pub estimates: Vec<PlannedTask>,
+    /// The expected time from start to end with `max_workers`, in seconds.
+    pub estimated_makespan_seconds: f64,
+    /// The expected time one after the other, in seconds.
+    pub estimated_sequential_seconds: f64,
+    /// The graph as a Mermaid flowchart; cut for large graphs, and then says so.
+    pub mermaid: String,
+    /// What the caller should know that is no fault.
+    pub warnings: Vec<String>,
+    /// Whether dispatching pays.
+    pub recommendation: Recommendation,
+    /// Set where the plan is longer than one answer and `tasks`, `waves` and `estimates` hold only
+    /// its beginning; `plan_id` stands for the whole.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub truncated: bool,
+}
+
+/// What is expected of one task.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct PlannedTask {
+    /// The task's name.
+    pub task_id: TaskId,
+    /// Who does it.
+    pub agent: AgentName,
+    /// Which wave it is in, from 0.
+    pub wave: usize,
+    /// How long it is expected to take, in seconds.
+    pub estimate_seconds: f64,
+    /// When it can start at the earliest, in seconds from the start.
+    pub earliest_start_seconds: f64,
+    /// By how much it can be late without delaying the end, in seconds; 0 on the critical path.
+    pub slack_seconds: f64,
+}
+
+/// Whether dispatching pays.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct Recommendation {
+    /// How to run it.
+    pub dispatch: RecommendedDispatch,
+    /// Why, in one sentence.
+    pub reason: String,
+}
+
+/// How a plan is best run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecommendedDispatch {
+    /// Several tasks can run at once.
+    Parallel,
+    /// One task: do it directly.
+    Single,
+    /// Each task waits for the one before.
+    Sequential,
+}

@@ -1,0 +1,92 @@
+//! Text from strangers made safe to show: cut, escaped, and compared.
+
+/// Cuts `text` to at most `chars_max` characters, with an ellipsis where something is missing.
+pub fn cut(text: &str, chars_max: usize) -> String {
+    match text.char_indices().nth(chars_max) {
+        None => text.to_owned(),
+        Some((end, _)) => {
+            let mut kept = text[..end].to_owned();
+            kept.push('…');
+            kept
+        }
+    }
+}
+
+/// Escapes control, bidirectional-formatting and zero-width characters as `\u{…}`.
+pub fn escape(text: &str) -> String {
+    if !text.chars().any(is_unsafe) {
+        return text.to_owned();
+    }
+    let mut safe = String::with_capacity(text.len() + 8);
+    for it in text.chars() {
+        if is_unsafe(it) {
+            safe.extend(it.escape_unicode());
+        } else {
+            safe.push(it);
+        }
+    }
+    safe
+}
+
+/// Like [`escape`], but lets line breaks and tabs through: for text of several lines.
+pub fn escape_lines(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    for it in text.chars() {
+        if is_unsafe(it) && !matches!(it, '\n' | '\t') {
+            safe.extend(it.escape_unicode());
+        } else {
+            safe.push(it);
+        }
+    }
+    safe
+}
+
+/// The candidate nearest to `word`, if one is near enough to be a likely slip of the pen.
+///
+/// Costs O(candidates); texts over 64 bytes are not compared.
+pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    if word.len() > 64 {
+        return None;
+    }
+    let slips_max = (word.chars().count() / 3).clamp(1, 4);
+    candidates
+        .into_iter()
+        .filter(|it| it.len().abs_diff(word.len()) <= slips_max)
+        .map(|it| (strsim::osa_distance(&word.to_lowercase(), &it.to_lowercase()), it))
+        .filter(|(slips, _)| *slips <= slips_max)
+        .min_by_key(|(slips, _)| *slips)
+        .map(|(_, it)| it)
+}
+
+/// Whether a character can hide or reorder what stands around it.
+fn is_unsafe(it: char) -> bool {
+    it.is_control()
+        || matches!(it,
+            '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}'
+            | '\u{2060}'..='\u{206f}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn hiding_characters_are_escaped() {
+        assert_eq!(escape("a\u{202e}b\u{7}c\u{200b}"), r"a\u{202e}b\u{7}c\u{200b}");
+        assert_eq!(escape_lines("a\nb\u{1b}[1m"), "a\nb\\u{1b}[1m");
+        assert_eq!(escape("größe"), "größe");
+    }
+
+    #[test]
+    fn long_text_is_cut_between_characters() {
+        assert_eq!(cut("äöü", 2), "äö…");
+        assert_eq!(cut("äöü", 3), "äöü");
+    }
+
+    #[test]
+    fn nearest_finds_slips_and_nothing_else() {
+        assert_eq!(nearest("gost", ["ghost", "host-2"]), Some("ghost"));
+        assert_eq!(nearest("dependancies", ["dependencies", "description"]), Some("dependencies"));
+        assert_eq!(nearest("xyz", ["ghost"]), None);
+    }
+}

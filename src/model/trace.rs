@@ -1,0 +1,94 @@
+//! What happened in a dispatch, as users read it.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::{Attempt, DispatchId, DispatchListing, TaskId, Timestamp};
+
+/// One thing that happened.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TraceEvent {
+    /// Its number in the dispatch, from 1, without gaps.
+    pub seq: u64,
+    /// When.
+    pub at: Timestamp,
+    /// What.
+    pub kind: TraceKind,
+    /// Which task, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub task_id: Option<TaskId>,
+    /// Which try, where it is about one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attempt: Option<Attempt>,
+    /// The details, by kind.
+    #[serde(default, skip_serializing_if = "Map::is_empty")]
+    pub data: Map<String, Value>,
+}
+
+/// What a trace event is about.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum TraceKind {
+    /// The dispatch became durable.
+    DispatchAccepted,
+    /// A task's result was taken over from an earlier dispatch.
+    TaskKept,
+    /// The context that the tasks ask for was gathered.
+    ContextGathered,
+    /// An attempt was handed to an agent.
+    AttemptStarted,
+    /// An agent called a tool of an upstream.
+    UpstreamCall,
+    /// An attempt ended.
+    AttemptEnded,
+    /// The process that ran an attempt is gone; the task starts again.
+    AttemptInterrupted,
+    /// A task was given up because of another one.
+    TaskSkipped,
+    /// A task was given up because the caller wanted no more.
+    TaskCancelled,
+    /// The dispatch ended.
+    DispatchEnded,
+}
+
+/// A page of trace events, or of recent dispatches.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TracePage {
+    /// The dispatch that the events are of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatch_id: Option<DispatchId>,
+    /// The events, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub events: Vec<TraceEvent>,
+    /// The recent dispatches, newest first, where no dispatch was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatches: Option<Vec<DispatchListing>>,
+    /// Where the next page starts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub next_cursor: Option<String>,
+}
+
+/// One call of an upstream's tool.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct UpstreamCall {
+    /// The upstream's name in the settings.
+    pub upstream: String,
+    /// The tool's name.
+    pub tool: String,
+    /// When the call was sent.
+    pub at: Timestamp,
+    /// How long it took, in milliseconds.
+    pub duration_ms: u64,
+    /// Whether it was answered without an error.
+    pub ok: bool,
+    /// What went wrong, in one sentence.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+    /// How many bytes of JSON were sent as arguments.
+    pub request_bytes: u64,
+    /// How many bytes of content came back.
+    pub response_bytes: u64,
+}
