@@ -1,5 +1,7 @@
 //! Schedules a graph of agent tasks, proxies the agents' work to MCP servers, and keeps a trace.
 //!
-//! The rooms, from the ground up: [`model`] names things.
+//! The rooms, from the ground up: [`model`] names things, [`plan`] checks and orders them.
 
 pub mod model;
+pub mod plan;
+pub mod scheduler;

@@ -1,0 +1,199 @@
+//! The task graph: immutable arrays in compressed-row form, built once per dispatch.
+
+use crate::model::{Millis, TaskIdx};
+
+use super::order;
+
+/// One dependency: `dependent` waits for `dependency`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Edge {
+    /// The task that must have ended.
+    pub dependency: TaskIdx,
+    /// The task that waits for it.
+    pub dependent: TaskIdx,
+}
+
+/// A directed acyclic graph of tasks with their estimates.
+///
+/// Invariant: every index stored here is below `len()`, and no task reaches itself.
+#[derive(Clone, Debug)]
+pub struct TaskGraph {
+    dependents: Rows,
+    dependencies: Rows,
+    estimates: Vec<Millis>,
+    ranks: Vec<Millis>,
+    /// `by_priority[p]` is the task of priority `p`; `priorities` is its inverse.
+    by_priority: Vec<TaskIdx>,
+    priorities: Vec<u32>,
+}
+
+/// Lists of tasks, one per task: `targets[starts[t]..starts[t + 1]]` is the list of `t`.
+#[derive(Clone, Debug)]
+struct Rows {
+    starts: Vec<u32>,
+    targets: Vec<TaskIdx>,
+}
+
+impl TaskGraph {
+    /// Lays out `estimates.len()` tasks and their dependencies; `None` if there is a cycle, which
+    /// [`super::find_cycles`] then names. Equal edges count once.
+    ///
+    /// Costs O(tasks log tasks + edges).
+    pub fn build(estimates: Vec<Millis>, edges: &[Edge]) -> Option<Self> {
+        let n_tasks = estimates.len();
+        let dependents = Rows::collect(n_tasks, edges.iter().map(|it| (it.dependency, it.dependent)));
+        let dependencies =
+            Rows::collect(n_tasks, edges.iter().map(|it| (it.dependent, it.dependency)));
+        let order = order::topological(n_tasks, edges)?;
+        let mut ranks = vec![Millis(0); n_tasks];
+        for &task in order.iter().rev() {
+            let below = dependents.of(task).iter().map(|it| ranks[it.as_usize()]).max();
+            // A task without an estimate still counts as a step, so that longer chains go first.
+            let own = Millis(estimates[task.as_usize()].0.max(1));
+            ranks[task.as_usize()] = own + below.unwrap_or_default();
+        }
+        let (by_priority, priorities) = sort_by_rank(&ranks);
+        Some(Self { dependents, dependencies, estimates, ranks, by_priority, priorities })
+    }
+
+    /// The number of tasks.
+    pub fn len(&self) -> usize {
+        self.ranks.len()
+    }
+
+    /// Whether there is no task at all.
+    pub fn is_empty(&self) -> bool {
+        self.ranks.is_empty()
+    }
+
+    /// All tasks, in document order.
+    pub fn tasks(&self) -> impl DoubleEndedIterator<Item = TaskIdx> + ExactSizeIterator + use<> {
+        (0..self.len()).map(TaskIdx::from_usize)
+    }
+
+    /// The tasks that wait for `task`, in document order, each once.
+    pub fn dependents(&self, task: TaskIdx) -> &[TaskIdx] {
+        self.dependents.of(task)
+    }
+
+    /// The tasks that `task` waits for, in document order, each once.
+    pub fn dependencies(&self, task: TaskIdx) -> &[TaskIdx] {
+        self.dependencies.of(task)
+    }
+
+    /// How long `task` is expected to take.
+    pub fn estimate(&self, task: TaskIdx) -> Millis {
+        self.estimates[task.as_usize()]
+    }
+
+    /// The length of the longest path from the start of `task` to the end of all.
+    pub fn rank(&self, task: TaskIdx) -> Millis {
+        self.ranks[task.as_usize()]
+    }
+
+    /// The place of `task` among all tasks by rank, then by document order; 0 starts first.
+    pub fn priority(&self, task: TaskIdx) -> u32 {
+        self.priorities[task.as_usize()]
+    }
+
+    /// The task of a priority.
+    pub fn task_of_priority(&self, priority: u32) -> TaskIdx {
+        self.by_priority[priority as usize]
+    }
+
+    /// The tasks so that each stands after all that it waits for.
+    ///
+    /// Costs nothing: a higher rank always stands before a lower one on each path.
+    pub fn in_order(&self) -> &[TaskIdx] {
+        &self.by_priority
+    }
+}
+
+impl Rows {
+    /// Sorts pairs (owner, target) into rows by counting; rows come out sorted, without repeats.
+    #[expect(clippy::cast_possible_truncation, reason = "limits.edges_max is far below u32::MAX")]
+    fn collect(n_tasks: usize, pairs: impl Iterator<Item = (TaskIdx, TaskIdx)> + Clone) -> Self {
+        let mut starts = vec![0_u32; n_tasks + 1];
+        pairs.clone().for_each(|(owner, _)| starts[owner.as_usize() + 1] += 1);
+        for at in 0..n_tasks {
+            starts[at + 1] += starts[at];
+        }
+        let mut free = starts.clone();
+        let mut targets = vec![TaskIdx::from_usize(0); starts[n_tasks] as usize];
+        for (owner, target) in pairs {
+            let slot = &mut free[owner.as_usize()];
+            targets[*slot as usize] = target;
+            *slot += 1;
+        }
+        let mut kept = Vec::with_capacity(targets.len());
+        for at in 0..n_tasks {
+            let row = &mut targets[starts[at] as usize..starts[at + 1] as usize];
+            row.sort_unstable();
+            starts[at] = kept.len() as u32;
+            let begin = kept.len();
+            for &it in &*row {
+                if kept.len() == begin || kept.last() != Some(&it) {
+                    kept.push(it);
+                }
+            }
+        }
+        starts[n_tasks] = kept.len() as u32;
+        Self { starts, targets: kept }
+    }
+
+    fn of(&self, task: TaskIdx) -> &[TaskIdx] {
+        let at = task.as_usize();
+        &self.targets[self.starts[at] as usize..self.starts[at + 1] as usize]
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "limits.tasks_max is far below u32::MAX")]
+fn sort_by_rank(ranks: &[Millis]) -> (Vec<TaskIdx>, Vec<u32>) {
+    let mut by_priority: Vec<TaskIdx> = (0..ranks.len()).map(TaskIdx::from_usize).collect();
+    by_priority.sort_by_key(|it| std::cmp::Reverse(ranks[it.as_usize()]));
+    let mut priorities = vec![0; ranks.len()];
+    for (priority, task) in by_priority.iter().enumerate() {
+        priorities[task.as_usize()] = priority as u32;
+    }
+    (by_priority, priorities)
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::{super::testing::parse, *};
+
+    /// `text` has one task a line: `name ~estimate_ms <- dependency dependency`.
+    #[track_caller]
+    fn check(text: &str, expected: &Expect) {
+        let drawing = parse(text);
+        let graph = TaskGraph::build(drawing.estimates.clone(), &drawing.edges).unwrap();
+        let name = |it: &TaskIdx| drawing.names[it.as_usize()].clone();
+        let lines = graph.in_order().iter().map(|&it| {
+            let waits: Vec<_> = graph.dependencies(it).iter().map(name).collect();
+            let frees: Vec<_> = graph.dependents(it).iter().map(name).collect();
+            format!("{}:{} {waits:?} {frees:?}", name(&it), graph.rank(it).0)
+        });
+        expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
+    }
+
+    #[test]
+    fn the_longest_remaining_path_has_the_first_priority() {
+        check(
+            "short\na\nb <- a\nc ~50 <- a a\nd <- c b",
+            &expect![[r#"
+                a:52 [] ["b", "c"]
+                c:51 ["a"] ["d"]
+                b:2 ["a"] ["d"]
+                short:1 [] []
+                d:1 ["b", "c"] []"#]],
+        );
+    }
+
+    #[test]
+    fn a_cycle_is_no_graph() {
+        let drawing = parse("a <- b\nb <- a\nc");
+        assert!(TaskGraph::build(drawing.estimates, &drawing.edges).is_none());
+    }
+}
