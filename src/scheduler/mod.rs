@@ -15,6 +15,8 @@ mod message;
 mod ready;
 #[cfg(test)]
 mod testing;
+#[cfg(test)]
+mod tests;
 mod timer;
 
 pub use machine::{Policy, Scheduler, TaskState};
