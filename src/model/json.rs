@@ -1,6 +1,6 @@
 //! Strict reading of JSON: what means two things, or goes too deep, is refused with its place.
 //!
-//! serde_json keeps the last of two equal keys silently, and takes any depth up to 128; a document
+//! `serde_json` keeps the last of two equal keys silently, and takes any depth up to 128; a document
 //! from strangers must not be read in two ways. [`read`] finds every duplicate key in one pass.
 
 use std::{borrow::Cow, fmt};
@@ -67,7 +67,7 @@ impl<'a> Json<'a> {
         Self::from_fields(map, 0)
     }
 
-    /// Copies the value into serde_json's own type.
+    /// Copies the value into `serde_json`'s own type.
     pub fn to_value(&self) -> Value {
         match self {
             Self::Null => Value::Null,
@@ -121,7 +121,7 @@ impl<'a> Json<'a> {
     }
 }
 
-/// Copies fields into serde_json's own map.
+/// Copies fields into `serde_json`'s own map.
 pub fn to_map(fields: &[(Cow<'_, str>, Json<'_>)]) -> Map<String, Value> {
     fields.iter().map(|(key, value)| (key.as_ref().to_owned(), value.to_value())).collect()
 }

@@ -129,8 +129,7 @@ impl FailureCode {
             Self::OutputInvalid => "compare the output with the shape that the task asks for",
             Self::CheckFailed => "look at the findings in the output and change the input",
             Self::DependencyFailed => "mend the task named in caused_by, then retry",
-            Self::Cancelled => "retry_dispatch runs it again",
-            Self::Interrupted => "retry_dispatch runs it again",
+            Self::Cancelled | Self::Interrupted => "retry_dispatch runs it again",
             Self::ContextUnavailable => "check context_requirements against the workspace",
         }
     }

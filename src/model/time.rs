@@ -29,6 +29,7 @@ pub struct Timestamp(pub Millis);
 
 impl Millis {
     /// The span from `earlier` to `self`; zero if `earlier` is later.
+    #[must_use]
     pub fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))
     }

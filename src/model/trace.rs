@@ -50,6 +50,8 @@ pub enum TraceKind {
     TaskSkipped,
     /// A task was given up because the caller wanted no more.
     TaskCancelled,
+    /// The caller wanted no more of the dispatch.
+    DispatchCancelled,
     /// The dispatch ended.
     DispatchEnded,
 }

@@ -25,7 +25,9 @@ pub fn find_cycles(n_tasks: usize, edges: &[Edge], named_max: usize) -> Cycles {
     let mut knot_of = vec![usize::MAX; n_tasks];
     let mut firsts = Vec::new();
     for (knot, members) in algo::kosaraju_scc(&graph).into_iter().enumerate() {
-        members.iter().for_each(|it| knot_of[it.index()] = knot);
+        for it in &members {
+            knot_of[it.index()] = knot;
+        }
         if let Some(&first) = members.iter().min()
             && (members.len() > 1 || graph.contains_edge(first, first))
         {

@@ -1,8 +1,7 @@
 //! The task graph: immutable arrays in compressed-row form, built once per dispatch.
 
-use crate::model::{Millis, TaskIdx};
-
 use super::order;
+use crate::model::{Millis, TaskIdx};
 
 /// One dependency: `dependent` waits for `dependency`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -41,7 +40,8 @@ impl TaskGraph {
     /// Costs O(tasks log tasks + edges).
     pub fn build(estimates: Vec<Millis>, edges: &[Edge]) -> Option<Self> {
         let n_tasks = estimates.len();
-        let dependents = Rows::collect(n_tasks, edges.iter().map(|it| (it.dependency, it.dependent)));
+        let dependents =
+            Rows::collect(n_tasks, edges.iter().map(|it| (it.dependency, it.dependent)));
         let dependencies =
             Rows::collect(n_tasks, edges.iter().map(|it| (it.dependent, it.dependency)));
         let order = order::topological(n_tasks, edges)?;

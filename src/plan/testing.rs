@@ -17,8 +17,7 @@ pub(crate) fn parse(text: &str) -> Drawing {
         text.lines().map(|line| line.split_once("<-").unwrap_or((line, ""))).collect();
     let name = |head: &str| head.split_whitespace().next().unwrap().to_owned();
     let names: Vec<_> = lines.iter().map(|(head, _)| name(head)).collect();
-    let index =
-        |it: &str| TaskIdx::from_usize(names.iter().position(|name| name == it).unwrap());
+    let index = |it: &str| TaskIdx::from_usize(names.iter().position(|name| name == it).unwrap());
     let mut edges = Vec::new();
     for (at, (_, dependencies)) in lines.iter().enumerate() {
         for it in dependencies.split_whitespace() {

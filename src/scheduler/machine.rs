@@ -164,10 +164,6 @@ impl Scheduler {
     /// Changes the state by one fact. Live running and replay both come through here.
     pub fn apply(&mut self, event: &Event) {
         match *event {
-            Event::TaskKept { task } => {
-                self.set(task, TaskState::Succeeded);
-                self.release_dependents(task);
-            }
             Event::AttemptStarted { task, attempt, deadline } => {
                 self.set(task, TaskState::Running);
                 self.tasks[task.as_usize()].attempt = attempt;
@@ -178,7 +174,7 @@ impl Scheduler {
                     slot.state == TaskState::Running && slot.attempt == it.attempt
                 });
             }
-            Event::AttemptEnded { task, result: Ok(()), .. } => {
+            Event::TaskKept { task } | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.set(task, TaskState::Succeeded);
                 self.release_dependents(task);
             }

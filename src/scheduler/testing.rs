@@ -56,12 +56,12 @@ pub(super) fn simulate(seed: u64) {
     let drawing = random_graph(&mut rng);
     let n_tasks = drawing.names.len() as u64;
     let mut world = World::new(drawing, policy(workers_max, on_failure));
-    if rng.below(4) == 0 {
-        world.cancel_at = Some((Millis(rng.below(3_000)), None));
-    } else if rng.below(4) == 0 {
-        let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks)).unwrap());
-        world.cancel_at = Some((Millis(rng.below(1_000)), Some(task)));
-    }
+    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks)).unwrap());
+    world.cancel_at = match rng.below(8) {
+        0 | 1 => Some((Millis(rng.below(3_000)), None)),
+        2 | 3 => Some((Millis(rng.below(1_000)), Some(task))),
+        _ => None,
+    };
     if rng.below(5) == 0 {
         world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
     }
@@ -147,8 +147,7 @@ impl World {
         {
             self.cancel_at = None;
             self.is_cancelled |= task.is_none();
-            let input =
-                task.map_or(Input::Cancel, |it| Input::CancelTasks { tasks: vec![it] });
+            let input = task.map_or(Input::Cancel, |it| Input::CancelTasks { tasks: vec![it] });
             self.scheduler.handle(self.now, input, out);
         } else if report_at.is_some_and(|at| at <= self.now) {
             let Reverse((_, task, attempt)) = self.reports.pop().unwrap();
@@ -167,7 +166,8 @@ impl World {
         out.events.iter().for_each(|it| self.assert_own_verdict(it));
         for event in out.events.drain(..) {
             if let Event::TaskSkipped { task, because } = event {
-                let (task, because) = (&self.names[task.as_usize()], &self.names[because.as_usize()]);
+                let (task, because) =
+                    (&self.names[task.as_usize()], &self.names[because.as_usize()]);
                 self.log.push(format!("{} skip {task} because {because}", self.now.0));
             }
             self.journal.push(event);

@@ -1,0 +1,70 @@
+//! Who does the work: agents behind one trait, found by name.
+
+use std::{fmt::Debug, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use crate::model::{AgentName, Attempt, DispatchId, Failure, TaskId, UpstreamCall};
+
+/// Where an attempt notes the upstream calls it makes, as they end.
+pub type CallLog = mpsc::UnboundedSender<UpstreamCall>;
+
+/// One attempt at one task, as an agent gets it.
+#[derive(Clone, Debug)]
+pub struct AttemptCall {
+    /// The dispatch.
+    pub dispatch_id: DispatchId,
+    /// The task.
+    pub task_id: TaskId,
+    /// Which try.
+    pub attempt: Attempt,
+    /// Who shall do it.
+    pub agent: AgentName,
+    /// What it is about.
+    pub description: Arc<str>,
+    /// What the agent is told, references resolved, context filled in.
+    pub input: Map<String, Value>,
+    /// How long it may take from now; the caller stops listening after that.
+    pub timeout: Duration,
+    /// Fires when the result no longer counts; the agent must stop what it started.
+    pub cancelled: CancellationToken,
+    /// Where upstream calls are noted.
+    pub calls: CallLog,
+}
+
+/// One kind of agent.
+pub trait AgentBackend: Debug + Send + Sync {
+    /// Does the work of one attempt; dropping the future stops it.
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>>;
+}
+
+/// The agents that there are.
+pub trait AgentDirectory: Debug + Send + Sync {
+    /// Finds who serves `agent`. An upstream that cannot be reached is no error here: its attempts
+    /// fail with `upstream_unavailable` then.
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>>;
+}
+
+/// An agent and what to tell the user about it.
+#[derive(Clone, Debug)]
+pub struct Binding {
+    /// Who does the work.
+    pub backend: Arc<dyn AgentBackend>,
+    /// What the user should know, such as that the embedded Archon serves.
+    pub warnings: Vec<String>,
+}
+
+/// Why nobody serves an agent.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them", .looked_for.join(", "))]
+pub struct BindError {
+    /// The agent.
+    pub agent: AgentName,
+    /// The upstream that was asked.
+    pub upstream: String,
+    /// The tools that were looked for, in order.
+    pub looked_for: Vec<String>,
+}

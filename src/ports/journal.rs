@@ -1,0 +1,255 @@
+//! The store: what was promised to the caller stands in it before the promise is made.
+//!
+//! A commit is one transaction with one sync; it holds the writes of many dispatches. Reads see
+//! every commit that was answered. All of it may be used from several threads and processes.
+
+use std::fmt::Debug;
+
+use futures::future::BoxFuture;
+use uuid::Uuid;
+
+use super::Record;
+use crate::model::{
+    AgentName, DispatchId, DispatchStatus, Failure, Millis, PlanId, TaskId, TaskIdx, TaskStatus,
+    TraceKind,
+};
+
+/// The name of a process that owns dispatches; a new one at each start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct OwnerId(pub Uuid);
+
+/// One write of a commit. Writes take effect in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Write {
+    /// A new dispatch, with all its tasks pending.
+    Accept(Box<Accept>),
+    /// An entry of a dispatch's journal.
+    Record {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The entry; its `seq` follows the last one's.
+        record: Record,
+    },
+    /// Where a task stands now.
+    Task {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The task.
+        task: TaskIdx,
+        /// Its new row.
+        row: TaskRow,
+    },
+    /// What an agent answered: JSON text.
+    Output {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The task.
+        task: TaskIdx,
+        /// The output.
+        json: String,
+    },
+    /// The dispatch has ended.
+    End {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The verdict.
+        status: DispatchStatus,
+        /// When.
+        at: Millis,
+    },
+    /// The dispatch belongs to this process from now on.
+    Adopt {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The new owner.
+        owner: OwnerId,
+    },
+    /// A plan, as the JSON text of a dispatch document.
+    Plan {
+        /// The plan.
+        plan: PlanId,
+        /// When it was made.
+        at: Millis,
+        /// The document.
+        document: String,
+    },
+}
+
+/// A new dispatch.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Accept {
+    /// Its id.
+    pub dispatch: DispatchId,
+    /// The process that runs it.
+    pub owner: OwnerId,
+    /// When it was accepted.
+    pub at: Millis,
+    /// The checked document, as JSON text that the runtime wrote and will read.
+    pub document: String,
+    /// The tasks, in document order.
+    pub tasks: Vec<(TaskId, AgentName)>,
+    /// The caller's key, if there is one, with a digest of what it stood for.
+    pub idempotency: Option<(String, [u8; 32])>,
+}
+
+/// What became of a commit.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Committed {
+    /// Dispatches that were not accepted because their idempotency key is taken, by another
+    /// process, say; all writes of the commit about them were left out.
+    pub refused: Vec<DispatchId>,
+}
+
+/// Where a task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskRow {
+    /// Its status.
+    pub status: TaskStatus,
+    /// How often it was tried.
+    pub attempts: u32,
+    /// When its last attempt started.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// Why it failed.
+    pub failure: Option<Failure>,
+    /// The first task that failed, where this one was given up because of it.
+    pub caused_by: Option<TaskIdx>,
+}
+
+/// A task as it stands in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredTask {
+    /// Its place in the document.
+    pub task: TaskIdx,
+    /// Its name.
+    pub task_id: TaskId,
+    /// Who does it.
+    pub agent: AgentName,
+    /// Where it stands.
+    pub row: TaskRow,
+}
+
+/// A dispatch as it stands in the store, without its document.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DispatchRow {
+    /// Its id.
+    pub dispatch: DispatchId,
+    /// The process that runs it, or ran it last.
+    pub owner: OwnerId,
+    /// The verdict so far.
+    pub status: DispatchStatus,
+    /// When it was accepted.
+    pub created_at: Millis,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// How many tasks it has.
+    pub n_tasks: usize,
+    /// How many succeeded.
+    pub n_successful: usize,
+    /// How many ended otherwise.
+    pub n_unsuccessful: usize,
+}
+
+/// What an idempotency key stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct KeyedDispatch {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The digest that the key was given with.
+    pub digest: [u8; 32],
+}
+
+/// Which records to read.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RecordFilter {
+    /// Only records about this task.
+    pub task: Option<TaskIdx>,
+    /// Only records of these kinds; all if empty.
+    pub kinds: Vec<TraceKind>,
+    /// Only records after this number.
+    pub after: u64,
+    /// At most so many.
+    pub limit: usize,
+}
+
+/// Why the store did not do what it was asked.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StoreError {
+    /// The disk or the database refused; nothing of the commit took effect.
+    #[error("failed to {action} the store: {reason}")]
+    Unavailable {
+        /// What was tried: `open`, `write`, `read`.
+        action: &'static str,
+        /// Why.
+        reason: String,
+    },
+    /// The store was written by a newer program, or is not ours.
+    #[error("failed to open the store: its version is {found}, this program reads up to {known}")]
+    Version {
+        /// The store's version.
+        found: i64,
+        /// The newest version that this program reads.
+        known: i64,
+    },
+    /// What stands in the store cannot be read back.
+    #[error("failed to read the store: {0}")]
+    Corrupt(String),
+}
+
+/// The store.
+pub trait Journal: Debug + Send + Sync {
+    /// Makes `writes` durable, all or none; the answer comes after the sync.
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>>;
+
+    /// One dispatch.
+    fn dispatch(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>>;
+
+    /// The document of a dispatch.
+    fn document(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
+
+    /// All tasks of a dispatch, in document order.
+    fn tasks(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Vec<StoredTask>, StoreError>>;
+
+    /// What the agents of these tasks answered, in the order asked; `None` where there is nothing.
+    fn outputs(
+        &self,
+        dispatch: DispatchId,
+        tasks: Vec<TaskIdx>,
+    ) -> BoxFuture<'static, Result<Vec<Option<String>>, StoreError>>;
+
+    /// Records of a dispatch, oldest first.
+    fn records(
+        &self,
+        dispatch: DispatchId,
+        filter: RecordFilter,
+    ) -> BoxFuture<'static, Result<Vec<Record>, StoreError>>;
+
+    /// Dispatches, newest first: at most `limit` that are older than `before`.
+    fn recent(
+        &self,
+        before: Option<DispatchId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
+
+    /// Dispatches that have not ended, oldest first.
+    fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
+
+    /// The dispatch that an idempotency key stands for, with the digest it was given with.
+    fn by_idempotency_key(
+        &self,
+        key: String,
+    ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>>;
+
+    /// The document of a plan.
+    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
+}

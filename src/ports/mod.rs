@@ -1,0 +1,19 @@
+//! The edges of the program as small traits, one a file; adapters implement them, the runtime
+//! holds them.
+
+mod agents;
+mod clock;
+mod context;
+mod journal;
+mod record;
+mod traces;
+
+pub use agents::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog};
+pub use clock::Clock;
+pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
+pub use journal::{
+    Accept, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, RecordFilter, StoreError,
+    StoredTask, TaskRow, Write,
+};
+pub use record::{Record, RecordBody};
+pub use traces::{TraceFiles, TraceTarget, TraceWriteError};

@@ -1,0 +1,97 @@
+//! What the journal keeps of a dispatch, in order: the scheduler's facts and what agents did.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{Attempt, Millis, TaskIdx, TraceKind, UpstreamCall},
+    scheduler::Event,
+};
+
+/// One entry of a dispatch's journal.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Record {
+    /// Its number in the dispatch, from 1, without gaps.
+    pub seq: u64,
+    /// When it was written.
+    pub at: Millis,
+    /// What happened.
+    pub body: RecordBody,
+}
+
+/// What happened. Only [`RecordBody::Scheduler`] matters for replay.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordBody {
+    /// The dispatch became durable.
+    Accepted {
+        /// How many tasks it has.
+        n_tasks: usize,
+        /// How many may run at once.
+        max_workers: u32,
+    },
+    /// A fact of the scheduler.
+    Scheduler(Event),
+    /// An agent called a tool of an upstream.
+    UpstreamCall {
+        /// The task tried.
+        task: TaskIdx,
+        /// Which try.
+        attempt: Attempt,
+        /// The call.
+        call: UpstreamCall,
+    },
+    /// The context that the tasks ask for was gathered.
+    ContextGathered {
+        /// How many pieces were asked for.
+        n_asked: usize,
+        /// How many could be gathered.
+        n_gathered: usize,
+        /// Why the others are missing, one sentence each.
+        missing: Vec<String>,
+        /// How long it took, in milliseconds.
+        duration_ms: u64,
+    },
+}
+
+impl RecordBody {
+    /// What the record is about.
+    pub fn kind(&self) -> TraceKind {
+        match self {
+            Self::Accepted { .. } => TraceKind::DispatchAccepted,
+            Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
+            Self::ContextGathered { .. } => TraceKind::ContextGathered,
+            Self::Scheduler(event) => match event {
+                Event::TaskKept { .. } => TraceKind::TaskKept,
+                Event::AttemptStarted { .. } => TraceKind::AttemptStarted,
+                Event::AttemptEnded { .. } => TraceKind::AttemptEnded,
+                Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
+                Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
+                Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
+                Event::DispatchCancelled => TraceKind::DispatchCancelled,
+                Event::DispatchEnded { .. } => TraceKind::DispatchEnded,
+            },
+        }
+    }
+
+    /// The task and the attempt that it is about.
+    pub fn subject(&self) -> (Option<TaskIdx>, Option<Attempt>) {
+        match self {
+            Self::UpstreamCall { task, attempt, .. }
+            | Self::Scheduler(
+                Event::AttemptStarted { task, attempt, .. }
+                | Event::AttemptEnded { task, attempt, .. }
+                | Event::AttemptInterrupted { task, attempt },
+            ) => (Some(*task), Some(*attempt)),
+            Self::Scheduler(
+                Event::TaskKept { task }
+                | Event::TaskSkipped { task, .. }
+                | Event::TaskCancelled { task },
+            ) => (Some(*task), None),
+            Self::Accepted { .. }
+            | Self::ContextGathered { .. }
+            | Self::Scheduler(Event::DispatchCancelled | Event::DispatchEnded { .. }) => {
+                (None, None)
+            }
+        }
+    }
+}
