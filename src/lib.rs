@@ -1,8 +1,9 @@
 //! Schedules a graph of agent tasks, proxies the agents' work to MCP servers, and keeps a trace.
 //!
-//! The rooms, from the ground up: [`model`] names things, [`plan`] checks and orders them,
-//! [`scheduler`] decides what happens next, [`ports`] are the edges.
+//! The rooms and who may import whom are described in `ARCHITECTURE.md` and checked by
+//! `tests/tidy.rs`.
 
+pub mod confine;
 pub mod model;
 pub mod plan;
 pub mod ports;
