@@ -11,6 +11,7 @@ mod input;
 pub mod json;
 mod outcome;
 mod plan;
+pub mod redact;
 mod report;
 mod request;
 mod task;
