@@ -124,7 +124,8 @@ pub struct CancelRequest {
 pub struct RetryRequest {
     /// The dispatch, which must have ended.
     pub dispatch_id: DispatchId,
-    /// Run these again, and what depends on them; all that did not succeed unless set.
+    /// Run these again although they succeeded, and what depends on them. What did not succeed
+    /// runs again in any case.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub task_ids: Option<Vec<TaskId>>,
     /// Changes to tasks that run again, by task id.

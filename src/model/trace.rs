@@ -50,6 +50,8 @@ pub enum TraceKind {
     TaskSkipped,
     /// A task was given up because the caller wanted no more.
     TaskCancelled,
+    /// Somebody asked to cancel the dispatch or some of its tasks.
+    CancelRequested,
     /// The caller wanted no more of the dispatch.
     DispatchCancelled,
     /// The dispatch ended.

@@ -56,6 +56,22 @@ pub enum Write {
         status: DispatchStatus,
         /// When.
         at: Millis,
+        /// The longest chain of execution times.
+        critical_path: Millis,
+    },
+    /// Another process wants a dispatch or some of its tasks cancelled.
+    RequestCancel {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// The requests to cancel a dispatch were carried out.
+    CancelHandled {
+        /// The dispatch.
+        dispatch: DispatchId,
     },
     /// The dispatch belongs to this process from now on.
     Adopt {
@@ -75,6 +91,23 @@ pub enum Write {
     },
 }
 
+impl Write {
+    /// The dispatch that the write is about.
+    pub fn dispatch(&self) -> Option<DispatchId> {
+        match self {
+            Self::Accept(it) => Some(it.dispatch),
+            Self::Record { dispatch, .. }
+            | Self::Task { dispatch, .. }
+            | Self::Output { dispatch, .. }
+            | Self::End { dispatch, .. }
+            | Self::RequestCancel { dispatch, .. }
+            | Self::CancelHandled { dispatch }
+            | Self::Adopt { dispatch, .. } => Some(*dispatch),
+            Self::Plan { .. } => None,
+        }
+    }
+}
+
 /// A new dispatch.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Accept {
@@ -86,6 +119,8 @@ pub struct Accept {
     pub at: Millis,
     /// The checked document, as JSON text that the runtime wrote and will read.
     pub document: String,
+    /// What reports need of the document, as JSON text that the runtime wrote and will read.
+    pub meta: String,
     /// The tasks, in document order.
     pub tasks: Vec<(TaskId, AgentName)>,
     /// The caller's key, if there is one, with a digest of what it stood for.
@@ -149,6 +184,21 @@ pub struct DispatchRow {
     pub n_successful: usize,
     /// How many ended otherwise.
     pub n_unsuccessful: usize,
+    /// The longest chain of execution times, once the dispatch has ended.
+    pub critical_path: Millis,
+    /// What the runtime gave as [`Accept::meta`].
+    pub meta: String,
+}
+
+/// A request to cancel, by another process than the owner.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CancelAsked {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// The tasks; all if empty.
+    pub tasks: Vec<TaskIdx>,
+    /// Why.
+    pub reason: String,
 }
 
 /// What an idempotency key stands for.
@@ -249,6 +299,12 @@ pub trait Journal: Debug + Send + Sync {
         &self,
         key: String,
     ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>>;
+
+    /// Requests to cancel dispatches of `owner` that were not handled yet.
+    fn cancel_requests(
+        &self,
+        owner: OwnerId,
+    ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>>;
 
     /// The document of a plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;

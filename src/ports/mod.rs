@@ -5,6 +5,7 @@ mod agents;
 mod clock;
 mod context;
 mod journal;
+mod ownership;
 mod record;
 mod traces;
 
@@ -12,8 +13,9 @@ pub use agents::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, 
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use journal::{
-    Accept, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, RecordFilter, StoreError,
-    StoredTask, TaskRow, Write,
+    Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, RecordFilter,
+    StoreError, StoredTask, TaskRow, Write,
 };
+pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
 pub use traces::{TraceFiles, TraceTarget, TraceWriteError};

@@ -29,6 +29,13 @@ pub enum RecordBody {
         /// How many may run at once.
         max_workers: u32,
     },
+    /// Somebody asked to cancel.
+    CancelRequested {
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
     /// A fact of the scheduler.
     Scheduler(Event),
     /// An agent called a tool of an upstream.
@@ -58,6 +65,7 @@ impl RecordBody {
     pub fn kind(&self) -> TraceKind {
         match self {
             Self::Accepted { .. } => TraceKind::DispatchAccepted,
+            Self::CancelRequested { .. } => TraceKind::CancelRequested,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
@@ -88,6 +96,7 @@ impl RecordBody {
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),
             Self::Accepted { .. }
+            | Self::CancelRequested { .. }
             | Self::ContextGathered { .. }
             | Self::Scheduler(Event::DispatchCancelled | Event::DispatchEnded { .. }) => {
                 (None, None)
