@@ -8,3 +8,4 @@ pub mod model;
 pub mod plan;
 pub mod ports;
 pub mod scheduler;
+pub mod stores;

@@ -1,0 +1,473 @@
+//! What every store must do: one suite, run against each of them.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use crate::{
+    model::{
+        AgentName, Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, PlanId,
+        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
+    },
+    ports::{
+        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record,
+        RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+    },
+    scheduler::Event,
+};
+
+/// Runs the suite against the store that `$open` makes, next to what must outlive it.
+macro_rules! journal_contract {
+    ($open:expr) => {
+        $crate::stores::contract::journal_contract! {
+            @each $open;
+            an_accepted_dispatch_reads_back_whole
+            what_is_unknown_reads_as_nothing
+            records_come_in_order_and_in_pages
+            records_are_filtered_by_kind_and_task
+            every_kind_of_record_reads_back
+            recent_dispatches_come_newest_first_and_in_pages
+            a_taken_key_refuses_the_dispatch_and_its_writes_only
+            a_key_given_twice_in_one_commit_is_taken_by_the_first
+            a_gap_in_the_records_undoes_the_whole_commit
+            a_repeated_record_is_refused
+            writes_about_what_is_unknown_are_refused
+            a_dispatch_is_accepted_once
+            counters_follow_the_tasks
+            task_rows_read_back_whole
+            outputs_come_in_the_order_asked
+            an_output_is_replaced_by_a_later_attempt
+            an_adopted_dispatch_has_its_new_owner
+            an_ended_dispatch_is_no_longer_open
+            cancel_requests_wait_for_the_owner
+            plans_read_back
+            concurrent_commits_are_all_answered_and_readable
+            a_large_output_reads_back
+            an_empty_commit_is_answered
+        }
+    };
+    (@each $open:expr; $($name:ident)+) => {
+        $(
+            #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+            async fn $name() {
+                let (_space, store) = $open;
+                $crate::stores::contract::$name(std::sync::Arc::new(store)).await;
+            }
+        )+
+    };
+}
+pub(super) use journal_contract;
+
+type Store = Arc<dyn Journal>;
+
+pub(super) const OWNER: OwnerId = OwnerId(Uuid::from_u128(7));
+
+pub(super) fn id(number: u128) -> DispatchId {
+    DispatchId::new(Uuid::from_u128(number))
+}
+
+fn task(number: usize) -> TaskIdx {
+    TaskIdx::from_usize(number)
+}
+
+pub(super) fn accept(number: u128, n_tasks: usize) -> Accept {
+    let name = |it| (TaskId::new(&format!("task-{it}")), AgentName::new("coder"));
+    Accept {
+        dispatch: id(number),
+        owner: OWNER,
+        at: Millis(1_000),
+        document: format!(r#"{{"number":{number}}}"#),
+        meta: "{}".to_owned(),
+        tasks: (0..n_tasks).map(name).collect(),
+        idempotency: None,
+    }
+}
+
+fn ended(number: u128, status: DispatchStatus, at: Millis) -> Write {
+    Write::End { dispatch: id(number), status, at, critical_path: Millis(7) }
+}
+
+pub(super) fn accepted(number: u128, n_tasks: usize) -> Write {
+    Write::Accept(Box::new(accept(number, n_tasks)))
+}
+
+fn accepted_with_key(number: u128, key: &str) -> Write {
+    let idempotency = Some((key.to_owned(), [9; 32]));
+    Write::Accept(Box::new(Accept { idempotency, ..accept(number, 1) }))
+}
+
+pub(super) fn record(number: u128, seq: u64, body: RecordBody) -> Write {
+    Write::Record { dispatch: id(number), record: Record { seq, at: Millis(seq), body } }
+}
+
+fn started(at: usize) -> RecordBody {
+    let deadline = Millis(9_000);
+    RecordBody::Scheduler(Event::AttemptStarted { task: task(at), attempt: Attempt(1), deadline })
+}
+
+pub(super) fn kept(at: usize) -> RecordBody {
+    RecordBody::Scheduler(Event::TaskKept { task: task(at) })
+}
+
+fn row(status: TaskStatus) -> TaskRow {
+    TaskRow {
+        status,
+        attempts: 1,
+        started_at: None,
+        ended_at: None,
+        failure: None,
+        caused_by: None,
+    }
+}
+
+pub(super) fn moved(number: u128, at: usize, status: TaskStatus) -> Write {
+    Write::Task { dispatch: id(number), task: task(at), row: row(status) }
+}
+
+pub(super) fn output(number: u128, at: usize, json: &str) -> Write {
+    Write::Output { dispatch: id(number), task: task(at), json: json.to_owned() }
+}
+
+pub(super) async fn commit(store: &Store, writes: Vec<Write>) {
+    assert_eq!(store.commit(writes).await, Ok(Committed::default()));
+}
+
+async fn refuse(store: &Store, writes: Vec<Write>) {
+    let answer = store.commit(writes).await;
+    assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
+}
+
+pub(super) async fn seqs(store: &Store, number: u128, filter: RecordFilter) -> Vec<u64> {
+    let records = store.records(id(number), filter).await.unwrap();
+    records.iter().map(|it| it.seq).collect()
+}
+
+pub(super) fn everything() -> RecordFilter {
+    RecordFilter { limit: usize::MAX, ..RecordFilter::default() }
+}
+
+fn numbers(rows: &[DispatchRow]) -> Vec<u128> {
+    let number = |it: &DispatchRow| u128::from_be_bytes(*it.dispatch.as_bytes());
+    rows.iter().map(number).collect()
+}
+
+pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store) {
+    commit(&store, vec![accepted(1, 2), record(1, 1, kept(0))]).await;
+    let row = DispatchRow {
+        dispatch: id(1),
+        owner: OWNER,
+        status: DispatchStatus::Running,
+        created_at: Millis(1_000),
+        ended_at: None,
+        n_tasks: 2,
+        n_successful: 0,
+        n_unsuccessful: 0,
+        critical_path: Millis(0),
+        meta: "{}".to_owned(),
+    };
+    assert_eq!(store.dispatch(id(1)).await, Ok(Some(row)));
+    assert_eq!(store.document(id(1)).await, Ok(Some(r#"{"number":1}"#.to_owned())));
+    let tasks = store.tasks(id(1)).await.unwrap();
+    let pending = StoredTask {
+        task: task(1),
+        task_id: TaskId::new("task-1"),
+        agent: AgentName::new("coder"),
+        row: TaskRow { attempts: 0, ..self::row(TaskStatus::Pending) },
+    };
+    assert_eq!((tasks.len(), &tasks[1]), (2, &pending));
+    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
+}
+
+pub(super) async fn what_is_unknown_reads_as_nothing(store: Store) {
+    commit(&store, vec![accepted(1, 1)]).await;
+    let nobody = id(2);
+    assert_eq!(store.dispatch(nobody).await, Ok(None));
+    assert_eq!(store.document(nobody).await, Ok(None));
+    assert_eq!(store.tasks(nobody).await, Ok(Vec::new()));
+    assert_eq!(store.outputs(nobody, vec![task(0), task(1)]).await, Ok(vec![None, None]));
+    assert_eq!(store.outputs(id(1), vec![task(99)]).await, Ok(vec![None]));
+    assert_eq!(store.records(nobody, everything()).await, Ok(Vec::new()));
+    assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(None));
+    assert_eq!(store.plan(PlanId::new(Uuid::from_u128(2))).await, Ok(None));
+}
+
+pub(super) async fn records_come_in_order_and_in_pages(store: Store) {
+    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
+    for seq in 1..=5 {
+        commit(&store, vec![record(1, seq, kept(0)), record(2, seq, kept(0))]).await;
+    }
+    assert_eq!(seqs(&store, 1, everything()).await, [1, 2, 3, 4, 5]);
+    assert_eq!(seqs(&store, 1, RecordFilter { limit: 2, ..everything() }).await, [1, 2]);
+    let second = RecordFilter { after: 2, limit: 2, ..everything() };
+    assert_eq!(seqs(&store, 1, second).await, [3, 4]);
+    let none = RecordFilter { after: u64::MAX, ..everything() };
+    assert!(seqs(&store, 1, none).await.is_empty());
+    assert!(seqs(&store, 1, RecordFilter::default()).await.is_empty());
+}
+
+pub(super) async fn records_are_filtered_by_kind_and_task(store: Store) {
+    let bodies = [kept(0), started(1), started(0), kept(1)];
+    let records = (1..).zip(bodies).map(|(seq, body)| record(1, seq, body));
+    commit(&store, [accepted(1, 2)].into_iter().chain(records).collect()).await;
+    let of_task = |at| RecordFilter { task: Some(task(at)), ..everything() };
+    assert_eq!(seqs(&store, 1, of_task(0)).await, [1, 3]);
+    assert_eq!(seqs(&store, 1, of_task(1)).await, [2, 4]);
+    let of_kind = |kinds: &[TraceKind]| RecordFilter { kinds: kinds.to_vec(), ..everything() };
+    assert_eq!(seqs(&store, 1, of_kind(&[TraceKind::AttemptStarted])).await, [2, 3]);
+    let two = [TraceKind::TaskKept, TraceKind::AttemptStarted];
+    assert_eq!(seqs(&store, 1, of_kind(&two)).await, [1, 2, 3, 4]);
+    assert!(seqs(&store, 1, of_kind(&[TraceKind::DispatchEnded])).await.is_empty());
+    let both = RecordFilter { task: Some(task(1)), limit: 1, ..of_kind(&two) };
+    assert_eq!(seqs(&store, 1, both).await, [2]);
+}
+
+pub(super) async fn every_kind_of_record_reads_back(store: Store) {
+    let (task, attempt) = (task(0), Attempt(3));
+    let failure = Failure::new(FailureCode::Timeout, "it took \"too\" long\n");
+    let call = UpstreamCall {
+        upstream: "archon".to_owned(),
+        tool: "coder".to_owned(),
+        at: Timestamp(Millis(1_795_232_640_123)),
+        duration_ms: 5,
+        ok: false,
+        error: Some("größer als erlaubt".to_owned()),
+        request_bytes: 1,
+        response_bytes: u64::from(u32::MAX) + 1,
+    };
+    let status = DispatchStatus::Failure;
+    let scheduler = [
+        Event::TaskKept { task },
+        Event::AttemptStarted { task, attempt, deadline: Millis(u64::MAX) },
+        Event::AttemptEnded { task, attempt, result: Ok(()) },
+        Event::AttemptEnded { task, attempt, result: Err(failure) },
+        Event::AttemptInterrupted { task, attempt },
+        Event::TaskSkipped { task, because: task },
+        Event::TaskCancelled { task },
+        Event::DispatchCancelled,
+        Event::DispatchEnded { status },
+    ];
+    let missing = vec!["rag:x is not there".to_owned()];
+    let others = [
+        RecordBody::Accepted { n_tasks: 1, max_workers: 5 },
+        RecordBody::UpstreamCall { task, attempt, call },
+        RecordBody::ContextGathered { n_asked: 2, n_gathered: 1, missing, duration_ms: 4 },
+    ];
+    let bodies = scheduler.map(RecordBody::Scheduler).into_iter().chain(others);
+    let at = Millis(u64::MAX);
+    let records: Vec<Record> =
+        (1..).zip(bodies).map(|(seq, body)| Record { seq, at, body }).collect();
+    let write = |record: &Record| Write::Record { dispatch: id(1), record: record.clone() };
+    commit(&store, [accepted(1, 1)].into_iter().chain(records.iter().map(write)).collect()).await;
+    assert_eq!(store.records(id(1), everything()).await, Ok(records));
+}
+
+pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Store) {
+    for number in [3, 1, 4, 2] {
+        commit(&store, vec![accepted(number, 1)]).await;
+    }
+    assert_eq!(numbers(&store.recent(None, 10).await.unwrap()), [4, 3, 2, 1]);
+    assert_eq!(numbers(&store.recent(None, 2).await.unwrap()), [4, 3]);
+    assert_eq!(numbers(&store.recent(Some(id(3)), 2).await.unwrap()), [2, 1]);
+    assert_eq!(numbers(&store.recent(Some(id(1)), 2).await.unwrap()), [0; 0]);
+}
+
+pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: Store) {
+    commit(&store, vec![accepted_with_key(1, "key")]).await;
+    let writes = vec![
+        accepted_with_key(2, "key"),
+        record(2, 1, kept(0)),
+        output(2, 0, "{}"),
+        accepted_with_key(3, "other key"),
+        record(1, 1, kept(0)),
+    ];
+    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(store.dispatch(id(2)).await, Ok(None));
+    assert!(store.dispatch(id(3)).await.unwrap().is_some());
+    assert_eq!(seqs(&store, 1, everything()).await, [1]);
+    let keyed = Some(KeyedDispatch { dispatch: id(1), digest: [9; 32] });
+    assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(keyed));
+}
+
+pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(store: Store) {
+    let writes = vec![accepted_with_key(1, "key"), accepted_with_key(2, "key")];
+    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [1]);
+}
+
+pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store) {
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    let writes = vec![
+        accepted_with_key(2, "key"),
+        output(1, 0, "{}"),
+        moved(1, 0, TaskStatus::Success),
+        record(1, 2, kept(0)),
+        record(1, 4, kept(0)),
+    ];
+    refuse(&store, writes).await;
+    assert_eq!(store.dispatch(id(2)).await, Ok(None));
+    assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(None));
+    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
+    assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().n_successful, 0);
+    assert_eq!(store.tasks(id(1)).await.unwrap()[0].row.status, TaskStatus::Pending);
+    assert_eq!(seqs(&store, 1, everything()).await, [1]);
+    commit(&store, vec![record(1, 2, kept(0))]).await;
+}
+
+pub(super) async fn a_repeated_record_is_refused(store: Store) {
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    refuse(&store, vec![record(1, 1, kept(0))]).await;
+    refuse(&store, vec![record(1, 0, kept(0))]).await;
+    refuse(&store, vec![record(1, u64::MAX, kept(0))]).await;
+}
+
+pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store) {
+    commit(&store, vec![accepted(1, 1)]).await;
+    refuse(&store, vec![record(2, 1, kept(0))]).await;
+    refuse(&store, vec![moved(2, 0, TaskStatus::Running)]).await;
+    refuse(&store, vec![output(2, 0, "{}")]).await;
+    refuse(&store, vec![Write::Adopt { dispatch: id(2), owner: OWNER }]).await;
+    let status = DispatchStatus::Success;
+    refuse(&store, vec![ended(2, status, Millis(1))]).await;
+    refuse(&store, vec![moved(1, 1, TaskStatus::Running)]).await;
+    refuse(&store, vec![output(1, 1, "{}")]).await;
+    let row = TaskRow { caused_by: Some(task(1)), ..row(TaskStatus::Skipped) };
+    refuse(&store, vec![Write::Task { dispatch: id(1), task: task(0), row }]).await;
+}
+
+pub(super) async fn a_dispatch_is_accepted_once(store: Store) {
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    refuse(&store, vec![accepted(1, 5)]).await;
+    refuse(&store, vec![accepted(2, 5), accepted(2, 5)]).await;
+    assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().n_tasks, 1);
+    assert_eq!(store.dispatch(id(2)).await, Ok(None));
+}
+
+pub(super) async fn counters_follow_the_tasks(store: Store) {
+    let counts = async || {
+        let row = store.dispatch(id(1)).await.unwrap().unwrap();
+        (row.n_successful, row.n_unsuccessful)
+    };
+    commit(&store, vec![accepted(1, 5), moved(1, 0, TaskStatus::Running)]).await;
+    assert_eq!(counts().await, (0, 0));
+    let ends = [TaskStatus::Success, TaskStatus::Error, TaskStatus::Skipped, TaskStatus::Cancelled];
+    commit(&store, (0..).zip(ends).map(|(at, status)| moved(1, at, status)).collect()).await;
+    assert_eq!(counts().await, (1, 3));
+    commit(&store, vec![moved(1, 0, TaskStatus::Success), moved(1, 1, TaskStatus::Success)]).await;
+    assert_eq!(counts().await, (2, 2));
+    commit(&store, vec![moved(1, 4, TaskStatus::Success), moved(1, 4, TaskStatus::Running)]).await;
+    assert_eq!(counts().await, (2, 2));
+}
+
+pub(super) async fn task_rows_read_back_whole(store: Store) {
+    let row = TaskRow {
+        status: TaskStatus::Error,
+        attempts: u32::MAX,
+        started_at: Some(Millis(3)),
+        ended_at: Some(Millis(u64::MAX)),
+        failure: Some(Failure::new(FailureCode::DependencyFailed, "\"a\" failed: größer")),
+        caused_by: Some(task(1)),
+    };
+    let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
+    commit(&store, vec![accepted(1, 2), write]).await;
+    let tasks = store.tasks(id(1)).await.unwrap();
+    assert_eq!((&tasks[0].row, tasks[0].task_id.as_str()), (&row, "task-0"));
+    commit(&store, vec![moved(1, 0, TaskStatus::Success)]).await;
+    assert_eq!(store.tasks(id(1)).await.unwrap()[0].row, self::row(TaskStatus::Success));
+}
+
+pub(super) async fn outputs_come_in_the_order_asked(store: Store) {
+    commit(&store, vec![accepted(1, 3), output(1, 0, "0"), output(1, 2, "2")]).await;
+    let asked = vec![task(2), task(1), task(0), task(2)];
+    let found = store.outputs(id(1), asked).await.unwrap();
+    let found: Vec<_> = found.iter().map(Option::as_deref).collect();
+    assert_eq!(found, [Some("2"), None, Some("0"), Some("2")]);
+}
+
+pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store) {
+    commit(&store, vec![accepted(1, 1), output(1, 0, "1")]).await;
+    commit(&store, vec![output(1, 0, "2")]).await;
+    let found = store.outputs(id(1), vec![task(0)]).await;
+    assert_eq!(found, Ok(vec![Some("2".to_owned())]));
+}
+
+pub(super) async fn an_adopted_dispatch_has_its_new_owner(store: Store) {
+    let owner = OwnerId(Uuid::from_u128(8));
+    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
+    commit(&store, vec![Write::Adopt { dispatch: id(1), owner }]).await;
+    assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().owner, owner);
+    assert_eq!(store.dispatch(id(2)).await.unwrap().unwrap().owner, OWNER);
+}
+
+pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store) {
+    commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
+    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
+    let (status, at) = (DispatchStatus::Partial, Millis(5));
+    commit(&store, vec![ended(2, status, at)]).await;
+    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 3]);
+    let ended = store.dispatch(id(2)).await.unwrap().unwrap();
+    assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
+    assert_eq!(ended.critical_path, Millis(7));
+}
+
+pub(super) async fn cancel_requests_wait_for_the_owner(store: Store) {
+    let asked = |number, reason: &str| CancelAsked {
+        dispatch: id(number),
+        tasks: vec![task(0)],
+        reason: reason.to_owned(),
+    };
+    let request = |it: CancelAsked| Write::RequestCancel {
+        dispatch: it.dispatch,
+        tasks: it.tasks,
+        reason: it.reason,
+    };
+    let requests = async |owner| store.cancel_requests(owner).await.unwrap();
+    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
+    commit(&store, vec![request(asked(1, "one")), request(asked(2, "two"))]).await;
+    assert_eq!(requests(OWNER).await, [asked(1, "one"), asked(2, "two")]);
+    let other = OwnerId(Uuid::from_u128(8));
+    assert_eq!(requests(other).await, []);
+    commit(&store, vec![Write::Adopt { dispatch: id(2), owner: other }]).await;
+    commit(&store, vec![Write::CancelHandled { dispatch: id(1) }]).await;
+    assert_eq!(requests(OWNER).await, []);
+    assert_eq!(requests(other).await, [asked(2, "two")]);
+    refuse(&store, vec![request(CancelAsked { tasks: vec![task(1)], ..asked(1, "") })]).await;
+}
+
+pub(super) async fn plans_read_back(store: Store) {
+    let plan = |number, document: &str| Write::Plan {
+        plan: PlanId::new(Uuid::from_u128(number)),
+        at: Millis(1),
+        document: document.to_owned(),
+    };
+    commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
+    let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
+    assert_eq!(found, Ok(Some("two".to_owned())));
+}
+
+pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store) {
+    let mut commits = tokio::task::JoinSet::new();
+    for number in 1..=64 {
+        let writes = vec![accepted(number, 1), record(number, 1, kept(0)), output(number, 0, "1")];
+        commits.spawn(store.commit(writes));
+    }
+    for answer in commits.join_all().await {
+        assert_eq!(answer, Ok(Committed::default()));
+    }
+    for number in 1..=64 {
+        assert_eq!(seqs(&store, number, everything()).await, [1]);
+        let found = store.outputs(id(number), vec![task(0)]).await;
+        assert_eq!(found, Ok(vec![Some("1".to_owned())]));
+    }
+}
+
+pub(super) async fn a_large_output_reads_back(store: Store) {
+    let large = "ä".repeat(1_000_000);
+    commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
+    let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
+    assert!(found[0].as_deref() == Some(large.as_str()));
+}
+
+pub(super) async fn an_empty_commit_is_answered(store: Store) {
+    commit(&store, Vec::new()).await;
+    assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
+}

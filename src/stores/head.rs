@@ -1,0 +1,89 @@
+//! What a commit must agree with: the rules that every store keeps in the same words.
+
+use crate::{
+    model::{DispatchId, TaskIdx, TaskStatus},
+    ports::{StoreError, Write},
+};
+
+/// The numbers of a dispatch that its writes are checked against.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Head {
+    pub(super) n_tasks: usize,
+    pub(super) n_successful: usize,
+    pub(super) n_unsuccessful: usize,
+    /// The number of the last record; 0 before the first.
+    pub(super) last_seq: u64,
+}
+
+impl Head {
+    pub(super) fn new(n_tasks: usize) -> Self {
+        Self { n_tasks, ..Self::default() }
+    }
+
+    /// Takes the next record's number. A gap or a repetition means that two processes write one
+    /// dispatch, and then neither may go on.
+    pub(super) fn follow(&mut self, dispatch: DispatchId, seq: u64) -> Result<(), StoreError> {
+        if seq.checked_sub(1) != Some(self.last_seq) {
+            return Err(StoreError::Corrupt(format!(
+                "dispatch {dispatch}: record {seq} does not follow record {}",
+                self.last_seq
+            )));
+        }
+        self.last_seq = seq;
+        Ok(())
+    }
+
+    pub(super) fn check_task(&self, dispatch: DispatchId, task: TaskIdx) -> Result<(), StoreError> {
+        if task.as_usize() < self.n_tasks {
+            return Ok(());
+        }
+        Err(StoreError::Corrupt(format!("dispatch {dispatch}: there is no task {}", task.as_u32())))
+    }
+
+    /// Counts a task that went from one status to another.
+    pub(super) fn count(&mut self, before: TaskStatus, after: TaskStatus) {
+        if let Some(counter) = self.counter(before) {
+            *counter = counter.saturating_sub(1);
+        }
+        if let Some(counter) = self.counter(after) {
+            *counter += 1;
+        }
+    }
+
+    fn counter(&mut self, status: TaskStatus) -> Option<&mut usize> {
+        match status {
+            TaskStatus::Pending | TaskStatus::Running => None,
+            TaskStatus::Success => Some(&mut self.n_successful),
+            TaskStatus::Error | TaskStatus::Skipped | TaskStatus::Cancelled => {
+                Some(&mut self.n_unsuccessful)
+            }
+        }
+    }
+}
+
+pub(super) fn unknown(dispatch: DispatchId) -> StoreError {
+    StoreError::Corrupt(format!("there is no dispatch {dispatch}"))
+}
+
+pub(super) fn accepted_twice(dispatch: DispatchId) -> StoreError {
+    StoreError::Corrupt(format!("dispatch {dispatch} was accepted before"))
+}
+
+/// The dispatches whose idempotency key is taken, in the store or earlier in the same commit.
+pub(super) fn refuse<E>(
+    writes: &[Write],
+    mut is_taken: impl FnMut(&str) -> Result<bool, E>,
+) -> Result<Vec<DispatchId>, E> {
+    let mut given: Vec<&str> = Vec::new();
+    let mut refused = Vec::new();
+    for write in writes {
+        let Write::Accept(accept) = write else { continue };
+        let Some((key, _)) = &accept.idempotency else { continue };
+        if given.contains(&key.as_str()) || is_taken(key)? {
+            refused.push(accept.dispatch);
+        } else {
+            given.push(key);
+        }
+    }
+    Ok(refused)
+}

@@ -1,0 +1,135 @@
+//! The database file: opening connections to it, and bringing its tables up to date.
+
+use std::{
+    path::{Path, PathBuf},
+    time::Duration,
+};
+
+use rusqlite::{Connection, OpenFlags};
+
+use super::{place, trouble::Trouble};
+use crate::ports::StoreError;
+
+/// How each version's tables are made from those of the version before.
+const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+
+/// The newest version that this program reads and writes.
+pub(super) const VERSION: i64 = 1;
+
+/// `pdsp`, in the header of our files.
+const APPLICATION_ID: i64 = 0x7064_7370;
+
+/// Before this version several processes could damage a database in WAL mode.
+const SQLITE_VERSION_MIN: i32 = 3_051_003;
+
+/// A database file that is ours and up to date.
+#[derive(Clone, Debug)]
+pub(super) struct Database {
+    path: PathBuf,
+    busy_timeout: Duration,
+}
+
+/// What a connection is for.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Use {
+    Read,
+    Write,
+}
+
+impl Database {
+    /// Makes the file if it is missing, and its tables.
+    pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
+        check_library()?;
+        let (path, _lock) = place::prepare(path)?;
+        let database = Self { path, busy_timeout };
+        database.update().map_err(|it| it.to_error("open"))?;
+        Ok(database)
+    }
+
+    /// Opens a connection that has read once, so that it holds the index of the write-ahead log.
+    pub(super) fn connect(&self, purpose: Use) -> Result<Connection, Trouble> {
+        let connection = self.connect_raw()?;
+        connection.execute_batch(match purpose {
+            Use::Read => READER_SETTINGS,
+            Use::Write => WRITER_SETTINGS,
+        })?;
+        match version(&connection)? {
+            VERSION => Ok(connection),
+            found => Err(StoreError::Version { found, known: VERSION }.into()),
+        }
+    }
+
+    fn connect_raw(&self) -> Result<Connection, Trouble> {
+        let flags = OpenFlags::SQLITE_OPEN_READ_WRITE
+            | OpenFlags::SQLITE_OPEN_NO_MUTEX
+            | OpenFlags::SQLITE_OPEN_NOFOLLOW;
+        let connection = Connection::open_with_flags(&self.path, flags)?;
+        connection.busy_timeout(self.busy_timeout)?;
+        Ok(connection)
+    }
+
+    fn update(&self) -> Result<(), Trouble> {
+        let connection = self.connect_raw()?;
+        check_ours(&connection)?;
+        let mode: String =
+            connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
+        if mode != "wal" {
+            let reason = format!("its file system cannot share a write-ahead log ({mode})");
+            return Err(StoreError::Unavailable { action: "open", reason }.into());
+        }
+        connection.execute_batch(WRITER_SETTINGS)?;
+        connection.execute_batch("BEGIN IMMEDIATE")?;
+        let first = usize::try_from(version(&connection)?).unwrap_or(MIGRATIONS.len());
+        for migration in MIGRATIONS.iter().skip(first) {
+            connection.execute_batch(migration)?;
+        }
+        connection.pragma_update(None, "application_id", APPLICATION_ID)?;
+        connection.pragma_update(None, "user_version", VERSION)?;
+        connection.execute_batch("COMMIT")?;
+        Ok(())
+    }
+}
+
+const READER_SETTINGS: &str = "
+    PRAGMA query_only = ON;
+    PRAGMA mmap_size = 0;
+    PRAGMA temp_store = MEMORY;
+";
+
+/// The log is folded into the database about every 16 MB, and does not stay larger than 64 MB.
+const WRITER_SETTINGS: &str = "
+    PRAGMA synchronous = FULL;
+    PRAGMA fullfsync = ON;
+    PRAGMA checkpoint_fullfsync = ON;
+    PRAGMA mmap_size = 0;
+    PRAGMA temp_store = MEMORY;
+    PRAGMA foreign_keys = OFF;
+    PRAGMA cache_size = -8000;
+    PRAGMA wal_autocheckpoint = 4000;
+    PRAGMA journal_size_limit = 67108864;
+";
+
+fn check_library() -> Result<(), StoreError> {
+    if rusqlite::version_number() >= SQLITE_VERSION_MIN {
+        return Ok(());
+    }
+    let reason = format!("SQLite {} is too old; 3.51.3 is needed", rusqlite::version());
+    Err(StoreError::Unavailable { action: "open", reason })
+}
+
+/// Refuses a newer program's file, and one that another program made.
+fn check_ours(connection: &Connection) -> Result<(), Trouble> {
+    let found = version(connection)?;
+    let application: i64 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    let n_tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
+    let is_new = application == 0 && found == 0 && n_tables == 0;
+    if is_new || (application == APPLICATION_ID && (1..=VERSION).contains(&found)) {
+        return Ok(());
+    }
+    Err(StoreError::Version { found, known: VERSION }.into())
+}
+
+fn version(connection: &Connection) -> Result<i64, Trouble> {
+    Ok(connection.query_row("PRAGMA user_version", (), |row| row.get(0))?)
+}

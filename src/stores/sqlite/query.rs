@@ -1,0 +1,145 @@
+//! The questions that a store answers, each on one connection.
+
+use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
+
+use super::{
+    row::{
+        DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, cancel_row, count, dispatch_row, key,
+        keyed_row, name, only, record_row, task_row,
+    },
+    trouble::Trouble,
+};
+use crate::{
+    model::{DispatchId, PlanId, TaskIdx},
+    ports::{CancelAsked, DispatchRow, KeyedDispatch, OwnerId, Record, RecordFilter, StoredTask},
+};
+
+pub(super) fn dispatch(
+    connection: &Connection,
+    dispatch: DispatchId,
+) -> Result<Option<DispatchRow>, Trouble> {
+    let sql = format!("SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE uuid = ?1");
+    one(connection, &sql, [dispatch.as_bytes()], dispatch_row)
+}
+
+pub(super) fn document(
+    connection: &Connection,
+    dispatch: DispatchId,
+) -> Result<Option<String>, Trouble> {
+    let Some(id) = id_of(connection, dispatch)? else { return Ok(None) };
+    one(connection, "SELECT json FROM documents WHERE dispatch = ?1", [id], only)
+}
+
+pub(super) fn tasks(
+    connection: &Connection,
+    dispatch: DispatchId,
+) -> Result<Vec<StoredTask>, Trouble> {
+    let Some(id) = id_of(connection, dispatch)? else { return Ok(Vec::new()) };
+    let sql = format!("SELECT {TASK_COLUMNS} FROM tasks WHERE key BETWEEN ?1 AND ?2 ORDER BY key");
+    all(connection, &sql, [key(id, 0), key(id, u32::MAX)], task_row)
+}
+
+pub(super) fn outputs(
+    connection: &Connection,
+    dispatch: DispatchId,
+    tasks: &[TaskIdx],
+) -> Result<Vec<Option<String>>, Trouble> {
+    let Some(id) = id_of(connection, dispatch)? else { return Ok(vec![None; tasks.len()]) };
+    let mut statement = connection.prepare("SELECT json FROM outputs WHERE key = ?1")?;
+    let mut read =
+        |task: &TaskIdx| statement.query_row([key(id, task.as_u32())], |row| row.get(0)).optional();
+    Ok(tasks.iter().map(&mut read).collect::<Result<_, _>>()?)
+}
+
+pub(super) fn records(
+    connection: &Connection,
+    dispatch: DispatchId,
+    filter: &RecordFilter,
+) -> Result<Vec<Record>, Trouble> {
+    let Some(id) = id_of(connection, dispatch)? else { return Ok(Vec::new()) };
+    let Ok(after) = u32::try_from(filter.after) else { return Ok(Vec::new()) };
+    let kinds = filter.kinds.iter().map(name).collect::<Result<Vec<_>, _>>()?;
+    let kinds = (!kinds.is_empty()).then(|| format!(",{},", kinds.join(",")));
+    let sql = format!(
+        "SELECT {RECORD_COLUMNS} FROM records \
+         WHERE key > ?1 AND key <= ?2 \
+         AND (?3 IS NULL OR task = ?3) \
+         AND (?4 IS NULL OR instr(?4, ',' || kind || ',') > 0) \
+         ORDER BY key LIMIT ?5"
+    );
+    let task = filter.task.map(TaskIdx::as_u32);
+    let limit = count(filter.limit);
+    let wanted = params![key(id, after), key(id, u32::MAX), task, kinds, limit];
+    all(connection, &sql, wanted, record_row)
+}
+
+pub(super) fn recent(
+    connection: &Connection,
+    before: Option<DispatchId>,
+    limit: usize,
+) -> Result<Vec<DispatchRow>, Trouble> {
+    let before = before.unwrap_or_else(|| DispatchId::from_bytes([u8::MAX; 16]));
+    let sql = format!(
+        "SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE uuid < ?1 ORDER BY uuid DESC LIMIT ?2"
+    );
+    let wanted = params![before.as_bytes(), count(limit)];
+    all(connection, &sql, wanted, dispatch_row)
+}
+
+pub(super) fn open_dispatches(connection: &Connection) -> Result<Vec<DispatchRow>, Trouble> {
+    let sql =
+        format!("SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE status = 'running' ORDER BY uuid");
+    all(connection, &sql, (), dispatch_row)
+}
+
+pub(super) fn by_idempotency_key(
+    connection: &Connection,
+    key: &str,
+) -> Result<Option<KeyedDispatch>, Trouble> {
+    let sql = "SELECT uuid, idempotency_digest FROM dispatches WHERE idempotency_key = ?1";
+    one(connection, sql, [key], keyed_row)
+}
+
+pub(super) fn cancel_requests(
+    connection: &Connection,
+    owner: OwnerId,
+) -> Result<Vec<CancelAsked>, Trouble> {
+    let sql = "SELECT dispatches.uuid, cancel_requests.tasks, cancel_requests.reason \
+               FROM cancel_requests JOIN dispatches ON dispatches.id = cancel_requests.dispatch \
+               WHERE dispatches.owner = ?1 ORDER BY cancel_requests.id";
+    all(connection, sql, [owner.0.as_bytes()], cancel_row)
+}
+
+pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<String>, Trouble> {
+    one(connection, "SELECT document FROM plans WHERE id = ?1", [plan.to_string()], only)
+}
+
+fn id_of(connection: &Connection, dispatch: DispatchId) -> Result<Option<i64>, Trouble> {
+    one(connection, "SELECT id FROM dispatches WHERE uuid = ?1", [dispatch.as_bytes()], only)
+}
+
+fn one<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl FnOnce(&Row<'_>) -> Result<T, Trouble>,
+) -> Result<Option<T>, Trouble> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    rows.next()?.map(read).transpose()
+}
+
+fn all<T>(
+    connection: &Connection,
+    sql: &str,
+    params: impl Params,
+    read: impl Fn(&Row<'_>) -> Result<T, Trouble>,
+) -> Result<Vec<T>, Trouble> {
+    let mut statement = connection.prepare(sql)?;
+    let mut rows = statement.query(params)?;
+    let mut found = Vec::new();
+    while let Some(row) = rows.next()? {
+        found.push(read(row)?);
+    }
+    Ok(found)
+}

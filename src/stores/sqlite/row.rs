@@ -1,0 +1,136 @@
+//! How values of the model stand in columns.
+
+use rusqlite::{Row, types::FromSql};
+use serde::{
+    Serialize,
+    de::{DeserializeOwned, IntoDeserializer as _, value},
+};
+use uuid::Uuid;
+
+use super::trouble::Trouble;
+use crate::{
+    model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
+    ports::{CancelAsked, DispatchRow, KeyedDispatch, OwnerId, Record, StoredTask, TaskRow},
+};
+
+/// The columns that [`dispatch_row`] reads.
+pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ended_at, n_tasks, n_successful, n_unsuccessful, \
+     critical_path, meta";
+
+/// The columns that [`task_row`] reads.
+pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, ended_at, \
+                                       failure_code, failure_message, caused_by";
+
+/// The columns that [`record_row`] reads.
+pub(super) const RECORD_COLUMNS: &str = "key, at, body";
+
+/// The key of a task's row, an output or a record; see `schema.sql`.
+pub(super) fn key(dispatch: i64, number: u32) -> i64 {
+    (dispatch << 32) | i64::from(number)
+}
+
+/// The number of a key that [`key`] made.
+pub(super) fn number(key: i64) -> u32 {
+    let bytes = key.to_be_bytes();
+    u32::from_be_bytes([bytes[4], bytes[5], bytes[6], bytes[7]])
+}
+
+/// A time as it is stored; every one comes back as it was.
+pub(super) fn time(at: Millis) -> i64 {
+    at.0.cast_signed()
+}
+
+/// A count or a limit as it is stored.
+pub(super) fn count(n: usize) -> i64 {
+    i64::try_from(n).unwrap_or(i64::MAX)
+}
+
+/// The name that a status, a code or a kind has in JSON.
+pub(super) fn name(of: &impl Serialize) -> Result<String, Trouble> {
+    let quoted = serde_json::to_string(of).map_err(|error| Trouble::corrupt(error.to_string()))?;
+    Ok(quoted.trim_matches('"').to_owned())
+}
+
+/// What a name that [`name`] gave stands for.
+pub(super) fn named<T: DeserializeOwned>(name: &str) -> Result<T, Trouble> {
+    T::deserialize(name.into_deserializer())
+        .map_err(|error: value::Error| Trouble::corrupt(error.to_string()))
+}
+
+pub(super) fn dispatch_row(row: &Row<'_>) -> Result<DispatchRow, Trouble> {
+    Ok(DispatchRow {
+        dispatch: DispatchId::from_bytes(row.get(0)?),
+        owner: OwnerId(Uuid::from_bytes(row.get(1)?)),
+        status: named(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
+        created_at: read_time(row.get(3)?),
+        ended_at: row.get::<_, Option<i64>>(4)?.map(read_time),
+        n_tasks: read_count(row, 5)?,
+        n_successful: read_count(row, 6)?,
+        n_unsuccessful: read_count(row, 7)?,
+        critical_path: read_time(row.get(8)?),
+        meta: row.get(9)?,
+    })
+}
+
+pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
+    Ok(StoredTask {
+        task: read_task(number(row.get(0)?)),
+        task_id: TaskId::new(text(row, 1)?),
+        agent: AgentName::new(text(row, 2)?),
+        row: TaskRow {
+            status: named(text(row, 3)?)?,
+            attempts: row.get(4)?,
+            started_at: row.get::<_, Option<i64>>(5)?.map(read_time),
+            ended_at: row.get::<_, Option<i64>>(6)?.map(read_time),
+            failure: read_failure(row)?,
+            caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
+        },
+    })
+}
+
+pub(super) fn record_row(row: &Row<'_>) -> Result<Record, Trouble> {
+    let seq = u64::from(number(row.get(0)?));
+    let body = serde_json::from_str(text(row, 2)?)
+        .map_err(|error| Trouble::corrupt(format!("record {seq}: {error}")))?;
+    Ok(Record { seq, at: read_time(row.get(1)?), body })
+}
+
+pub(super) fn keyed_row(row: &Row<'_>) -> Result<KeyedDispatch, Trouble> {
+    Ok(KeyedDispatch { dispatch: DispatchId::from_bytes(row.get(0)?), digest: row.get(1)? })
+}
+
+pub(super) fn cancel_row(row: &Row<'_>) -> Result<CancelAsked, Trouble> {
+    let tasks = serde_json::from_str(text(row, 1)?)
+        .map_err(|error| Trouble::corrupt(format!("a cancel request: {error}")))?;
+    Ok(CancelAsked { dispatch: DispatchId::from_bytes(row.get(0)?), tasks, reason: row.get(2)? })
+}
+
+/// The first column of a row that has only this one.
+pub(super) fn only<T: FromSql>(row: &Row<'_>) -> Result<T, Trouble> {
+    Ok(row.get(0)?)
+}
+
+/// A count that [`count`] stored.
+pub(super) fn read_count(row: &Row<'_>, column: usize) -> Result<usize, Trouble> {
+    let n: i64 = row.get(column)?;
+    usize::try_from(n).map_err(|_| Trouble::corrupt(format!("{n} is not a count")))
+}
+
+fn read_failure(row: &Row<'_>) -> Result<Option<Failure>, Trouble> {
+    let code: Option<String> = row.get(7)?;
+    let Some(code) = code else { return Ok(None) };
+    let message: Option<String> = row.get(8)?;
+    Ok(Some(Failure::new(named::<FailureCode>(&code)?, message.unwrap_or_default())))
+}
+
+fn read_time(stored: i64) -> Millis {
+    Millis(stored.cast_unsigned())
+}
+
+fn read_task(number: u32) -> TaskIdx {
+    TaskIdx::from_usize(number as usize)
+}
+
+fn text<'r>(row: &'r Row<'_>, column: usize) -> Result<&'r str, Trouble> {
+    Ok(row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?)
+}

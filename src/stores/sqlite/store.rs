@@ -1,0 +1,159 @@
+//! The store as the rest of the program sees it: queues in front of threads.
+
+use std::{
+    path::Path,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use tokio::sync::{Semaphore, oneshot};
+
+use super::{
+    database::{Database, Use},
+    query,
+    reader::Readers,
+    trouble::closed,
+    writer::{self, Commit, Order},
+};
+use crate::{
+    model::{DispatchId, PlanId, TaskIdx},
+    ports::{
+        CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record, RecordFilter,
+        StoreError, StoredTask, Write,
+    },
+};
+
+/// How long a commit waits for another process before it fails.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How many commits may wait for the writer; more wait in front of the queue.
+const QUEUED_COMMITS_MAX: usize = 1_024;
+
+/// A store in a `SQLite` file.
+///
+/// Commits take effect in the order in which their futures are first polled. Dropping such a future
+/// does not take the commit back.
+#[derive(Debug)]
+pub struct SqliteStore {
+    orders: mpsc::Sender<Order>,
+    writer: Option<JoinHandle<()>>,
+    places: Arc<Semaphore>,
+    readers: Readers,
+}
+
+impl SqliteStore {
+    /// Opens the store in the file `path`, and makes it first where it is missing: the file with
+    /// mode 0600, its directory with 0700, whatever the umask. Blocks.
+    pub fn open(path: &Path) -> Result<Self, StoreError> {
+        Self::open_with(path, BUSY_TIMEOUT)
+    }
+
+    /// Finishes the commits that were asked for, and closes the file. Dropping does the same.
+    pub fn close(self) {
+        drop(self);
+    }
+
+    pub(super) fn open_with(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
+        let database = Database::open(path, busy_timeout)?;
+        let readers = Readers::start(&database)?;
+        let connection = database.connect(Use::Write).map_err(|it| it.to_error("open"))?;
+        let (orders, writer) = writer::start(database, connection).map_err(|error| {
+            StoreError::Unavailable { action: "open", reason: error.to_string() }
+        })?;
+        let places = Arc::new(Semaphore::new(QUEUED_COMMITS_MAX));
+        Ok(Self { orders, writer: Some(writer), places, readers })
+    }
+}
+
+impl Drop for SqliteStore {
+    fn drop(&mut self) {
+        // The readers end after the writer: as long as one of them holds the log's index, what a
+        // failed commit left in the log stays out of it.
+        self.orders.send(Order::Close).ok();
+        if let Some(writer) = self.writer.take() {
+            writer.join().ok();
+        }
+    }
+}
+
+impl Journal for SqliteStore {
+    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>> {
+        let (orders, places) = (self.orders.clone(), Arc::clone(&self.places));
+        Box::pin(async move {
+            let place = places.acquire_owned().await.map_err(|_| closed("write"))?;
+            let (answer, heard) = oneshot::channel();
+            let order = Order::Commit(Commit { writes, answer, place });
+            orders.send(order).map_err(|_| closed("write"))?;
+            heard.await.unwrap_or_else(|_| Err(closed("write")))
+        })
+    }
+
+    fn dispatch(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>> {
+        self.readers.ask(move |it| query::dispatch(it, dispatch))
+    }
+
+    fn document(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
+        self.readers.ask(move |it| query::document(it, dispatch))
+    }
+
+    fn tasks(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Vec<StoredTask>, StoreError>> {
+        self.readers.ask(move |it| query::tasks(it, dispatch))
+    }
+
+    fn outputs(
+        &self,
+        dispatch: DispatchId,
+        tasks: Vec<TaskIdx>,
+    ) -> BoxFuture<'static, Result<Vec<Option<String>>, StoreError>> {
+        self.readers.ask(move |it| query::outputs(it, dispatch, &tasks))
+    }
+
+    fn records(
+        &self,
+        dispatch: DispatchId,
+        filter: RecordFilter,
+    ) -> BoxFuture<'static, Result<Vec<Record>, StoreError>> {
+        self.readers.ask(move |it| query::records(it, dispatch, &filter))
+    }
+
+    fn recent(
+        &self,
+        before: Option<DispatchId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
+        self.readers.ask(move |it| query::recent(it, before, limit))
+    }
+
+    fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
+        self.readers.ask(query::open_dispatches)
+    }
+
+    fn by_idempotency_key(
+        &self,
+        key: String,
+    ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>> {
+        self.readers.ask(move |it| query::by_idempotency_key(it, &key))
+    }
+
+    fn cancel_requests(
+        &self,
+        owner: OwnerId,
+    ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>> {
+        self.readers.ask(move |it| query::cancel_requests(it, owner))
+    }
+
+    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
+        self.readers.ask(move |it| query::plan(it, plan))
+    }
+}

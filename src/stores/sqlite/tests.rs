@@ -1,0 +1,215 @@
+//! What the store on disk promises beyond the common suite.
+
+use std::{
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use rusqlite::Connection;
+use tempfile::TempDir;
+
+use super::SqliteStore;
+use crate::{
+    model::TaskStatus,
+    ports::{Committed, Journal, StoreError, Write},
+    stores::contract::{
+        accepted, commit, everything, id, journal_contract, kept, moved, output, record, seqs,
+    },
+};
+
+journal_contract!({
+    let space = TempDir::new().unwrap();
+    let store = SqliteStore::open(&space.path().join("state/store.db")).unwrap();
+    (space, store)
+});
+
+type Store = Arc<dyn Journal>;
+
+fn open(path: &Path) -> Store {
+    Arc::new(SqliteStore::open(path).unwrap())
+}
+
+fn space() -> (TempDir, PathBuf) {
+    let space = TempDir::new().unwrap();
+    let path = space.path().join("state/store.db");
+    (space, path)
+}
+
+fn mode(path: &Path) -> u32 {
+    path.metadata().unwrap().permissions().mode() & 0o777
+}
+
+#[tokio::test]
+async fn what_was_answered_is_there_after_reopening() {
+    let (_space, path) = space();
+    let store = open(&path);
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    drop(store);
+    let store = open(&path);
+    assert_eq!(seqs(&store, 1, everything()).await, [1]);
+    commit(&store, vec![record(1, 2, kept(0))]).await;
+}
+
+#[tokio::test]
+async fn two_stores_on_one_file_write_and_see_each_other() {
+    let (_space, path) = space();
+    let (one, two) = (open(&path), open(&path));
+    commit(&one, vec![accepted(1, 2)]).await;
+    for seq in [1, 3, 5] {
+        commit(&one, vec![record(1, seq, kept(0)), moved(1, 0, TaskStatus::Success)]).await;
+        commit(&two, vec![record(1, seq + 1, kept(0)), moved(1, 1, TaskStatus::Error)]).await;
+    }
+    assert_eq!(seqs(&one, 1, everything()).await, [1, 2, 3, 4, 5, 6]);
+    let row = two.dispatch(id(1)).await.unwrap().unwrap();
+    assert_eq!((row.n_successful, row.n_unsuccessful), (1, 1));
+}
+
+#[test]
+fn a_store_is_opened_by_many_at_once() {
+    let (_space, path) = space();
+    let stores: Vec<_> = std::thread::scope(|scope| {
+        let opening: Vec<_> =
+            (0..8).map(|_| scope.spawn(|| SqliteStore::open(&path).map(drop))).collect();
+        opening.into_iter().map(|it| it.join().unwrap()).collect()
+    });
+    assert_eq!(stores, vec![Ok(()); 8]);
+}
+
+#[test]
+fn the_store_of_a_newer_program_is_refused_and_left_alone() {
+    let (_space, path) = space();
+    drop(open(&path));
+    let connection = Connection::open(&path).unwrap();
+    connection.pragma_update(None, "user_version", 2).unwrap();
+    drop(connection);
+    let refused = SqliteStore::open(&path).map(drop);
+    assert_eq!(refused, Err(StoreError::Version { found: 2, known: 1 }));
+}
+
+#[test]
+fn the_database_of_another_program_is_refused() {
+    let (space, path) = space();
+    fs::create_dir(space.path().join("state")).unwrap();
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("CREATE TABLE theirs (it TEXT)").unwrap();
+    let refused = SqliteStore::open(&path).map(drop);
+    assert_eq!(refused, Err(StoreError::Version { found: 0, known: 1 }));
+    let n_tables: i64 =
+        connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).unwrap();
+    assert_eq!(n_tables, 1);
+}
+
+#[test]
+fn a_file_that_is_no_database_is_refused() {
+    let (space, path) = space();
+    fs::create_dir(space.path().join("state")).unwrap();
+    fs::write(&path, "this is a text about something else ".repeat(100)).unwrap();
+    let refused = SqliteStore::open(&path).map(drop);
+    assert!(matches!(refused, Err(StoreError::Corrupt(_))), "{refused:?}");
+}
+
+#[tokio::test]
+async fn files_are_private_whatever_was_there_before() {
+    let (space, path) = space();
+    let dir = space.path().join("state");
+    fs::create_dir(&dir).unwrap();
+    fs::set_permissions(&dir, Permissions::from_mode(0o777)).unwrap();
+    fs::write(&path, "").unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
+    let store = open(&path);
+    commit(&store, vec![accepted(1, 1)]).await;
+    assert_eq!(mode(&dir), 0o700);
+    let names = ["store.db", "store.db-wal", "store.db-shm", "store.lock"];
+    assert_eq!(names.map(|it| mode(&dir.join(it))), [0o600; 4]);
+}
+
+#[test]
+fn a_directory_that_others_use_keeps_its_mode() {
+    let space = TempDir::new().unwrap();
+    fs::set_permissions(space.path(), Permissions::from_mode(0o755)).unwrap();
+    fs::write(space.path().join("theirs"), "").unwrap();
+    let path = space.path().join("store.db");
+    drop(open(&path));
+    assert_eq!((mode(space.path()), mode(&path)), (0o755, 0o600));
+}
+
+#[test]
+fn a_link_in_place_of_the_file_is_refused() {
+    let (space, path) = space();
+    fs::create_dir(space.path().join("state")).unwrap();
+    let theirs = space.path().join("theirs");
+    fs::write(&theirs, "").unwrap();
+    fs::set_permissions(&theirs, Permissions::from_mode(0o644)).unwrap();
+    std::os::unix::fs::symlink(&theirs, &path).unwrap();
+    let refused = SqliteStore::open(&path).map(drop);
+    assert!(matches!(refused, Err(StoreError::Unavailable { action: "open", .. })));
+    assert_eq!((mode(&theirs), theirs.metadata().unwrap().len()), (0o644, 0));
+}
+
+#[tokio::test]
+async fn a_place_that_cannot_be_made_is_said_and_works_once_it_can() {
+    let (space, path) = space();
+    let in_the_way = space.path().join("state");
+    fs::write(&in_the_way, "").unwrap();
+    let refused = SqliteStore::open(&path).map(drop).unwrap_err();
+    assert!(matches!(refused, StoreError::Unavailable { action: "open", .. }), "{refused:?}");
+    assert!(refused.to_string().contains("state/store.db"), "{refused}");
+    fs::remove_file(&in_the_way).unwrap();
+    commit(&open(&path), vec![accepted(1, 1)]).await;
+}
+
+#[tokio::test]
+async fn a_store_that_another_process_holds_is_unavailable_until_it_lets_go() {
+    let (_space, path) = space();
+    let store: Store = Arc::new(SqliteStore::open_with(&path, Duration::from_millis(20)).unwrap());
+    commit(&store, vec![accepted(1, 1)]).await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let refused = store.commit(vec![accepted(2, 1)]).await;
+    assert!(matches!(refused, Err(StoreError::Unavailable { action: "write", .. })));
+    assert!(store.dispatch(id(1)).await.unwrap().is_some());
+    other.execute_batch("ROLLBACK").unwrap();
+    commit(&store, vec![accepted(2, 1)]).await;
+}
+
+/// Holds the writer lock so that the commits after the first are one group.
+#[tokio::test]
+async fn a_bad_commit_fails_no_other_of_its_group() {
+    let (_space, path) = space();
+    let store = open(&path);
+    commit(&store, vec![accepted(1, 1)]).await;
+    let other = Connection::open(&path).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let spawn = |writes: Vec<Write>| tokio::spawn(store.commit(writes));
+    let mut answers = vec![spawn(vec![accepted(2, 1)])];
+    answers.push(spawn(vec![record(1, 1, kept(0))]));
+    answers.push(spawn(vec![output(1, 0, "lost"), record(1, 9, kept(0))]));
+    answers.push(spawn(vec![record(1, 2, kept(0))]));
+    tokio::task::yield_now().await;
+    other.execute_batch("ROLLBACK").unwrap();
+    let mut are_ok = Vec::new();
+    for answer in answers {
+        are_ok.push(answer.await.unwrap() == Ok(Committed::default()));
+    }
+    assert_eq!(are_ok, [true, true, false, true]);
+    assert_eq!(seqs(&store, 1, everything()).await, [1, 2]);
+    let task = crate::model::TaskIdx::from_usize(0);
+    assert_eq!(store.outputs(id(1), vec![task]).await, Ok(vec![None]));
+}
+
+#[tokio::test]
+async fn a_closed_store_answers_what_was_asked_and_then_says_so() {
+    let (_space, path) = space();
+    let store = SqliteStore::open(&path).unwrap();
+    let late = store.commit(vec![accepted(2, 1)]);
+    let read = store.recent(None, 1);
+    let asked = tokio::spawn(store.commit(vec![accepted(1, 1)]));
+    tokio::task::yield_now().await;
+    store.close();
+    assert_eq!(asked.await.unwrap(), Ok(Committed::default()));
+    assert!(matches!(late.await, Err(StoreError::Unavailable { action: "write", .. })));
+    assert!(matches!(read.await, Err(StoreError::Unavailable { action: "read", .. })));
+}

@@ -1,0 +1,311 @@
+//! One transaction of the writer: the writes of one commit, or of a group of them.
+
+use std::collections::{BTreeMap, btree_map};
+
+use rusqlite::{Connection, Row, Statement, params};
+
+use super::{
+    row::{count, key, name, named, read_count, time},
+    trouble::Trouble,
+};
+use crate::{
+    model::{DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus},
+    ports::{Accept, Committed, OwnerId, Record, TaskRow, Write},
+    stores::head::{Head, accepted_twice, refuse, unknown},
+};
+
+/// The statements of a connection that writes, prepared once.
+#[derive(Debug)]
+pub(super) struct Statements<'c> {
+    begin: Statement<'c>,
+    commit: Statement<'c>,
+    rollback: Statement<'c>,
+    key_taken: Statement<'c>,
+    load_head: Statement<'c>,
+    save_head: Statement<'c>,
+    add_dispatch: Statement<'c>,
+    add_document: Statement<'c>,
+    add_task: Statement<'c>,
+    add_record: Statement<'c>,
+    task_status: Statement<'c>,
+    set_task: Statement<'c>,
+    put_output: Statement<'c>,
+    end: Statement<'c>,
+    request_cancel: Statement<'c>,
+    handle_cancel: Statement<'c>,
+    adopt: Statement<'c>,
+    put_plan: Statement<'c>,
+}
+
+impl<'c> Statements<'c> {
+    pub(super) fn prepare(connection: &'c Connection) -> Result<Self, Trouble> {
+        let sql = |text: &str| connection.prepare(text);
+        Ok(Self {
+            begin: sql("BEGIN IMMEDIATE")?,
+            commit: sql("COMMIT")?,
+            rollback: sql("ROLLBACK")?,
+            key_taken: sql("SELECT 1 FROM dispatches WHERE idempotency_key = ?1")?,
+            load_head: sql("SELECT id, n_tasks, n_successful, n_unsuccessful, last_seq \
+                            FROM dispatches WHERE uuid = ?1")?,
+            save_head: sql("UPDATE dispatches SET n_successful = ?2, n_unsuccessful = ?3, \
+                            last_seq = ?4 WHERE id = ?1")?,
+            add_dispatch: sql(
+                "INSERT INTO dispatches (uuid, owner, status, created_at, n_tasks, \
+                               meta, idempotency_key, idempotency_digest) \
+                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+            )?,
+            add_document: sql("INSERT INTO documents (dispatch, json) VALUES (?1, ?2)")?,
+            add_task: sql("INSERT INTO tasks (key, task_id, agent, status) \
+                           VALUES (?1, ?2, ?3, ?4)")?,
+            add_record: sql("INSERT INTO records (key, at, task, kind, body) \
+                             VALUES (?1, ?2, ?3, ?4, ?5)")?,
+            task_status: sql("SELECT status FROM tasks WHERE key = ?1")?,
+            set_task: sql("UPDATE tasks SET status = ?2, attempts = ?3, started_at = ?4, \
+                           ended_at = ?5, failure_code = ?6, failure_message = ?7, \
+                           caused_by = ?8 WHERE key = ?1")?,
+            put_output: sql("INSERT INTO outputs (key, json) VALUES (?1, ?2) \
+                             ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
+            end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
+                      WHERE id = ?1")?,
+            request_cancel: sql("INSERT INTO cancel_requests (dispatch, tasks, reason) \
+                                 VALUES (?1, ?2, ?3)")?,
+            handle_cancel: sql("DELETE FROM cancel_requests WHERE dispatch = ?1")?,
+            adopt: sql("UPDATE dispatches SET owner = ?2 WHERE id = ?1")?,
+            put_plan: sql("INSERT INTO plans (id, at, document) VALUES (?1, ?2, ?3) \
+                           ON CONFLICT (id) DO UPDATE \
+                           SET at = excluded.at, document = excluded.document")?,
+        })
+    }
+
+    /// Makes all of `commits` durable, or none; answers each.
+    pub(super) fn transact(&mut self, commits: &[&[Write]]) -> Result<Vec<Committed>, Trouble> {
+        self.begin.execute(())?;
+        let done = self.write_all(commits);
+        if done.is_err() {
+            // Where even this fails, SQLite has rolled back already, or the connection is dropped.
+            self.rollback.execute(()).ok();
+        }
+        done
+    }
+
+    fn write_all(&mut self, commits: &[&[Write]]) -> Result<Vec<Committed>, Trouble> {
+        let mut transaction = Transaction { statements: self, heads: BTreeMap::new() };
+        let done = commits.iter().map(|it| transaction.write(it)).collect::<Result<Vec<_>, _>>()?;
+        transaction.save_heads()?;
+        self.commit.execute(())?;
+        Ok(done)
+    }
+}
+
+/// A transaction under way. Heads are read once each and saved at the end; they are never kept
+/// from one transaction to the next, because another process may have written in between.
+struct Transaction<'s, 'c> {
+    statements: &'s mut Statements<'c>,
+    heads: BTreeMap<DispatchId, StoredHead>,
+}
+
+#[derive(Clone, Copy)]
+struct StoredHead {
+    id: i64,
+    stored: Head,
+    head: Head,
+}
+
+impl Transaction<'_, '_> {
+    fn write(&mut self, writes: &[Write]) -> Result<Committed, Trouble> {
+        let refused = refuse(writes, |key| self.is_key_taken(key))?;
+        for write in writes {
+            if write.dispatch().is_none_or(|it| !refused.contains(&it)) {
+                self.write_one(write)?;
+            }
+        }
+        Ok(Committed { refused })
+    }
+
+    fn write_one(&mut self, write: &Write) -> Result<(), Trouble> {
+        match write {
+            Write::Accept(accept) => self.accept(accept),
+            Write::Record { dispatch, record } => self.record(*dispatch, record),
+            Write::Task { dispatch, task, row } => self.task(*dispatch, *task, row),
+            Write::Output { dispatch, task, json } => self.output(*dispatch, *task, json),
+            Write::End { dispatch, status, at, critical_path } => {
+                self.end(*dispatch, *status, (*at, *critical_path))
+            }
+            Write::RequestCancel { dispatch, tasks, reason } => {
+                self.request_cancel(*dispatch, tasks, reason)
+            }
+            Write::CancelHandled { dispatch } => {
+                let id = self.head(*dispatch)?.id;
+                self.statements.handle_cancel.execute([id])?;
+                Ok(())
+            }
+            Write::Adopt { dispatch, owner } => self.adopt(*dispatch, *owner),
+            Write::Plan { plan, at, document } => {
+                let id = plan.to_string();
+                self.statements.put_plan.execute(params![id, time(*at), document])?;
+                Ok(())
+            }
+        }
+    }
+
+    fn is_key_taken(&mut self, key: &str) -> Result<bool, Trouble> {
+        Ok(self.statements.key_taken.exists([key])?)
+    }
+
+    fn accept(&mut self, accept: &Accept) -> Result<(), Trouble> {
+        if self.head_if_known(accept.dispatch)?.is_some() {
+            return Err(accepted_twice(accept.dispatch).into());
+        }
+        let id = self.add_dispatch(accept)?;
+        self.statements.add_document.execute(params![id, accept.document])?;
+        let pending = name(&TaskStatus::Pending)?;
+        for (number, (task_id, agent)) in (0..).zip(&accept.tasks) {
+            let row = params![key(id, number), task_id.as_str(), agent.as_str(), pending];
+            self.statements.add_task.execute(row)?;
+        }
+        let head = Head::new(accept.tasks.len());
+        self.heads.insert(accept.dispatch, StoredHead { id, stored: head, head });
+        Ok(())
+    }
+
+    fn add_dispatch(&mut self, accept: &Accept) -> Result<i64, Trouble> {
+        let (key, digest) = accept.idempotency.as_ref().map(|(key, digest)| (key, digest)).unzip();
+        let id = self.statements.add_dispatch.insert(params![
+            accept.dispatch.as_bytes(),
+            accept.owner.0.as_bytes(),
+            name(&DispatchStatus::Running)?,
+            time(accept.at),
+            count(accept.tasks.len()),
+            accept.meta,
+            key,
+            digest,
+        ])?;
+        if id >= i64::from(i32::MAX) {
+            return Err(Trouble::corrupt("it holds too many dispatches"));
+        }
+        Ok(id)
+    }
+
+    fn record(&mut self, dispatch: DispatchId, record: &Record) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        stored.head.follow(dispatch, record.seq)?;
+        let id = stored.id;
+        let number = u32::try_from(record.seq)
+            .map_err(|_| Trouble::corrupt(format!("dispatch {dispatch}: too many records")))?;
+        let body = serde_json::to_string(&record.body)
+            .map_err(|error| Trouble::corrupt(error.to_string()))?;
+        let task = record.body.subject().0.map(TaskIdx::as_u32);
+        let kind = name(&record.body.kind())?;
+        let row = params![key(id, number), time(record.at), task, kind, body];
+        self.statements.add_record.execute(row)?;
+        Ok(())
+    }
+
+    fn task(&mut self, dispatch: DispatchId, task: TaskIdx, row: &TaskRow) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        stored.head.check_task(dispatch, task)?;
+        row.caused_by.map_or(Ok(()), |it| stored.head.check_task(dispatch, it))?;
+        let key = key(stored.id, task.as_u32());
+        let before = self.task_status(key)?;
+        self.head(dispatch)?.head.count(before, row.status);
+        let failure = row.failure.as_ref();
+        self.statements.set_task.execute(params![
+            key,
+            name(&row.status)?,
+            row.attempts,
+            row.started_at.map(time),
+            row.ended_at.map(time),
+            failure.map(|it| it.code.as_str()),
+            failure.map(|it| &it.message),
+            row.caused_by.map(TaskIdx::as_u32),
+        ])?;
+        Ok(())
+    }
+
+    fn task_status(&mut self, key: i64) -> Result<TaskStatus, Trouble> {
+        let mut rows = self.statements.task_status.query([key])?;
+        let row = rows.next()?.ok_or_else(|| Trouble::corrupt("the row of a task is missing"))?;
+        named(row.get_ref(0)?.as_str().map_err(rusqlite::Error::from)?)
+    }
+
+    fn output(&mut self, dispatch: DispatchId, task: TaskIdx, json: &str) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        stored.head.check_task(dispatch, task)?;
+        let key = key(stored.id, task.as_u32());
+        self.statements.put_output.execute(params![key, json])?;
+        Ok(())
+    }
+
+    fn end(
+        &mut self,
+        dispatch: DispatchId,
+        status: DispatchStatus,
+        (at, critical_path): (Millis, Millis),
+    ) -> Result<(), Trouble> {
+        let id = self.head(dispatch)?.id;
+        let row = params![id, name(&status)?, time(at), time(critical_path)];
+        self.statements.end.execute(row)?;
+        Ok(())
+    }
+
+    fn request_cancel(
+        &mut self,
+        dispatch: DispatchId,
+        tasks: &[TaskIdx],
+        reason: &str,
+    ) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        tasks.iter().try_for_each(|it| stored.head.check_task(dispatch, *it))?;
+        let id = stored.id;
+        let tasks =
+            serde_json::to_string(tasks).map_err(|error| Trouble::corrupt(error.to_string()))?;
+        self.statements.request_cancel.execute(params![id, tasks, reason])?;
+        Ok(())
+    }
+
+    fn adopt(&mut self, dispatch: DispatchId, owner: OwnerId) -> Result<(), Trouble> {
+        let id = self.head(dispatch)?.id;
+        self.statements.adopt.execute(params![id, owner.0.as_bytes()])?;
+        Ok(())
+    }
+
+    fn head(&mut self, dispatch: DispatchId) -> Result<&mut StoredHead, Trouble> {
+        self.head_if_known(dispatch)?.ok_or_else(|| unknown(dispatch).into())
+    }
+
+    fn head_if_known(&mut self, dispatch: DispatchId) -> Result<Option<&mut StoredHead>, Trouble> {
+        match self.heads.entry(dispatch) {
+            btree_map::Entry::Occupied(entry) => Ok(Some(entry.into_mut())),
+            btree_map::Entry::Vacant(entry) => {
+                let mut rows = self.statements.load_head.query([dispatch.as_bytes()])?;
+                let loaded = rows.next()?.map(read_head).transpose()?;
+                Ok(loaded.map(|it| entry.insert(it)))
+            }
+        }
+    }
+
+    fn save_heads(&mut self) -> Result<(), Trouble> {
+        for StoredHead { id, stored, head } in self.heads.values() {
+            if stored == head {
+                continue;
+            }
+            self.statements.save_head.execute(params![
+                id,
+                count(head.n_successful),
+                count(head.n_unsuccessful),
+                head.last_seq.cast_signed(),
+            ])?;
+        }
+        Ok(())
+    }
+}
+
+fn read_head(row: &Row<'_>) -> Result<StoredHead, Trouble> {
+    let head = Head {
+        n_tasks: read_count(row, 1)?,
+        n_successful: read_count(row, 2)?,
+        n_unsuccessful: read_count(row, 3)?,
+        last_seq: row.get::<_, i64>(4)?.cast_unsigned(),
+    };
+    Ok(StoredHead { id: row.get(0)?, stored: head, head })
+}
