@@ -9,3 +9,4 @@ pub mod plan;
 pub mod ports;
 pub mod scheduler;
 pub mod stores;
+pub mod traces;

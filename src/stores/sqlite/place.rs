@@ -38,6 +38,7 @@ fn prepare_dir(path: &Path) -> io::Result<PathBuf> {
 
 fn lock(path: &Path) -> io::Result<File> {
     let lock = OpenOptions::new().create(true).append(true).mode(0o600).open(path)?;
+    lock.set_permissions(Permissions::from_mode(0o600))?;
     lock.lock()?;
     Ok(lock)
 }

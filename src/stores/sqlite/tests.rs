@@ -42,6 +42,11 @@ fn mode(path: &Path) -> u32 {
     path.metadata().unwrap().permissions().mode() & 0o777
 }
 
+/// The modes of the state directory and of all files in it.
+fn modes(dir: &Path) -> [u32; 5] {
+    [".", "store.db", "store.db-wal", "store.db-shm", "store.lock"].map(|it| mode(&dir.join(it)))
+}
+
 #[tokio::test]
 async fn what_was_answered_is_there_after_reopening() {
     let (_space, path) = space();
@@ -121,9 +126,30 @@ async fn files_are_private_whatever_was_there_before() {
     fs::set_permissions(&path, Permissions::from_mode(0o666)).unwrap();
     let store = open(&path);
     commit(&store, vec![accepted(1, 1)]).await;
-    assert_eq!(mode(&dir), 0o700);
-    let names = ["store.db", "store.db-wal", "store.db-shm", "store.lock"];
-    assert_eq!(names.map(|it| mode(&dir.join(it))), [0o600; 4]);
+    assert_eq!(modes(&dir), [0o700, 0o600, 0o600, 0o600, 0o600]);
+}
+
+#[tokio::test]
+async fn a_new_store_is_private() {
+    let (space, path) = space();
+    let store = open(&path);
+    commit(&store, vec![accepted(1, 1)]).await;
+    let dir = space.path().join("state");
+    assert_eq!(modes(&dir), [0o700, 0o600, 0o600, 0o600, 0o600]);
+}
+
+/// The test of modes once more, in a process that would let everybody in, or nobody.
+#[test]
+fn e2e_modes_do_not_depend_on_the_umask() {
+    let test = "stores::sqlite::tests::a_new_store_is_private";
+    for umask in ["000", "277"] {
+        let script = format!("umask {umask}; exec \"$0\" --exact {test}");
+        let mut shell = std::process::Command::new("sh");
+        let ended =
+            shell.args(["-c", &script]).arg(std::env::current_exe().unwrap()).output().unwrap();
+        let said = String::from_utf8_lossy(&ended.stdout);
+        assert!(ended.status.success() && said.contains("1 passed"), "umask {umask}: {said}");
+    }
 }
 
 #[test]
