@@ -133,3 +133,31 @@ fn check_ours(connection: &Connection) -> Result<(), Trouble> {
 fn version(connection: &Connection) -> Result<i64, Trouble> {
     Ok(connection.query_row("PRAGMA user_version", (), |row| row.get(0))?)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// No test can cut the power; the settings that make a commit survive it can be looked at.
+    #[test]
+    fn every_commit_is_synced() {
+        let space = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&space.path().join("store.db"), Duration::ZERO).unwrap();
+        let writer = database.connect(Use::Write).unwrap();
+        let setting = |name: &str| {
+            let sql = format!("SELECT * FROM pragma_{name}");
+            writer.query_row(&sql, (), |row| row.get::<_, rusqlite::types::Value>(0)).unwrap()
+        };
+        assert_eq!(setting("synchronous"), 2.into());
+        assert_eq!(setting("journal_mode"), "wal".to_owned().into());
+        assert_eq!(setting("application_id"), APPLICATION_ID.into());
+    }
+
+    #[test]
+    fn a_reader_cannot_write() {
+        let space = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&space.path().join("store.db"), Duration::ZERO).unwrap();
+        let reader = database.connect(Use::Read).unwrap();
+        assert!(reader.execute_batch("DELETE FROM plans").is_err());
+    }
+}

@@ -18,8 +18,8 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
      critical_path, meta";
 
 /// The columns that [`task_row`] reads.
-pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, ended_at, \
-                                       failure_code, failure_message, caused_by";
+pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
+                                       ended_at, failure_code, failure_message, caused_by";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
