@@ -3,10 +3,13 @@
 //! The rooms and who may import whom are described in `ARCHITECTURE.md` and checked by
 //! `tests/tidy.rs`.
 
+pub mod cli;
+pub mod config;
 pub mod confine;
 pub mod model;
 pub mod plan;
 pub mod ports;
 pub mod scheduler;
 pub mod stores;
+pub mod telemetry;
 pub mod traces;

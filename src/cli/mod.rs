@@ -1,0 +1,3 @@
+//! The shell's face.
+
+pub mod expand;

@@ -1,0 +1,155 @@
+//! The table of keys: what each takes, and who may set it.
+
+use super::settings::ARCHON;
+use crate::model::{AgentName, text};
+
+/// One key, or with a `*` one key of each agent or upstream.
+#[derive(Debug)]
+pub(super) struct Key {
+    pub(super) path: &'static str,
+    pub(super) kind: Kind,
+    pub(super) reach: Reach,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) enum Kind {
+    /// A whole number, both ends included.
+    Whole(u64, u64),
+    /// Seconds above zero, at most a day.
+    Seconds,
+    Bool,
+    Word(&'static [&'static str]),
+    /// The name of a tool or an upstream.
+    Name,
+    Path,
+    /// `stderr` or a path.
+    Destination,
+    Url,
+    Origins,
+    /// Known, but nothing may be said yet.
+    Later,
+}
+
+/// Who may set a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Reach {
+    /// Every layer, a workspace's file too.
+    Anyone,
+    /// Every layer, but a workspace's file may only lower it.
+    Lower,
+    /// Every layer but a workspace's file.
+    Owner,
+}
+
+/// What a path of names leads to.
+#[derive(Clone, Debug)]
+pub(super) enum Found {
+    /// A key.
+    Key(&'static Key),
+    /// A section; deeper names follow.
+    Section,
+    /// Nothing, with the nearest name of that section.
+    Unknown(Option<&'static str>),
+}
+
+const LEVELS: Kind = Kind::Word(&["off", "error", "warn", "info", "debug", "trace"]);
+const ON_FAILURE: Kind = Kind::Word(&["skip_dependents", "fail_fast", "continue"]);
+const VALIDATION: Kind = Kind::Word(&["strict", "moderate", "lenient"]);
+const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
+const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
+
+/// Every key there is.
+#[rustfmt::skip]
+pub(super) const KEYS: &[Key] = &[
+    key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
+    key("agents.*.timeout_seconds", Kind::Seconds, Reach::Anyone),
+    key("agents.*.tool", Kind::Name, Reach::Owner),
+    key("agents.*.upstream", Kind::Name, Reach::Owner),
+    key("agents.*.validation_level", VALIDATION, Reach::Anyone),
+    key("dispatcher.enable_context", Kind::Bool, Reach::Anyone),
+    key("dispatcher.max_workers", Kind::Whole(1, 1024), Reach::Anyone),
+    key("dispatcher.on_failure", ON_FAILURE, Reach::Anyone),
+    key("dispatcher.timeout_seconds", Kind::Seconds, Reach::Anyone),
+    key("dispatcher.trace_dir", Kind::Path, Reach::Anyone),
+    key("limits.dispatches_open_max", Kind::Whole(1, 100_000), Reach::Lower),
+    key("limits.document_bytes_max", Kind::Whole(1 << 10, 64 << 20), Reach::Lower),
+    key("limits.edges_max", Kind::Whole(1, 10_000_000), Reach::Lower),
+    key("limits.max_workers", Kind::Whole(1, 1024), Reach::Lower),
+    key("limits.run_document_bytes_max", Kind::Whole(1 << 10, 4 << 30), Reach::Lower),
+    key("limits.run_tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
+    key("limits.tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
+    key("logging.destination", Kind::Destination, Reach::Owner),
+    key("logging.format", Kind::Word(&["text", "json"]), Reach::Anyone),
+    key("logging.level", LEVELS, Reach::Anyone),
+    key("mcp.retry_attempts", Kind::Whole(0, 10), Reach::Anyone),
+    key("mcp.timeout_seconds", Kind::Seconds, Reach::Anyone),
+    key("mcp.url", Kind::Url, Reach::Owner),
+    key("recipes", Kind::Later, Reach::Owner),
+    key("server.allowed_origins", Kind::Origins, Reach::Owner),
+    key("server.connections_max", Kind::Whole(1, 65_536), Reach::Owner),
+    key("server.sessions_max", Kind::Whole(1, 1_000_000), Reach::Owner),
+    key("state_dir", Kind::Path, Reach::Owner),
+    key("upstreams.*.max_concurrent", Kind::Whole(1, 1024), Reach::Owner),
+    key("upstreams.*.protocol", GREETING, Reach::Owner),
+    key("upstreams.*.timeout_seconds", Kind::Seconds, Reach::Owner),
+    key("upstreams.*.url", Kind::Url, Reach::Owner),
+];
+
+const fn key(path: &'static str, kind: Kind, reach: Reach) -> Key {
+    Key { path, kind, reach }
+}
+
+/// What the names of `path` lead to, from the top.
+pub(super) fn find(path: &[&str]) -> Found {
+    let mut is_section = false;
+    for key in KEYS {
+        match matched(key, path) {
+            Some(Match::Whole) => return Found::Key(key),
+            Some(Match::Start) => is_section = true,
+            None => {}
+        }
+    }
+    if is_section { Found::Section } else { Found::Unknown(nearest(path)) }
+}
+
+/// The one name of a value that can be said by two: Archon's address, an agent's alias.
+pub(super) fn canonical(path: &[&str]) -> String {
+    match path {
+        ["mcp", "url"] => format!("upstreams.{ARCHON}.url"),
+        ["agents", name] => format!("agents.{}", AgentName::new(name)),
+        ["agents", name, field] => format!("agents.{}.{field}", AgentName::new(name)),
+        _ => path.join("."),
+    }
+}
+
+/// Whether `name` may name an agent or an upstream: `[A-Za-z0-9][A-Za-z0-9_-]{0,63}`.
+pub(super) fn is_name(name: &str) -> bool {
+    let is_inner = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-');
+    name.len() <= 64
+        && name.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric())
+        && name.bytes().all(is_inner)
+}
+
+enum Match {
+    Whole,
+    Start,
+}
+
+fn matched(key: &Key, path: &[&str]) -> Option<Match> {
+    let mut segments = key.path.split('.');
+    for name in path {
+        let segment = segments.next()?;
+        if segment != "*" && segment != *name {
+            return None;
+        }
+    }
+    Some(if segments.next().is_none() { Match::Whole } else { Match::Start })
+}
+
+/// The name that the last one of `path` was probably meant to be.
+fn nearest(path: &[&str]) -> Option<&'static str> {
+    let (last, section) = path.split_last()?;
+    let siblings = KEYS.iter().filter(|it| matched(it, section).is_some());
+    text::nearest(last, siblings.filter_map(|it| it.path.split('.').nth(section.len())))
+}

@@ -1,0 +1,32 @@
+//! The settings in force: layers of files, environment and flags, each value with its origin.
+//!
+//! [`Settings::load`] reads the layers, weakest first: built in, the system's file, the user's
+//! file, the workspace's file, a file named by `--config`, the environment, flags. It answers the
+//! typed settings together with the layer of each value, or every fault of every layer at once.
+//!
+//! A workspace's file came with a repository that somebody cloned, so it is a stranger's: it may
+//! tune a dispatch and lower limits, but name no address, no tool, and no place outside itself.
+//!
+//! Only this room reads the environment, once, in [`Environment::capture`].
+
+mod check;
+mod environment;
+mod error;
+mod file;
+mod keys;
+mod layer;
+mod load;
+mod place;
+mod settings;
+mod yaml;
+
+#[cfg(test)]
+mod tests;
+
+pub use environment::{Environment, Flags, Role};
+pub use error::{ConfigError, ConfigErrors, Source};
+pub use load::{Explained, Loaded};
+pub use settings::{
+    AgentSettings, ArchonSetting, Dispatcher, Level, Limits, LogFormat, Logging, Mcp, Protocol,
+    Server, Settings, Upstream,
+};

@@ -1,0 +1,261 @@
+//! The settings as types; what each means, its unit, default and range.
+
+use std::{collections::BTreeMap, path::PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::model::{AnalysisDepth, OnFailure, ValidationLevel};
+
+/// The name of the upstream that the built-in agents use.
+pub(super) const ARCHON: &str = "archon";
+/// Where Archon is looked for unless a layer says otherwise.
+pub(super) const ARCHON_URL: &str = "http://localhost:8051/mcp";
+
+/// The settings in force. Every path is absolute. All keys exist since version 0.1.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where dispatches are kept; `$XDG_STATE_HOME/parallel-dispatch` unless set, else
+    /// `~/.local/state/parallel-dispatch`.
+    pub state_dir: PathBuf,
+    /// What agents may read and write, the first being where relative paths begin: the flags
+    /// `--workspace`, else `$CLAUDE_PROJECT_DIR`, else the working directory. Never empty.
+    #[serde(skip)]
+    pub workspaces: Vec<PathBuf>,
+    /// How dispatches run that do not say it themselves.
+    pub dispatcher: Dispatcher,
+    /// What is different for single agents, by canonical name.
+    #[serde(default)]
+    pub agents: BTreeMap<String, AgentSettings>,
+    /// What holds for every upstream that does not say it itself.
+    pub mcp: Mcp,
+    /// Whether somebody said where Archon is.
+    #[serde(skip)]
+    pub archon: ArchonSetting,
+    /// What is logged, and where.
+    pub logging: Logging,
+    /// The MCP servers that do the agents' work, by name; `archon` is always among them.
+    pub upstreams: BTreeMap<String, Upstream>,
+    /// What no dispatch may exceed.
+    pub limits: Limits,
+    /// Who may connect over HTTP, and how many.
+    pub server: Server,
+}
+
+/// How dispatches run that do not say it themselves.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Dispatcher {
+    /// How many tasks of a dispatch run at once: 1 to 1024, default 5; never more than
+    /// `limits.max_workers`.
+    pub max_workers: u32,
+    /// How long one attempt at a task may take, in seconds: above 0, at most 86,400, default 300.
+    pub timeout_seconds: f64,
+    /// The root of all trace files: `<state_dir>/traces` for `serve`, `./traces` for `run`. In a
+    /// file, a relative path begins at the first workspace.
+    pub trace_dir: PathBuf,
+    /// What a failed task means for the others: `skip_dependents` (default), `fail_fast` or
+    /// `continue`.
+    pub on_failure: OnFailure,
+    /// Whether context is gathered once and handed out filtered; default false.
+    pub enable_context: bool,
+}
+
+/// What is different for one agent; what is absent is as for all.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct AgentSettings {
+    /// How long one attempt may take, in seconds: above 0, at most 86,400.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    /// The `validation_level` of tasks that do not name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub validation_level: Option<ValidationLevel>,
+    /// The `analysis_depth` of tasks that do not name one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub analysis_depth: Option<AnalysisDepth>,
+    /// The upstream's tool that does this agent's work; looked for by name unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tool: Option<String>,
+    /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub upstream: Option<String>,
+}
+
+/// What holds for every upstream that does not say it itself.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Mcp {
+    /// How long an upstream may take to connect, to list its tools, or to answer a question of
+    /// the agents' own (a search, a check), in seconds: above 0, at most 86,400, default 30. A call
+    /// that does a task's whole work has the task's time.
+    pub timeout_seconds: f64,
+    /// How often a call is tried again when the failure may pass: 0 to 10, default 3.
+    pub retry_attempts: u32,
+}
+
+/// Whether somebody said where Archon is. Only an address that nobody chose may be replaced by
+/// the embedded Archon; one that was chosen and does not answer is a failure.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum ArchonSetting {
+    /// Nobody did; its usual address is tried.
+    #[default]
+    Default,
+    /// `ARCHON_MCP_URL`, `mcp.url` or `upstreams.archon.url` did.
+    Configured {
+        /// The address, made whole.
+        url: String,
+    },
+}
+
+/// What is logged, and where. Never to standard output, which carries the protocol.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Logging {
+    /// The least grave entry that is written: `off`, `error`, `warn`, `info`, `debug` or `trace`,
+    /// in any case. `info` for `serve`, `warn` for the other commands; `DISPATCH_DEBUG=1` makes it
+    /// `debug`.
+    pub level: Level,
+    /// `text` (default) or `json`: one entry a line either way.
+    pub format: LogFormat,
+    /// `stderr` (default), or the file to append to. In a file of settings, a relative path begins
+    /// at the first workspace.
+    pub destination: PathBuf,
+}
+
+/// How grave an entry must be to be written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Level {
+    /// Nothing is.
+    Off,
+    /// Somebody must act.
+    Error,
+    /// Something works less well than it should.
+    Warn,
+    /// Once a dispatch.
+    Info,
+    /// Once a task.
+    Debug,
+    /// Sizes of payloads and the like.
+    Trace,
+}
+
+/// How an entry is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    Text,
+    /// For programs.
+    Json,
+}
+
+/// One MCP server that does agents' work.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// Its address, http or https, without a password in it. `/mcp` is added to a bare host.
+    pub url: String,
+    /// As `mcp.timeout_seconds`, which is the default.
+    pub timeout_seconds: f64,
+    /// How many calls it gets at once: 1 to 1024, `limits.max_workers` unless set.
+    pub max_concurrent: u32,
+    /// How it is greeted: `legacy` opens with `initialize` (the default for `archon`), `auto`
+    /// tries the newest handshake first (the default for others).
+    pub protocol: Protocol,
+}
+
+/// How an upstream is greeted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Protocol {
+    /// With `initialize` only. A probe can hang an old server for good.
+    Legacy,
+    /// With the newest handshake, then the older ones.
+    Auto,
+}
+
+/// What no dispatch may exceed. A workspace's file may only lower these.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Tasks of a document that comes over MCP: 1 to 1,000,000, default 10,000.
+    pub tasks_max: u32,
+    /// Tasks of a document that `run` reads: 1 to 1,000,000, default 1,000,000.
+    pub run_tasks_max: u32,
+    /// Dependencies of a document, all tasks together: 1 to 10,000,000, default 1,000,000.
+    pub edges_max: u32,
+    /// Bytes of a document that comes over MCP: 1 KiB to 64 MiB, default 4 MiB.
+    pub document_bytes_max: u64,
+    /// Bytes of a document that `run` reads: 1 KiB to 4 GiB, default 1 GiB.
+    pub run_document_bytes_max: u64,
+    /// The highest `max_workers` of a dispatch: 1 to 1024, default 1024.
+    pub max_workers: u32,
+    /// Dispatches that have not ended: 1 to 100,000, default 1,000; more are `busy`.
+    pub dispatches_open_max: u32,
+}
+
+/// Who may connect over HTTP, and how many.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Server {
+    /// Origins of web pages that may connect besides those of this machine, each as
+    /// `https://host` or `https://host:port`; at most 64, default none.
+    pub allowed_origins: Vec<String>,
+    /// Open connections: 1 to 65,536, default 1,024.
+    pub connections_max: u32,
+    /// Open sessions: 1 to 1,000,000, default 10,000.
+    pub sessions_max: u32,
+}
+
+impl Settings {
+    /// The first workspace, where relative paths begin.
+    pub fn workspace(&self) -> &PathBuf {
+        self.workspaces.first().unwrap_or(&self.state_dir)
+    }
+}
+
+impl Default for Dispatcher {
+    fn default() -> Self {
+        Self {
+            max_workers: 5,
+            timeout_seconds: 300.0,
+            trace_dir: "traces".into(),
+            on_failure: OnFailure::SkipDependents,
+            enable_context: false,
+        }
+    }
+}
+
+impl Default for Mcp {
+    fn default() -> Self {
+        Self { timeout_seconds: 30.0, retry_attempts: 3 }
+    }
+}
+
+impl Default for Logging {
+    fn default() -> Self {
+        Self { level: Level::Info, format: LogFormat::Text, destination: "stderr".into() }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            tasks_max: 10_000,
+            run_tasks_max: 1_000_000,
+            edges_max: 1_000_000,
+            document_bytes_max: 4 << 20,
+            run_document_bytes_max: 1 << 30,
+            max_workers: 1024,
+            dispatches_open_max: 1_000,
+        }
+    }
+}
+
+impl Default for Server {
+    fn default() -> Self {
+        Self { allowed_origins: Vec::new(), connections_max: 1_024, sessions_max: 10_000 }
+    }
+}

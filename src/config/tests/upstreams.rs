@@ -1,0 +1,122 @@
+//! Upstreams, the agents bound to them, and the origins let in.
+
+use expect_test::expect;
+
+use super::*;
+
+#[test]
+fn upstreams_are_made_whole_and_agents_name_them() {
+    check_user(
+        "upstreams:
+  search: {url: 'https://search.example/v1/mcp/', timeout_seconds: 5}
+  archon: {max_concurrent: 8}
+limits: {max_workers: 64}
+mcp: {timeout_seconds: 9}
+agents:
+  reviewer: {upstream: search, tool: review-code}
+  agent_coder: {validation_level: lenient}
+  writer: {}
+  painter:
+",
+        &expect![[r"
+            agents.coder.validation_level = lenient  (@/home/.config/parallel-dispatch/config.yaml:8)
+            agents.painter = {}  (@/home/.config/parallel-dispatch/config.yaml:10)
+            agents.reviewer.tool = review-code  (@/home/.config/parallel-dispatch/config.yaml:7)
+            agents.reviewer.upstream = search  (@/home/.config/parallel-dispatch/config.yaml:7)
+            agents.writer = {}  (@/home/.config/parallel-dispatch/config.yaml:9)
+            limits.max_workers = 64  (@/home/.config/parallel-dispatch/config.yaml:4)
+            mcp.timeout_seconds = 9  (@/home/.config/parallel-dispatch/config.yaml:5)
+            upstreams.archon.max_concurrent = 8  (@/home/.config/parallel-dispatch/config.yaml:3)
+            upstreams.search.timeout_seconds = 5  (@/home/.config/parallel-dispatch/config.yaml:2)
+            upstreams.search.url = https://search.example/v1/mcp  (@/home/.config/parallel-dispatch/config.yaml:2)"]],
+    );
+    let machine = Machine::new(&[(USER, "upstreams: {search: {url: 'http://[::1]:1'}}")]);
+    let settings = machine.load().unwrap().settings;
+    expect![[r#"
+        {
+            "archon": Upstream {
+                url: "http://localhost:8051/mcp",
+                timeout_seconds: 30.0,
+                max_concurrent: 1024,
+                protocol: Legacy,
+            },
+            "search": Upstream {
+                url: "http://[::1]:1/mcp",
+                timeout_seconds: 30.0,
+                max_concurrent: 1024,
+                protocol: Auto,
+            },
+        }
+    "#]]
+    .assert_debug_eq(&settings.upstreams);
+    assert_eq!(settings.archon, ArchonSetting::Default);
+}
+
+#[test]
+fn upstreams_that_cannot_be_reached_are_refused() {
+    check_user(
+        "upstreams:
+  a: {protocol: auto}
+  b: {url: 'ftp://host'}
+  c: {url: 'http://me:secret@host/'}
+  d: {url: ''}
+  e: {url: 'http://host/#x'}
+  f: {url: 8051}
+  g:
+agents:
+  coder: {upstream: achron}
+  other: {upstream: nowhere-near}
+",
+        &expect![[r"
+            @/home/.config/parallel-dispatch/config.yaml:3: upstreams.b.url: must begin with http:// or https://
+            @/home/.config/parallel-dispatch/config.yaml:4: upstreams.c.url: must not hold a user name or a password
+            @/home/.config/parallel-dispatch/config.yaml:5: upstreams.d.url: not an address (relative URL without a base)
+            @/home/.config/parallel-dispatch/config.yaml:6: upstreams.e.url: must not have a fragment
+            @/home/.config/parallel-dispatch/config.yaml:7: upstreams.f.url: must be an address such as http://localhost:8051, is 8051
+            @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is missing: an upstream needs an address
+            built in: upstreams.g.url: is missing: an upstream needs an address
+            @/home/.config/parallel-dispatch/config.yaml:10: agents.coder.upstream: there is no upstream `achron`; did you mean `archon`?
+            @/home/.config/parallel-dispatch/config.yaml:11: agents.other.upstream: there is no upstream `nowhere-near`; there is a, archon, g"]],
+    );
+}
+
+#[test]
+fn archon_counts_as_configured_whoever_names_it() {
+    let configured = |machine: Machine| machine.load().unwrap().settings.archon;
+    let url = "http://localhost:8051/mcp".to_owned();
+    let expected = ArchonSetting::Configured { url };
+    let in_file = |text| configured(Machine::new(&[(USER, text)]));
+    assert_eq!(in_file("mcp: {url: 'http://localhost:8051'}"), expected);
+    assert_eq!(in_file("upstreams: {archon: {url: 'http://localhost:8051/mcp/'}}"), expected);
+    let variable = Machine::new(&[]).with("ARCHON_MCP_URL", "http://localhost:8051/mcp");
+    assert_eq!(configured(variable), expected);
+    assert_eq!(in_file("upstreams: {archon: {timeout_seconds: 1}}"), ArchonSetting::Default);
+}
+
+#[test]
+fn one_value_by_two_names_is_refused() {
+    check_user(
+        "mcp: {url: 'http://a'}
+upstreams: {archon: {url: 'http://b'}}
+agents: {coder: {timeout_seconds: 1}, agent_coder: {timeout_seconds: 2}}
+",
+        &expect![[r"
+            @/home/.config/parallel-dispatch/config.yaml:2: upstreams.archon.url: says `upstreams.archon.url` once more, by another name; keep one
+            @/home/.config/parallel-dispatch/config.yaml:3: agents.agent_coder.timeout_seconds: says `agents.coder.timeout_seconds` once more, by another name; keep one"]],
+    );
+}
+
+#[test]
+fn origins_are_origins() {
+    check_user(
+        "server: {allowed_origins: ['https://Example.org', 'http://10.0.0.1:8080/']}",
+        &expect![[
+            r#"server.allowed_origins = ["https://example.org","http://10.0.0.1:8080"]  (@/home/.config/parallel-dispatch/config.yaml:1)"#
+        ]],
+    );
+    for wrong in ["*", "null", "example.org", "https://a.b/path", "file:///x", "https://u@h"] {
+        let text = format!("server: {{allowed_origins: ['{wrong}']}}");
+        let faults = Machine::new(&[(USER, &text)]).load().unwrap_err().0;
+        assert_eq!(faults[0].key, "server.allowed_origins", "{wrong}");
+    }
+}
