@@ -178,22 +178,20 @@ impl<'a> Loading<'a> {
             self.merged.fill(&key("max_concurrent"), || built_in(&workers));
             self.merged.fill(&key("timeout_seconds"), || built_in(&timeout));
             if self.merged.get(&key("url")).is_none() {
-                let said = key("protocol");
-                let place = self.said_first(&format!("upstreams.{name}."), &said);
+                let place = self.said_first(&format!("upstreams.{name}"));
                 let message = "is missing: an upstream needs an address";
                 self.faults.push(ConfigError::new(place, &key("url"), message));
             }
         }
     }
 
-    /// The place of the first value of a section that some layer set.
-    fn said_first(&self, section: &str, otherwise: &str) -> Source {
-        let mut said = self.merged.iter().filter(|it| it.0.starts_with(section));
-        let found = said.find(|it| *it.2 != Source::BuiltIn).map(|it| it.2);
-        found
-            .or_else(|| self.merged.get(otherwise).map(|it| it.1))
-            .cloned()
-            .unwrap_or(Source::BuiltIn)
+    /// The place of the first value that a layer set in a section.
+    fn said_first(&self, section: &str) -> Source {
+        let is_inside = |key: &str| {
+            key.strip_prefix(section).is_some_and(|it| it.is_empty() || it.starts_with('.'))
+        };
+        let mut said = self.merged.iter().filter(|it| is_inside(it.0) && *it.2 != Source::BuiltIn);
+        said.next().map_or(Source::BuiltIn, |it| it.2.clone())
     }
 
     /// An agent's upstream must be one of the upstreams.

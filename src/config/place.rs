@@ -31,7 +31,7 @@ impl Base {
     }
 }
 
-/// Whether `path` stays beneath `root` whatever links lie there: no `..`, and no symlink on the way.
+/// Whether `path` stays beneath `root` whatever lies there: no `..`, and no link on the way.
 pub(super) fn stays_beneath(root: &Path, path: &Path) -> bool {
     let Ok(inner) = path.strip_prefix(root) else {
         return false;

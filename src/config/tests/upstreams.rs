@@ -74,7 +74,7 @@ agents:
             @/home/.config/parallel-dispatch/config.yaml:6: upstreams.e.url: must not have a fragment
             @/home/.config/parallel-dispatch/config.yaml:7: upstreams.f.url: must be an address such as http://localhost:8051, is 8051
             @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is missing: an upstream needs an address
-            built in: upstreams.g.url: is missing: an upstream needs an address
+            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.url: is missing: an upstream needs an address
             @/home/.config/parallel-dispatch/config.yaml:10: agents.coder.upstream: there is no upstream `achron`; did you mean `archon`?
             @/home/.config/parallel-dispatch/config.yaml:11: agents.other.upstream: there is no upstream `nowhere-near`; there is a, archon, g"]],
     );
