@@ -33,6 +33,18 @@ pub enum Json<'a> {
     Object(Vec<(Cow<'a, str>, Self)>),
 }
 
+/// The way to a value, kept on the stack so that it costs nothing until a fault needs it; shown as
+/// a JSON pointer (RFC 6901).
+#[derive(Clone, Copy, Debug)]
+pub enum Path<'p> {
+    /// The whole document.
+    Root,
+    /// A field of an object.
+    Key(&'p Self, &'p str),
+    /// An item of a list, from 0.
+    Index(&'p Self, usize),
+}
+
 /// Reads one JSON value; refuses with every duplicate key, or with the first other fault.
 ///
 /// Costs O(bytes), and O(fields²) for an object's own fields up to 32 of them, O(fields log fields)
@@ -136,14 +148,6 @@ struct Faults {
     list: Vec<Fault>,
     count: usize,
     too_deep: Option<String>,
-}
-
-/// The way to a value, kept on the stack so that it costs nothing until a fault needs it.
-#[derive(Clone, Copy)]
-enum Path<'p> {
-    Root,
-    Key(&'p Self, &'p str),
-    Index(&'p Self, usize),
 }
 
 struct JsonSeed<'p> {

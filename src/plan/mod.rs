@@ -3,10 +3,30 @@
 //! Pure: no IO, no clock. What comes out of here can be run; nothing downstream checks it again.
 
 mod cycle;
+mod document;
+mod drafts;
+mod drawing;
 mod graph;
+mod markdown;
 mod order;
+mod phrase;
+mod reference;
+mod report;
+mod request;
+mod routing;
+mod rules;
 #[cfg(test)]
 pub(crate) mod testing;
+mod unique;
 
 pub use cycle::{Cycles, find_cycles};
+pub use document::{
+    Checked, DispatchCall, ESTIMATE_DEFAULT, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX,
+    check_cancel, check_dispatch, check_document, check_get_result, check_plan, check_read_trace,
+    check_resolved_input, check_retry, check_specs,
+};
 pub use graph::{Edge, TaskGraph};
+pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
+pub use report::{critical_path, report};
+pub use routing::route;
+pub use rules::{AgentRule, InputKind, Limits, PathFault, PathPolicy, Rules};

@@ -1,0 +1,124 @@
+//! Reads documents and arguments: every fault at once, in document order (contract, 2 and 4).
+//!
+//! The reader works on [`Json`], not on serde's derived code, because that stops at the first
+//! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
+
+mod call;
+mod config;
+mod context;
+mod faults;
+mod fields;
+mod fill;
+mod ids;
+mod input;
+mod links;
+mod task;
+mod tasks;
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;
+
+use serde_json::{Map, Value};
+
+pub use self::{
+    call::{
+        DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
+        check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
+    },
+    tasks::ESTIMATE_DEFAULT,
+};
+use self::{
+    faults::{Faults, Place, Warnings},
+    fields::Fields,
+    task::Mode,
+};
+use super::{InputKind, Rules, TaskGraph};
+use crate::model::{
+    AgentName, DispatchConfig, ErrorCode, Failure, FailureCode, Refusal, TaskSpec, json::Json,
+};
+
+/// A document without faults.
+#[derive(Clone, Debug)]
+pub struct Checked {
+    /// The tasks, in document order; agents under their canonical names, each dependency once.
+    pub tasks: Vec<TaskSpec>,
+    /// The settings as given.
+    pub config: DispatchConfig,
+    /// The graph; task `n` of it is `tasks[n]`.
+    pub graph: TaskGraph,
+    /// What the caller should know that is no fault.
+    pub warnings: Vec<String>,
+}
+
+static DOCUMENT: Fields<2> =
+    Fields { names: ["tasks", "config"], alias: None, hint: "a document takes tasks and config" };
+
+/// Checks a document of `tasks` and `config`.
+///
+/// Costs O(bytes), whatever the document holds.
+pub fn check_document(json: &Json<'_>, rules: &Rules<'_>) -> Result<Checked, Refusal> {
+    let mut faults = Faults::default();
+    let root = Place::ROOT;
+    let object = DOCUMENT.read(json, &root, &mut faults);
+    let hint = "give a list of tasks";
+    let tasks = object.as_ref().and_then(|it| it.require(0, &root, hint, &mut faults));
+    let config = object.as_ref().and_then(|it| it.get(1));
+    check_parts(tasks, config, Mode::Dispatch, rules, faults)
+}
+
+/// Checks tasks that were stored or changed, as if they came as a document.
+pub fn check_specs(
+    tasks: Vec<TaskSpec>,
+    config: DispatchConfig,
+    rules: &Rules<'_>,
+) -> Result<Checked, Refusal> {
+    let document = serde_json::to_value(&tasks)
+        .and_then(|tasks| Ok((tasks, serde_json::to_value(&config)?)))
+        .map(|(tasks, config)| serde_json::json!({ "tasks": tasks, "config": config }))
+        .map_err(|error| {
+            let message = format!("failed to write the tasks as JSON: {error}");
+            Refusal::of(ErrorCode::Internal, "", &message, "report this")
+        })?;
+    drop(tasks);
+    check_document(&Json::from_value(&document)?, rules)
+}
+
+/// Checks an agent's input again once its references are resolved.
+pub fn check_resolved_input(
+    agent: &AgentName,
+    input: &Map<String, Value>,
+    rules: &Rules<'_>,
+) -> Result<(), Failure> {
+    let kind = rules.agent(agent.as_str()).map_or(InputKind::Free, |it| it.input);
+    input::check_map(input, kind, rules).map_err(|refusal| {
+        let message =
+            format!("input_data does not fit once its references are resolved: {refusal}");
+        Failure::new(FailureCode::OutputInvalid, message)
+    })
+}
+
+/// Checks tasks and config wherever they came from; `faults` are those of what is around them.
+fn check_parts(
+    tasks: Option<&Json<'_>>,
+    config: Option<&Json<'_>>,
+    mode: Mode,
+    rules: &Rules<'_>,
+    mut faults: Faults,
+) -> Result<Checked, Refusal> {
+    let mut warnings = Warnings::default();
+    let read = tasks.and_then(|it| tasks::read(it, mode, rules, &mut faults, &mut warnings));
+    faults.at(usize::MAX);
+    let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));
+    faults.finish()?;
+    let Some((tasks, graph)) = read else {
+        return Err(Refusal::of(
+            ErrorCode::Internal,
+            "",
+            "the document was refused for no reason that could be named",
+            "report this",
+        ));
+    };
+    let config = config.unwrap_or_default();
+    Ok(Checked { tasks, config, graph, warnings: warnings.finish() })
+}

@@ -1,0 +1,113 @@
+//! Reads all tasks of a document, and then what holds between them.
+
+use super::{
+    faults::{Faults, Place, Warnings, quote},
+    fields,
+    fill::Filler,
+    ids::Ids,
+    links::{self, Ancestry, Written},
+    task::{Mode, TaskReader},
+};
+use crate::{
+    model::{ErrorCode, Millis, TaskIdx, TaskSpec, json::Json},
+    plan::{TaskGraph, rules::Rules},
+};
+
+/// What a task without an estimate is taken to need.
+pub const ESTIMATE_DEFAULT: Millis = Millis(60_000);
+
+/// Reads `tasks`; `None` if they make no graph, and then there are faults.
+pub(super) fn read(
+    json: &Json<'_>,
+    mode: Mode,
+    rules: &Rules<'_>,
+    faults: &mut Faults,
+    warnings: &mut Warnings,
+) -> Option<(Vec<TaskSpec>, TaskGraph)> {
+    let place = Place::ROOT.key("tasks");
+    let tasks = fields::list(json, &place, faults)?;
+    let ids = check_size(tasks, &place, rules, faults)?;
+    for (one, other) in ids.case_twins() {
+        warnings.add(|| {
+            format!(
+                "the task ids {} and {} differ in case only; some file systems cannot tell their \
+                 trace files apart",
+                quote(one),
+                quote(other)
+            )
+        });
+    }
+    let mut reader = TaskReader {
+        rules,
+        edges: Vec::with_capacity(ids.n_dependencies),
+        ids,
+        faults,
+        warnings,
+        filler: (mode == Mode::Plan).then(Filler::default),
+        named_by: vec![0; tasks.len()],
+        references: Vec::new(),
+        outputs: Vec::with_capacity(tasks.len()),
+    };
+    let mut specs = Vec::with_capacity(tasks.len());
+    for (at, task) in tasks.iter().enumerate() {
+        reader.faults.at(at + 1);
+        specs.extend(reader.read(task, TaskIdx::from_usize(at), &place));
+    }
+    let TaskReader { edges, references, outputs, .. } = reader;
+    faults.start_pass();
+    let written = Written { tasks, place: &place };
+    let estimates = if specs.len() == tasks.len() {
+        specs.iter().map(estimate).collect()
+    } else {
+        vec![ESTIMATE_DEFAULT; tasks.len()]
+    };
+    let Some(graph) = TaskGraph::build(estimates, &edges) else {
+        links::report_cycles(&edges, &written, faults);
+        return None;
+    };
+    let mut ancestry = Ancestry::new(&graph);
+    links::check_references(&references, &mut ancestry, &written, faults);
+    links::check_outputs(&outputs, &mut ancestry, &written, warnings);
+    Some((specs, graph))
+}
+
+/// How long a task is expected to take.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "estimates are checked to be from 0 to 86,400 seconds"
+)]
+fn estimate(task: &TaskSpec) -> Millis {
+    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, |it| Millis((it * 1_000.0).round() as u64))
+}
+
+/// Checks what is counted before anything is looked at closely.
+fn check_size<'j>(
+    tasks: &'j [Json<'_>],
+    place: &Place<'_>,
+    rules: &Rules<'_>,
+    faults: &mut Faults,
+) -> Option<Ids<'j>> {
+    if tasks.is_empty() {
+        let what = format_args!("must hold at least one task");
+        faults.add(|| place.fault(ErrorCode::EmptyValue, what, "add a task"));
+        return None;
+    }
+    let max = rules.limits.tasks_max;
+    if tasks.len() > max {
+        let what = format_args!("holds {} tasks; at most {max} are allowed", tasks.len());
+        let hint = "split the document, or give it to `parallel-dispatch run`";
+        faults.add(|| place.fault(ErrorCode::LimitExceeded, what, hint));
+        return None;
+    }
+    let ids = Ids::collect(tasks);
+    let max = rules.limits.edges_max;
+    if ids.n_dependencies > max {
+        let n = ids.n_dependencies;
+        let what = format_args!("hold {n} dependencies; at most {max} are allowed");
+        let hint = "let groups of tasks wait for one task in between";
+        faults.add(|| place.fault(ErrorCode::LimitExceeded, what, hint));
+        return None;
+    }
+    Some(ids)
+}

@@ -1,0 +1,304 @@
+//! Takes a request in plain words apart: clauses, what they begin with, and lists within them.
+
+use crate::model::{AgentName, NodeType};
+
+/// A clause of a request, and whether it waits for what stands before it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Clause {
+    pub(super) text: String,
+    pub(super) waits: Waits,
+}
+
+/// What a clause waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Waits {
+    /// Nothing: a sentence begins.
+    Nothing,
+    /// The same as the clause before it, which it stands beside.
+    Alike,
+    /// The clauses before it, back to the last "then".
+    ForPrevious,
+}
+
+/// Verbs that a task can begin with, and the agent they speak for; `None` leaves it to routing.
+const VERBS: [(&str, Option<&str>); 44] = [
+    ("generate", Some(AgentName::CODER)),
+    ("create", Some(AgentName::CODER)),
+    ("implement", Some(AgentName::CODER)),
+    ("build", Some(AgentName::CODER)),
+    ("code", Some(AgentName::CODER)),
+    ("write", Some(AgentName::CODER)),
+    ("develop", Some(AgentName::CODER)),
+    ("add", Some(AgentName::CODER)),
+    ("make", Some(AgentName::CODER)),
+    ("design", Some(AgentName::CODER)),
+    ("refactor", Some(AgentName::CODER)),
+    ("extend", Some(AgentName::CODER)),
+    ("port", Some(AgentName::CODER)),
+    ("migrate", Some(AgentName::CODER)),
+    ("rewrite", Some(AgentName::CODER)),
+    ("document", Some(AgentName::CODER)),
+    ("debug", Some(AgentName::DEBUG)),
+    ("investigate", Some(AgentName::DEBUG)),
+    ("analyze", Some(AgentName::DEBUG)),
+    ("analyse", Some(AgentName::DEBUG)),
+    ("diagnose", Some(AgentName::DEBUG)),
+    ("fix", Some(AgentName::DEBUG)),
+    ("trace", Some(AgentName::DEBUG)),
+    ("find", Some(AgentName::DEBUG)),
+    ("review", Some(AgentName::DEBUG)),
+    ("validate", Some(AgentName::DEBUG)),
+    ("verify", Some(AgentName::DEBUG)),
+    ("check", Some(AgentName::DEBUG)),
+    ("test", Some(AgentName::DEBUG)),
+    ("inspect", Some(AgentName::DEBUG)),
+    ("examine", Some(AgentName::DEBUG)),
+    ("audit", Some(AgentName::DEBUG)),
+    ("profile", Some(AgentName::DEBUG)),
+    ("assess", Some(AgentName::DEBUG)),
+    ("reproduce", Some(AgentName::DEBUG)),
+    ("update", None),
+    ("remove", None),
+    ("change", None),
+    ("rename", None),
+    ("replace", None),
+    ("optimize", None),
+    ("optimise", None),
+    ("improve", None),
+    ("convert", None),
+];
+
+/// Words at the front of a clause that say it comes after the one before.
+const THEN_WORDS: [&str; 7] =
+    ["then ", "and then ", "after that ", "afterwards ", "finally ", "next ", "lastly "];
+
+/// Words at the front of a clause that carry no meaning for a task.
+const FRONT_WORDS: [&str; 7] =
+    ["and ", "also ", "please ", "first ", "can you ", "i want you to ", "to "];
+
+/// Words at the end of a clause that say what holds anyway.
+const END_WORDS: [&str; 4] = [" in parallel", " at the same time", " concurrently", " please"];
+
+/// Splits a request into clauses: items of a list if there is one, else lines and sentences.
+pub(super) fn split_clauses(request: &str) -> Vec<Clause> {
+    let mut clauses = Vec::new();
+    for line in join_items(request) {
+        for sentence in split_sentences(&line) {
+            split_sentence(sentence, &mut clauses);
+        }
+    }
+    clauses
+}
+
+/// The verb that a clause begins with, and the agent it speaks for.
+pub(super) fn leading_verb(clause: &str) -> Option<(&'static str, Option<&'static str>)> {
+    let first = clause.split(|it: char| !it.is_alphabetic()).next().unwrap_or("");
+    VERBS.iter().find(|it| first.eq_ignore_ascii_case(it.0)).copied()
+}
+
+/// Splits "head: a, b, and c" into its head and its items; an item that is a clause of its own
+/// comes out as such.
+pub(super) fn split_list(clause: &str) -> Option<(&str, Vec<&str>)> {
+    let at = clause.match_indices(':').map(|it| it.0).find(|at| {
+        // A colon inside a word, as in a URL or a context key, begins no list.
+        clause[at + 1..].starts_with(char::is_whitespace)
+    })?;
+    let (head, rest) = (clause[..at].trim(), clause[at + 1..].trim());
+    leading_verb(head)?;
+    let mut items = Vec::new();
+    for part in split_outside_brackets(rest) {
+        items.extend(split_last_and(part));
+    }
+    items.retain(|it| !it.is_empty());
+    (!items.is_empty()).then_some((head, items))
+}
+
+/// The node type that stands in brackets or as a word.
+pub(super) fn named_node_type(text: &str) -> Option<NodeType> {
+    let named = [
+        ("effect", NodeType::Effect),
+        ("compute", NodeType::Compute),
+        ("reducer", NodeType::Reducer),
+        ("orchestrator", NodeType::Orchestrator),
+    ];
+    let mut words = text.split(|it: char| !it.is_alphabetic());
+    words.find_map(|word| named.iter().find(|it| word.eq_ignore_ascii_case(it.0)).map(|it| it.1))
+}
+
+/// Joins each list item with the lines that continue it; other lines stand alone.
+fn join_items(request: &str) -> Vec<String> {
+    let has_items = request.lines().filter(|it| item_text(it).is_some()).count() > 1;
+    let mut lines: Vec<String> = Vec::new();
+    let mut in_item = false;
+    for line in request.lines().filter(|it| !it.trim().is_empty()) {
+        let item = item_text(line).filter(|_| has_items);
+        match (item, lines.last_mut()) {
+            (Some(item), _) => {
+                in_item = true;
+                lines.push(item.to_owned());
+            }
+            (None, Some(last)) if in_item && line.starts_with(char::is_whitespace) => {
+                last.push(' ');
+                last.push_str(line.trim());
+            }
+            // What stands before a list announces it.
+            (None, _) if has_items && line.trim().ends_with(':') => in_item = false,
+            (None, _) => {
+                in_item = false;
+                lines.push(line.trim().to_owned());
+            }
+        }
+    }
+    lines
+}
+
+/// The text of a list item: what follows "-", "*", "•", "1.", "1)" or "(1)".
+fn item_text(line: &str) -> Option<&str> {
+    let line = line.trim_start();
+    let after_bullet = line.strip_prefix(['-', '*', '•']);
+    let numbered = line.strip_prefix('(').unwrap_or(line);
+    let after_digits = numbered.trim_start_matches(|it: char| it.is_ascii_digit());
+    let after_number = (after_digits.len() < numbered.len())
+        .then(|| after_digits.strip_prefix(['.', ')']))
+        .flatten();
+    let text = after_bullet.or(after_number)?;
+    let text = text.strip_prefix(char::is_whitespace)?.trim();
+    let text = text.strip_prefix("[ ]").unwrap_or(text).trim();
+    (!text.is_empty()).then_some(text)
+}
+
+fn split_sentences(line: &str) -> Vec<&str> {
+    let mut sentences = Vec::new();
+    let mut begin = 0;
+    for (at, mark) in line.match_indices(['.', ';', '!', '?']) {
+        let ends = line[at + 1..].starts_with(char::is_whitespace);
+        let is_abbreviation = mark == "." && line[..at].ends_with(['g', 'e']) && {
+            let front = &line[begin..at];
+            front.ends_with("e.g") || front.ends_with("i.e")
+        };
+        if ends && !is_abbreviation {
+            sentences.push(&line[begin..at]);
+            begin = at + 1;
+        }
+    }
+    sentences.push(&line[begin..]);
+    sentences
+}
+
+/// Splits a sentence at "then", and each part at "and" where another verb follows.
+fn split_sentence(sentence: &str, clauses: &mut Vec<Clause>) {
+    for (at, part) in split_then(sentence).into_iter().enumerate() {
+        let mut waits = if at == 0 { Waits::Nothing } else { Waits::ForPrevious };
+        let mut part = part;
+        while let Some(rest) = strip_front(part, &THEN_WORDS) {
+            waits = Waits::ForPrevious;
+            part = rest;
+        }
+        // A list is taken apart later, as a whole.
+        let pieces = match split_list(tidy(part)) {
+            Some(_) => vec![part],
+            None => split_and(part),
+        };
+        for piece in pieces {
+            let text = tidy(piece);
+            if !text.is_empty() {
+                clauses.push(Clause { text: text.to_owned(), waits });
+                waits = Waits::Alike;
+            }
+        }
+    }
+}
+
+fn split_then(sentence: &str) -> Vec<&str> {
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    let lower = sentence.to_ascii_lowercase();
+    for (at, word) in lower.match_indices(" then ") {
+        let before = lower[begin..at].trim_end().trim_end_matches(',');
+        let before = before.strip_suffix(" and").unwrap_or(before).trim_end_matches(',');
+        parts.push(&sentence[begin..begin + before.len()]);
+        begin = at + word.len() - 1;
+    }
+    parts.push(&sentence[begin..]);
+    parts.retain(|it| !it.trim().is_empty());
+    parts
+}
+
+/// Splits at " and " and ", " where a verb follows.
+fn split_and(part: &str) -> Vec<&str> {
+    let lower = part.to_ascii_lowercase();
+    let mut pieces = Vec::new();
+    let mut begin = 0;
+    let joints = [" and ", ", "];
+    let mut from = 0;
+    while let Some((at, len)) =
+        joints.iter().filter_map(|it| Some((lower[from..].find(it)? + from, it.len()))).min()
+    {
+        let mut next = at + len;
+        if lower[next..].starts_with("and ") {
+            next += "and ".len();
+        }
+        if leading_verb(&part[next..]).is_some() {
+            pieces.push(&part[begin..at]);
+            begin = next;
+        }
+        from = next;
+    }
+    pieces.push(&part[begin..]);
+    pieces
+}
+
+/// Splits at commas and semicolons that stand outside brackets.
+fn split_outside_brackets(text: &str) -> Vec<&str> {
+    let mut depth = 0_usize;
+    let mut parts = Vec::new();
+    let mut begin = 0;
+    for (at, it) in text.char_indices() {
+        match it {
+            '(' | '[' => depth += 1,
+            ')' | ']' => depth = depth.saturating_sub(1),
+            ',' | ';' if depth == 0 => {
+                parts.push(text[begin..at].trim());
+                begin = at + 1;
+            }
+            _ => {}
+        }
+    }
+    parts.push(text[begin..].trim());
+    parts
+}
+
+/// "and c" is "c", and "a and b" are two, where they stand in a list.
+fn split_last_and(part: &str) -> Vec<&str> {
+    let part = tidy(part);
+    if leading_verb(part).is_some() {
+        return vec![part];
+    }
+    part.split(" and ").map(tidy).collect()
+}
+
+/// Removes what carries no meaning from both ends.
+pub(super) fn tidy(text: &str) -> &str {
+    let mut text = text.trim().trim_end_matches(['.', ',', ';', '!', '?']).trim();
+    while let Some(rest) = strip_front(text, &FRONT_WORDS) {
+        text = rest;
+    }
+    for end in END_WORDS {
+        let at = text.len().saturating_sub(end.len());
+        if text.get(at..).is_some_and(|it| it.eq_ignore_ascii_case(end)) {
+            text = text[..at].trim_end_matches(',').trim();
+        }
+    }
+    text
+}
+
+fn strip_front<'t>(text: &'t str, fronts: &[&str]) -> Option<&'t str> {
+    let text = text.trim_start_matches([',', ' ']);
+    fronts.iter().find_map(|front| {
+        let head = text.get(..front.len())?;
+        let with_comma = head.len() > 1
+            && head[..head.len() - 1].eq_ignore_ascii_case(&front[..front.len() - 1])
+            && head.ends_with(',');
+        (head.eq_ignore_ascii_case(front) || with_comma).then(|| text[front.len()..].trim_start())
+    })
+}
