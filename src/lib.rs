@@ -13,3 +13,4 @@ pub mod scheduler;
 pub mod stores;
 pub mod telemetry;
 pub mod traces;
+pub mod transport;

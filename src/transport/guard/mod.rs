@@ -1,0 +1,120 @@
+//! What every HTTP request must pass before a handler sees it: Host, Origin, type, size, JSON.
+
+mod answer;
+mod body;
+mod content;
+mod host;
+mod origin;
+
+use std::{
+    net::IpAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use axum::{
+    body::Body,
+    extract::{Request, State},
+    http::{Method, request::Parts},
+    middleware::Next,
+    response::Response,
+};
+use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use rmcp::model::ClientJsonRpcMessage;
+use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+
+pub(super) use self::answer::{Refused, busy};
+use super::envelope;
+
+/// The rules of one server.
+#[derive(Debug)]
+pub(super) struct Guard {
+    /// The address that the server is bound to.
+    pub(super) bound: IpAddr,
+    /// Origins that are let in besides the loopback ones.
+    pub(super) origins: Vec<String>,
+    /// The paths whose POST bodies are JSON-RPC messages.
+    pub(super) message_paths: [&'static str; 2],
+    /// How long a body may take to arrive.
+    pub(super) body_timeout: Duration,
+    /// Holds a token for every POST whose answer is not sent to its end.
+    pub(super) answers: TaskTracker,
+}
+
+/// The JSON-RPC message of a POST body, for the handler behind the guard.
+#[derive(Clone, Debug)]
+pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
+
+/// The layer that stands before every route.
+pub(super) async fn stand(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let token = (request.method() == Method::POST).then(|| guard.answers.token());
+    let response = match guard.check(request).await {
+        Ok(request) => answer::in_json(next.run(request).await).await,
+        Err(refused) => {
+            tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
+            refused.into_response()
+        }
+    };
+    let response = answer::with_security_headers(response);
+    match token {
+        Some(token) => response.map(|body| Body::new(Held { body, _token: token })),
+        None => response,
+    }
+}
+
+impl Guard {
+    async fn check(&self, request: Request) -> Result<Request, Refused> {
+        let (mut parts, body) = request.into_parts();
+        host::check(&parts, self.bound)?;
+        origin::check(&parts.headers, &self.origins)?;
+        content::check(&parts)?;
+        let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
+        if self.is_message(&parts) {
+            parts.extensions.insert(read_message(&bytes)?);
+        }
+        Ok(Request::from_parts(parts, Body::from(bytes)))
+    }
+
+    fn is_message(&self, parts: &Parts) -> bool {
+        parts.method == Method::POST && self.message_paths.contains(&parts.uri.path())
+    }
+}
+
+fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
+    match envelope::read(bytes) {
+        Ok(message) => Ok(Message(Arc::new(message))),
+        Err(unreadable) => Err(Refused::unreadable(&unreadable.into_rejection())),
+    }
+}
+
+/// A body that counts as running until it was sent or dropped.
+struct Held {
+    body: Body,
+    _token: TaskTrackerToken,
+}
+
+impl HttpBody for Held {
+    type Data = Bytes;
+    type Error = axum::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        context: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
+        Pin::new(&mut self.body).poll_frame(context)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}

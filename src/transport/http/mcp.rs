@@ -1,0 +1,85 @@
+//! `/mcp`: streamable HTTP, with sessions for old clients and without for new ones.
+
+use std::sync::Arc;
+
+use axum::{
+    Router,
+    extract::{Request, State},
+    http::{Method, StatusCode},
+    middleware::{self, Next},
+    response::Response,
+};
+use rmcp::{
+    ServerHandler,
+    model::{ClientJsonRpcMessage, ClientRequest},
+    transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{HttpOptions, sessions::Sessions};
+use crate::transport::{
+    MESSAGE_BYTES_MAX,
+    guard::{self, Message},
+};
+
+/// Where it is served.
+pub(super) const PATH: &str = "/mcp";
+
+/// When a client that found no room for a session should come back, in milliseconds.
+const RETRY_AFTER_MS: u64 = 5_000;
+
+/// The streamable HTTP service.
+pub(super) struct Mcp<H> {
+    service: StreamableHttpService<H, Sessions>,
+    sessions: Arc<Sessions>,
+}
+
+impl<H: ServerHandler> Mcp<H> {
+    /// Makes handlers with `new_handler`; `ending` ends all sessions and streams.
+    pub(super) fn new<F>(
+        new_handler: Arc<F>,
+        options: &HttpOptions,
+        ending: CancellationToken,
+    ) -> Self
+    where
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let sessions = Arc::new(Sessions::new(options.sessions_max, options.session_idle));
+        // Host and Origin are checked by the guard, for all routes alike.
+        let config = StreamableHttpServerConfig::default()
+            .disable_allowed_hosts()
+            .with_max_request_body_bytes(MESSAGE_BYTES_MAX)
+            .with_sse_keep_alive(Some(options.keep_alive))
+            .with_json_response(true)
+            .with_cancellation_token(ending);
+        let service =
+            StreamableHttpService::new(move || Ok(new_handler()), Arc::clone(&sessions), config);
+        Self { service, sessions }
+    }
+
+    /// The route, to stand behind the guard.
+    pub(super) fn routes(self) -> Router {
+        Router::new()
+            .route_service(PATH, self.service)
+            .route_layer(middleware::from_fn_with_state(self.sessions, regulate))
+    }
+}
+
+async fn regulate(State(sessions): State<Arc<Sessions>>, request: Request, next: Next) -> Response {
+    if is_initialize(&request) && sessions.is_full().await {
+        return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
+    }
+    let is_delete = request.method() == Method::DELETE;
+    let mut response = next.run(request).await;
+    if is_delete && response.status() == StatusCode::ACCEPTED {
+        // rmcp says 202 although the session is gone; the Python client takes that for a failure.
+        *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    response
+}
+
+fn is_initialize(request: &Request) -> bool {
+    let Some(Message(message)) = request.extensions().get() else { return false };
+    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
+    matches!(request.request, ClientRequest::InitializeRequest(_))
+}

@@ -1,0 +1,96 @@
+//! Serves many clients over HTTP: `/mcp`, the legacy `/sse` and `/messages`, and routes of others.
+
+mod accept;
+mod mcp;
+mod options;
+mod sessions;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use axum::{Router, middleware};
+use rmcp::ServerHandler;
+use tokio::{net::TcpListener, time};
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+pub use self::options::HttpOptions;
+use self::{accept::Acceptor, mcp::Mcp};
+use super::{
+    TransportError,
+    guard::{self, Guard},
+    sse::Sse,
+};
+
+/// A bound HTTP server.
+#[derive(Debug)]
+pub struct HttpServer {
+    listener: TcpListener,
+    address: SocketAddr,
+    options: HttpOptions,
+}
+
+impl HttpServer {
+    /// Listens on `address`, which must be a loopback one; port 0 lets the system choose.
+    pub async fn bind(address: SocketAddr, options: HttpOptions) -> Result<Self, TransportError> {
+        if !address.ip().to_canonical().is_loopback() {
+            return Err(TransportError::NotLoopback { address });
+        }
+        let failed = |source| TransportError::Bind { address, source };
+        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let address = listener.local_addr().map_err(failed)?;
+        Ok(Self { listener, address, options })
+    }
+
+    /// The address that is listened on.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// Serves until `shutdown` is cancelled; requests that run then get [`HttpOptions::grace`].
+    ///
+    /// `new_handler` makes one handler a session, or a request where the client has no session; it
+    /// should be cheap. `extra` adds routes behind the same guard, which also gives their plain-text
+    /// errors a JSON body; it must not have `/mcp`, `/sse` or `/messages`.
+    pub async fn serve<H, F>(
+        self,
+        new_handler: F,
+        extra: Router,
+        shutdown: CancellationToken,
+    ) -> Result<(), TransportError>
+    where
+        H: ServerHandler,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let Self { listener, address, options } = self;
+        let new_handler = Arc::new(new_handler);
+        let (answers, ending) = (TaskTracker::new(), CancellationToken::new());
+        let mcp = Mcp::new(Arc::clone(&new_handler), &options, ending.clone());
+        let sse = Sse::new(new_handler, &options, shutdown.clone(), ending.clone());
+        let sessions = sse.sessions();
+        let guard = Arc::new(Guard {
+            bound: address.ip(),
+            origins: options.allowed_origins.clone(),
+            message_paths: [mcp::PATH, super::sse::POST_PATH],
+            body_timeout: options.body_timeout,
+            answers: answers.clone(),
+        });
+        let routes = mcp.routes().merge(sse.routes()).merge(extra);
+        let app = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
+        let mut connections = Acceptor::new(listener, &options).run(&app, &shutdown).await;
+
+        // Answers first; then the streams that would stay open for ever; then whoever is left.
+        answers.close();
+        let answered = async { tokio::join!(answers.wait(), sessions.wait()) };
+        if time::timeout(options.grace, answered).await.is_err() {
+            tracing::warn!("requests broken off by the shutdown");
+        }
+        ending.cancel();
+        let closed = async {
+            while connections.join_next().await.is_some() {}
+            sessions.wait().await;
+        };
+        if time::timeout(accept::CLOSE_TIMEOUT, closed).await.is_err() {
+            connections.shutdown().await;
+        }
+        Ok(())
+    }
+}

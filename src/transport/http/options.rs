@@ -1,0 +1,46 @@
+//! The limits of the HTTP server.
+
+use std::time::Duration;
+
+/// The limits of an [`HttpServer`](super::HttpServer); the default suits one machine's users.
+#[derive(Clone, Debug)]
+pub struct HttpOptions {
+    /// Origins of web pages that are let in besides localhost, 127.0.0.1 and `[::1]`; each exactly as
+    /// a browser sends it (`https://app.example:8443`). None unless set.
+    pub allowed_origins: Vec<String>,
+    /// How many connections are served at once, 1 at least; others wait in the system's queue.
+    /// 1,024 unless set.
+    pub connections_max: usize,
+    /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`. 1,000 unless set.
+    pub sessions_max: usize,
+    /// After how long without a message or an open stream a session on `/mcp` ends. 300 s unless
+    /// set.
+    pub session_idle: Duration,
+    /// How long a request's head may take to arrive, and how long a connection may wait for its
+    /// next request. 10 s unless set.
+    pub header_timeout: Duration,
+    /// How long a request's body may take to arrive. 30 s unless set.
+    pub body_timeout: Duration,
+    /// How long a message posted to `/messages` may wait for room in its session. 10 s unless set.
+    pub post_timeout: Duration,
+    /// How often an idle event stream says that it is alive. 15 s unless set.
+    pub keep_alive: Duration,
+    /// How long running requests get to end at shutdown. 5 s unless set.
+    pub grace: Duration,
+}
+
+impl Default for HttpOptions {
+    fn default() -> Self {
+        Self {
+            allowed_origins: Vec::new(),
+            connections_max: 1_024,
+            sessions_max: 1_000,
+            session_idle: Duration::from_mins(5),
+            header_timeout: Duration::from_secs(10),
+            body_timeout: Duration::from_secs(30),
+            post_timeout: Duration::from_secs(10),
+            keep_alive: Duration::from_secs(15),
+            grace: Duration::from_secs(5),
+        }
+    }
+}

@@ -1,0 +1,28 @@
+//! Carries MCP messages over stdio, streamable HTTP and legacy HTTP+SSE, for any server handler.
+//!
+//! ```text
+//! stdin  ─ stdio ──┐ envelope: strict JSON, JSON-RPC shape
+//! POST ─ guard ────┤ lifecycle: what may come before a session is open
+//!   /mcp           ├─► rmcp service ─► handler
+//!   /sse /messages ┘
+//! ```
+//!
+//! Promises: a message that cannot be served is answered with a JSON-RPC error, never with silence
+//! or a closed connection; every HTTP route stands behind one guard; every queue, body and wait has
+//! a limit that [`HttpOptions`] or a constant names.
+
+mod envelope;
+mod error;
+mod guard;
+mod http;
+mod lifecycle;
+mod scan;
+mod sse;
+mod stdio;
+
+pub use error::TransportError;
+pub use http::{HttpOptions, HttpServer};
+pub use stdio::{serve_lines, serve_stdio};
+
+/// The longest message that is read, in bytes: a 4 MiB document and 64 KiB for what is around it.
+pub const MESSAGE_BYTES_MAX: usize = 4 * 1024 * 1024 + 64 * 1024;

@@ -1,0 +1,11 @@
+//! Real clients and raw bytes against the three transports, with a toy handler behind them.
+
+#![cfg(test)]
+
+mod e2e_clients;
+mod e2e_http;
+mod e2e_limits;
+mod e2e_sse;
+mod raw;
+mod stdio;
+mod toy;
