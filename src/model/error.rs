@@ -122,6 +122,15 @@ impl Fault {
             hint: text::escape(&text::cut(hint, 300)),
         }
     }
+
+    fn cut(&self, chars_max: usize) -> Self {
+        Self {
+            code: self.code,
+            message: text::cut(&self.message, chars_max),
+            path: text::cut(&self.path, chars_max),
+            hint: text::cut(&self.hint, chars_max),
+        }
+    }
 }
 
 impl Refusal {
@@ -177,6 +186,13 @@ impl Refusal {
         while is_long(&body) && body.errors.len() > 1 {
             body.errors.pop();
         }
+        // A text from strangers may grow manyfold when it is escaped.
+        let mut chars_max = 400;
+        while is_long(&body) && chars_max > 0 {
+            chars_max /= 2;
+            body.error = self.faults[0].cut(chars_max);
+            body.errors = vec![body.error.clone()];
+        }
         body
     }
 }
@@ -228,5 +244,35 @@ impl ErrorCode {
             Self::StorageUnavailable => "storage_unavailable",
             Self::Internal => "internal",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn n_bytes(refusal: &Refusal) -> usize {
+        serde_json::to_vec(&refusal.to_body()).unwrap().len()
+    }
+
+    #[test]
+    fn a_refusal_fits_its_limit_whatever_its_texts_are() {
+        for filler in ["x", "\"", "\\", "\u{7}", "\u{e007f}", "😀", "\u{202e}"] {
+            let text = filler.repeat(100_000);
+            let fault = || Fault::new(ErrorCode::Internal, text.clone(), &text, &text);
+            let one = Refusal::new(fault());
+            assert!(n_bytes(&one) <= Refusal::BYTES_MAX, "{filler:?}: {}", n_bytes(&one));
+            let many = Refusal::from_faults((0..30).map(|_| fault()).collect(), 30).unwrap();
+            assert!(n_bytes(&many) <= Refusal::BYTES_MAX, "{filler:?}: {}", n_bytes(&many));
+            assert_eq!(many.to_body().error_count, 30);
+        }
+    }
+
+    #[test]
+    fn short_faults_are_kept_up_to_twenty() {
+        let fault = |at: usize| Fault::new(ErrorCode::MissingField, format!("/{at}"), "m", "h");
+        let refusal = Refusal::from_faults((0..30).map(fault).collect(), 30).unwrap();
+        assert_eq!(refusal.to_body().errors.len(), Refusal::FAULTS_MAX);
+        assert_eq!(refusal.to_string(), "m (and 29 more)");
     }
 }

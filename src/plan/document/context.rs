@@ -2,7 +2,7 @@
 
 use super::{
     config,
-    faults::{Faults, Place, did_you_mean, list_words, quote},
+    faults::{Faults, Place, did_you_mean, quote},
     fields,
 };
 use crate::{
@@ -48,21 +48,20 @@ pub(super) fn read(
 
 fn check(text: &str, place: &Place<'_>, rules: &Rules<'_>, faults: &mut Faults) -> bool {
     let refuse = |why: &str, faults: &mut Faults| {
-        let what = format_args!("{why}: {}", quote(text));
-        faults.add(|| place.fault(ErrorCode::InvalidContextRequirement, what, HINT));
+        faults.add(|| {
+            let prefix = text.split_once(':').map_or("", |it| it.0);
+            let is_known = PREFIXES.contains(&prefix);
+            let guess = if is_known { String::new() } else { did_you_mean(prefix, PREFIXES) };
+            let what = format_args!("{why}: {}{guess}", quote(text));
+            place.fault(ErrorCode::InvalidContextRequirement, what, HINT)
+        });
         false
     };
     let Some((prefix, key)) = text.split_once(':') else {
         return refuse("is not of the form PREFIX:KEY", faults);
     };
     if !PREFIXES.contains(&prefix) {
-        let why = format!(
-            "has the unknown prefix {}, where {} is known{}",
-            quote(prefix),
-            list_words(&PREFIXES),
-            did_you_mean(prefix, PREFIXES)
-        );
-        return refuse(&why, faults);
+        return refuse("has an unknown prefix", faults);
     }
     if key.trim().is_empty() {
         return refuse("has nothing behind the colon", faults);

@@ -112,6 +112,14 @@ impl<'p> Place<'p> {
         Self { path: Path::Index(&self.path, at), subject: self.subject }
     }
 
+    /// What a field here belongs to, in words.
+    pub(super) fn owner(&self) -> String {
+        match self.subject {
+            Subject::Document => Field(self.path).to_string(),
+            Subject::Task(_) | Subject::TaskAt(_) => self.subject.to_string(),
+        }
+    }
+
     /// Describes a fault here; the message is the subject, the field, and `what`.
     pub(super) fn fault(&self, code: ErrorCode, what: fmt::Arguments<'_>, hint: &str) -> Fault {
         let message = match (self.path, self.subject) {
@@ -161,7 +169,10 @@ pub(super) fn did_you_mean<'c, I>(word: &str, among: I) -> String
 where
     I: IntoIterator<Item = &'c str>,
 {
-    text::nearest(word, among).map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
+    // Every word of one letter is near to every other.
+    let is_near = |it: &&str| word.len() > 1 || it.eq_ignore_ascii_case(word);
+    text::nearest(word, among.into_iter().filter(is_near))
+        .map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
 }
 
 /// `"a", "b" or "c"`.

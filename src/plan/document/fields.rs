@@ -89,7 +89,7 @@ impl<const N: usize> Fields<N> {
         let guess = did_you_mean(key, names);
         let message = match place.path {
             Path::Root => format!("{} has no field {}{guess}", place.subject, quote(key)),
-            _ => format!("{}: unknown field {}{guess}", place.subject, quote(key)),
+            _ => format!("{}: unknown field {}{guess}", place.owner(), quote(key)),
         };
         let at = place.key(key);
         at.say(ErrorCode::UnknownField, &message, self.hint)
@@ -99,7 +99,7 @@ impl<const N: usize> Fields<N> {
         let (name, alias) = (self.names[at], self.alias.map_or("", |it| it.0));
         let message = format!(
             "{}: {name:?} and {alias:?} are two names of one field; both are given",
-            place.subject
+            place.owner()
         );
         let hint = format!("keep {name:?} only");
         place.key(alias).say(ErrorCode::DuplicateField, &message, &hint)
@@ -300,6 +300,10 @@ fn wrong_number(
 ) {
     faults.add(|| {
         let what = format_args!("must be {wanted}, not {number}");
-        place.fault(code, what, &format!("pass a number {wanted}"))
+        let hint = match code {
+            ErrorCode::OutOfRange => format!("pass a number {wanted}"),
+            _ => format!("pass {wanted}"),
+        };
+        place.fault(code, what, &hint)
     });
 }

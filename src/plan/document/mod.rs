@@ -4,11 +4,15 @@
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
 mod call;
+#[cfg(test)]
+mod call_tests;
 mod config;
 mod context;
 mod faults;
 mod fields;
 mod fill;
+#[cfg(test)]
+mod hostile_tests;
 mod ids;
 mod input;
 mod links;

@@ -4,14 +4,14 @@ use serde_json::{Map, Value};
 
 use super::{
     config, context,
-    faults::{Faults, Place, Subject, Warnings, list_words, quote},
+    faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
     fill::Filler,
     ids::Ids,
     input::{self, Input},
 };
 use crate::{
-    model::{AgentName, ErrorCode, TaskId, TaskIdx, TaskSpec, json::Json, text},
+    model::{AgentName, ErrorCode, TaskId, TaskIdx, TaskSpec, json::Json},
     plan::{
         Edge, reference,
         rules::{InputKind, Rules},
@@ -93,23 +93,18 @@ impl<'j> TaskReader<'_, 'j> {
         tasks: &Place<'_>,
     ) -> Option<TaskSpec> {
         let mut place = tasks.index(idx.as_usize());
-        place.subject = Subject::TaskAt(idx.as_usize());
+        place.subject = find_subject(json, idx);
         let object = TASK.read(json, &place, self.faults)?;
-        if let Some(Json::String(id)) = object.get(TASK_ID)
-            && !id.is_empty()
-        {
-            place.subject = Subject::Task(id);
-        }
         let current = Current { idx, place };
         let task_id = object.require(TASK_ID, &place, "name the task", self.faults);
         let task_id = task_id.and_then(|it| self.read_id(it, &current));
+        let agent = self.read_agent(object.get(AGENT), object.get(DESCRIPTION), &current);
         let description =
             object.require(DESCRIPTION, &place, "say what the task is about", self.faults);
         let at = place.key("description");
         let description = description.and_then(|it| {
             fields::text(it, &at, Blank::Refused, DESCRIPTION_CHARS_MAX, self.faults)
         });
-        let agent = self.read_agent(object.get(AGENT), description, &current);
         let kind = agent.as_ref().and_then(|it| Some(self.rules.agent(it.as_str())?.input));
         let described = (task_id.unwrap_or_default(), description.unwrap_or_default());
         let input_data = self.read_input(object.get(INPUT_DATA), kind, described, &current);
@@ -173,13 +168,14 @@ impl<'j> TaskReader<'_, 'j> {
     fn read_agent(
         &mut self,
         json: Option<&Json<'_>>,
-        description: Option<&str>,
+        description: Option<&Json<'_>>,
         current: &Current<'_>,
     ) -> Option<AgentName> {
         let place = current.place.key("agent");
         let Some(json) = json else {
             if let Some(filler) = &self.filler {
-                return Some(filler.choose_agent(description?, &current.place, self.warnings));
+                let Some(Json::String(description)) = description else { return None };
+                return Some(filler.choose_agent(description, &current.place, self.warnings));
             }
             let hint = "\"coder\" writes code, \"debug\" investigates; plan_tasks chooses for you";
             let what = format_args!("is missing");
@@ -194,8 +190,7 @@ impl<'j> TaskReader<'_, 'j> {
         self.faults.add(|| {
             let known: Vec<_> = self.rules.agents.iter().map(|it| it.name.as_str()).collect();
             let aliases = ["agent_coder", "agent_debug_intelligence"];
-            let near = text::nearest(name, known.iter().copied().chain(aliases));
-            let guess = near.map_or_else(String::new, |it| format!("; did you mean {it:?}?"));
+            let guess = did_you_mean(name, known.iter().copied().chain(aliases));
             let message = format!("{}: unknown agent {}{guess}", place.subject, quote(name));
             let hint = format!("choose {}", list_words(&known));
             place.say(ErrorCode::UnknownAgent, &message, &hint)
@@ -323,6 +318,17 @@ impl<'j> TaskReader<'_, 'j> {
             }
         }
     }
+}
+
+/// What messages about a task begin with: its id if it has one that can be shown.
+fn find_subject<'j>(json: &'j Json<'_>, idx: TaskIdx) -> Subject<'j> {
+    if let Json::Object(fields) = json
+        && let Some((_, Json::String(id))) = fields.iter().find(|it| it.0 == "task_id")
+        && !id.is_empty()
+    {
+        return Subject::Task(id);
+    }
+    Subject::TaskAt(idx.as_usize())
 }
 
 fn describe_reference(

@@ -140,20 +140,20 @@ fn required_fields_are_missed_once() {
     check(
         &json!({"tasks": [{}]}),
         &expect![[r#"
-        missing_field at /tasks/0/task_id: task number 1: "task_id" is missing
-          hint: name the task
-        missing_field at /tasks/0/description: task number 1: "description" is missing
-          hint: say what the task is about
-        missing_field at /tasks/0/agent: task number 1: "agent" is missing
-          hint: "coder" writes code, "debug" investigates; plan_tasks chooses for you"#]],
+            missing_field at /tasks/0/task_id: task number 1: "task_id" is missing
+              hint: name the task
+            missing_field at /tasks/0/agent: task number 1: "agent" is missing
+              hint: "coder" writes code, "debug" investigates; plan_tasks chooses for you
+            missing_field at /tasks/0/description: task number 1: "description" is missing
+              hint: say what the task is about"#]],
     );
     check_task(
         &json!({"agent": null, "description": "  ", "input_data": null}),
         &expect![[r#"
-        empty_value at /tasks/0/description: task "a": "description" must not be empty
-          hint: say what is meant
-        missing_field at /tasks/0/agent: task "a": "agent" is missing
-          hint: "coder" writes code, "debug" investigates; plan_tasks chooses for you"#]],
+            missing_field at /tasks/0/agent: task "a": "agent" is missing
+              hint: "coder" writes code, "debug" investigates; plan_tasks chooses for you
+            empty_value at /tasks/0/description: task "a": "description" must not be empty
+              hint: say what is meant"#]],
     );
     check_task(
         &json!({"input_data": null}),
@@ -168,12 +168,12 @@ fn unknown_fields_are_named_with_the_nearest() {
     check_task(
         &json!({"dependancies": [], "retry": {}, "priority": 1}),
         &expect![[r#"
-        unknown_field at /tasks/0/dependancies: task number 1: unknown field "dependancies"; did you mean "dependencies"?
-          hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds
-        unknown_field at /tasks/0/retry: task number 1: unknown field "retry"
-          hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds
-        unknown_field at /tasks/0/priority: task number 1: unknown field "priority"
-          hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds"#]],
+            unknown_field at /tasks/0/dependancies: task "a": unknown field "dependancies"; did you mean "dependencies"?
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds
+            unknown_field at /tasks/0/retry: task "a": unknown field "retry"
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds
+            unknown_field at /tasks/0/priority: task "a": unknown field "priority"
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds"#]],
     );
     check_task(
         &json!({"input_data": {"nodetype": "Effect", "x": 1}}),
@@ -186,8 +186,8 @@ fn unknown_fields_are_named_with_the_nearest() {
     check_config(
         &json!({"max_worker": 1}),
         &expect![[r#"
-        unknown_field at /config/max_worker: the document: unknown field "max_worker"; did you mean "max_workers"?
-          hint: config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context"#]],
+            unknown_field at /config/max_worker: "config": unknown field "max_worker"; did you mean "max_workers"?
+              hint: config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context"#]],
     );
     check(
         &json!({"tasks": [coder("a")], "cofnig": {}}),
@@ -202,8 +202,8 @@ fn one_field_by_two_names_is_refused() {
     check_task(
         &json!({"dependencies": [], "depends_on": []}),
         &expect![[r#"
-        duplicate_field at /tasks/0/depends_on: task number 1: "dependencies" and "depends_on" are two names of one field; both are given
-          hint: keep "dependencies" only"#]],
+            duplicate_field at /tasks/0/depends_on: task "a": "dependencies" and "depends_on" are two names of one field; both are given
+              hint: keep "dependencies" only"#]],
     );
 }
 
@@ -395,10 +395,10 @@ fn numbers_have_ranges() {
     check_config(
         &json!({"max_workers": 1.5, "timeout_seconds": -1}),
         &expect![[r#"
-        invalid_type at /config/max_workers: "max_workers" must be a whole number, not 1.5
-          hint: pass a number a whole number
-        out_of_range at /config/timeout_seconds: "timeout_seconds" must be above 0 and at most 86400, not -1
-          hint: pass a number above 0 and at most 86400"#]],
+            invalid_type at /config/max_workers: "max_workers" must be a whole number, not 1.5
+              hint: pass a whole number
+            out_of_range at /config/timeout_seconds: "timeout_seconds" must be above 0 and at most 86400, not -1
+              hint: pass a number above 0 and at most 86400"#]],
     );
     check_config(
         &json!({"max_workers": "5", "timeout_seconds": 1e300}),
@@ -515,7 +515,7 @@ fn faults_of_all_kinds_come_in_document_order() {
             "tasks": [with_dependencies("a", &["b", "x"]), with_dependencies("b", &["a"]), last],
         }),
         &expect![[r#"
-            unknown_dependency at /tasks/0/dependencies/1: task "a" depends on unknown task "x"; did you mean "a"?
+            unknown_dependency at /tasks/0/dependencies/1: task "a" depends on unknown task "x"
               hint: name a task of this document, or add the task
             dependency_cycle at /tasks/0/dependencies: dependency cycle: a -> b -> a
               hint: remove one of these dependencies, so that one of the tasks can start
@@ -534,7 +534,7 @@ fn context_requirements_have_a_known_prefix() {
         &expect![[r#"
             invalid_context_requirement at /tasks/0/context_requirements/4: task "a": item 5 of "context_requirements" is not of the form PREFIX:KEY: "auth.py"
               hint: write file:PATH, structure:PATH, rag:QUERY or pattern:NAME
-            invalid_context_requirement at /tasks/0/context_requirements/5: task "a": item 6 of "context_requirements" has the unknown prefix "fil", where "file", "structure", "rag" or "pattern" is known; did you mean "file"?: "fil:x"
+            invalid_context_requirement at /tasks/0/context_requirements/5: task "a": item 6 of "context_requirements" has an unknown prefix: "fil:x"; did you mean "file"?
               hint: write file:PATH, structure:PATH, rag:QUERY or pattern:NAME
             invalid_context_requirement at /tasks/0/context_requirements/6: task "a": item 7 of "context_requirements" has nothing behind the colon: "rag: "
               hint: write file:PATH, structure:PATH, rag:QUERY or pattern:NAME
