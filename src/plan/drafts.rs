@@ -80,12 +80,11 @@ impl<'r> DraftMaker<'r> {
     pub(super) fn add(&mut self, draft: Draft) -> usize {
         let agent = draft.agent.unwrap_or_else(|| self.choose_agent(&draft.description));
         let is_coder = agent == AgentName::CODER;
-        let task_id = match &draft.id {
-            Some(id) => id.clone(),
-            None => {
-                let front = if is_coder { "gen" } else { "debug" };
-                self.ids.choose(&format!("{front}-{}", slug(&draft.subject, '-')), '-')
-            }
+        let task_id = if let Some(id) = &draft.id {
+            id.clone()
+        } else {
+            let front = if is_coder { "gen" } else { "debug" };
+            self.ids.choose(&format!("{front}-{}", slug(&draft.subject, '-')), '-')
         };
         let input_data =
             if is_coder { self.tell_coder(&task_id, &draft) } else { tell_debug(&draft) };
@@ -166,15 +165,18 @@ impl<'r> DraftMaker<'r> {
         let mut input = Map::new();
         input.insert("contract_description".into(), json!(told));
         input.insert("node_type".into(), json!(node_type));
-        let mut assumed = format!("task {task_id:?}: node_type {node_type:?} was assumed");
+        let mut assumed = Vec::new();
+        if draft.node_type.is_none() {
+            assumed.push(format!("node_type {node_type:?}"));
+        }
         let path = draft.output_path.clone().or_else(|| {
             let stem = node_stem(self.root.as_deref()?, &draft.subject, node_type);
             let path = self.stems.choose(&stem, '_') + ".py";
-            assumed = format!("{assumed}, and output_path {path}");
+            assumed.push(format!("output_path {path}"));
             Some(path)
         });
-        if draft.node_type.is_none() || draft.output_path.is_none() {
-            self.warn(&assumed);
+        if !assumed.is_empty() {
+            self.warn(&format!("task {task_id:?}: assumed {}", assumed.join(" and ")));
         }
         if let Some(path) = path {
             input.insert("output_path".into(), json!(path));

@@ -140,8 +140,13 @@ fn find_dag(markdown: &str) -> Result<Option<Vec<Node>>, String> {
             max_documents: 1,
         },
     };
-    let block = serde_saphyr::from_str_with_options::<PlanBlock>(block, options)
-        .map_err(|error| format!("failed to read the plan's yaml: {error}"))?;
+    let block =
+        serde_saphyr::from_str_with_options::<PlanBlock>(block, options).map_err(|error| {
+            // The first line says what and where; the others draw it.
+            let error = error.to_string();
+            let reason = error.lines().next().unwrap_or("").trim_start_matches("error: ");
+            format!("failed to read the plan's yaml: {reason}")
+        })?;
     Ok(Some(block.dag.nodes))
 }
 
@@ -290,4 +295,120 @@ fn read_span(span: &str, maker: &mut DraftMaker<'_>) -> Option<f64> {
         rest = next.trim_start_matches([' ', ',']);
     }
     (seconds > 0.0).then(|| seconds.min(86_400.0))
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use crate::{
+        model::json::Json,
+        plan::{
+            Limits, check_plan,
+            document::testing::{show_plan, with_rules},
+        },
+    };
+
+    #[track_caller]
+    fn check(markdown: &str, expected: &Expect) {
+        let args = json!({ "plan_markdown": markdown });
+        let json = Json::from_value(&args).unwrap();
+        expected
+            .assert_eq(&show_plan(with_rules(Limits::SERVER, |rules| check_plan(&json, rules))));
+    }
+
+    #[test]
+    fn a_dag_block_is_read_and_what_is_done_left_out() {
+        check(
+            "# Plan\n```python\nx\n```\n```yaml\ndag:\n  nodes:\n    - id: 1.0\n      name: Setup\n\
+             \x20   - id: \"1.1\"\n      name: Create user model\n      type: code\n\
+             \x20     files: [src/user.py]\n      depends_on: [1.0]\n      estimated_duration: 30m\n\
+             \x20     acceptance: it compiles\n      phase: 1\n\
+             \x20   - id: 1.10\n      name: Investigate the slow error\n      files: [a.py, /etc/x]\n\
+             \x20     depends_on:\n        - 1.1\n      estimated_duration: 1h 30 minutes\n\
+             \x20   - id: e2e\n      name: Debug tests\n      type: integration\n\
+             \x20     depends_on: none\n      estimated_duration: soon\n      acceptance: [a, b]\n\
+             \x20 parallel_groups: []\n```\n\n- [x] Task 1.0: Setup\n",
+            &expect![[r#"
+                1.1 coder <- [] 1800 s: "Create user model\nFiles: src/user.py\nAcceptance: it compiles"
+                  {"contract_description":"Create user model\nFiles: src/user.py\nAcceptance: it compiles","node_type":"Effect","output_path":"/w/src/user.py"}
+                1.10 debug <- ["1.1"] 5400 s: "Investigate the slow error\nFiles: a.py, /etc/x"
+                  {"problem_description":"Investigate the slow error\nFiles: a.py, /etc/x","affected_files":["/w/a.py"]}
+                e2e coder <- []: "Debug tests\nAcceptance: a; b"
+                  {"contract_description":"Debug tests\nAcceptance: a; b","node_type":"Effect","output_path":"/w/node_debug_tests_effect.py"}
+                warning: task "1.0" is done and was left out
+                warning: task "1.1": assumed node_type Effect
+                warning: the file "/etc/x" is outside every workspace and was left out
+                warning: the duration "soon" cannot be read and was left out
+                warning: task "e2e": assumed node_type Effect and output_path /w/node_debug_tests_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn task_lines_are_read() {
+        check(
+            "- [x] Task 1.0: Setup <!-- deps: none -->\n\
+             - [ ] **Task 1.1: Build the writer** <!-- deps: 1.0, parallel: pg-1 -->\n\
+             * [ ] Task 1.2: Debug the reader <!-- deps: 1.0, 1.1, parallel: pg-1 -->\n\
+             - [ ] not a task\n",
+            &expect![[r#"
+                1.1 coder <- []: "Build the writer"
+                  {"contract_description":"Build the writer","node_type":"Effect","output_path":"/w/node_build_writer_effect.py"}
+                1.2 debug <- ["1.1"]: "Debug the reader"
+                  {"problem_description":"Debug the reader"}
+                warning: task "1.0" is done and was left out
+                warning: task "1.1": assumed node_type Effect and output_path /w/node_build_writer_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn faults_of_a_plan_are_those_of_its_tasks() {
+        check(
+            "- [ ] Task 1.1: Build a <!-- deps: 1.3 -->\n- [ ] Task 1.1: Build b\n\
+             - [ ] Task a b: Build c <!-- deps: 1.1 -->",
+            &expect![[r#"
+                unknown_dependency at /tasks/0/dependencies/0: task "1.1" depends on unknown task "1.3"; did you mean "1.1"?
+                  hint: name a task of this document, or add the task
+                duplicate_task_id at /tasks/1/task_id: task id "1.1" is taken by task number 1
+                  hint: give each task its own id
+                invalid_task_id at /tasks/2/task_id: "a b" is not a valid task id
+                  hint: use 1 to 128 letters, digits, dots, dashes and underscores, a letter or digit first"#]],
+        );
+        check(
+            "- [x] Task 1: a",
+            &expect![[r"
+            parse_error at /plan_markdown: every task of the plan is done
+              hint: give a yaml block `dag:` with nodes, or lines `- [ ] Task 1.1: …`"]],
+        );
+        check(
+            "```yaml\ndag:\n  nodes: 5\n```",
+            &expect![[r"
+                parse_error at /plan_markdown: failed to read the plan's yaml: line 2 column 10: expected sequence start
+                  hint: give a yaml block `dag:` with nodes, or lines `- [ ] Task 1.1: …`"]],
+        );
+        check(
+            "```yaml\ndag:\n  nodes: [{name: x}]\n```",
+            &expect![[r"
+                parse_error at /plan_markdown: failed to read the plan's yaml: line 2 column 12: missing field `id`
+                  hint: give a yaml block `dag:` with nodes, or lines `- [ ] Task 1.1: …`"]],
+        );
+    }
+
+    #[test]
+    fn yaml_bombs_are_refused() {
+        let mut bomb = String::from("```yaml\na0: &a0 [x, x, x, x, x, x, x, x]\n");
+        for it in 1..12 {
+            let inner = format!("*a{}, ", it - 1).repeat(8);
+            bomb.push_str(&format!("a{it}: &a{it} [{inner}]\n"));
+        }
+        bomb.push_str("dag:\n  nodes: []\n```\n");
+        let args = json!({ "plan_markdown": bomb });
+        let json = Json::from_value(&args).unwrap();
+        with_rules(Limits::SERVER, |rules| check_plan(&json, rules)).unwrap_err();
+        let deep = format!("```yaml\ndag:\n  nodes: {}\n```", "[".repeat(100_000));
+        let args = json!({ "plan_markdown": deep });
+        let json = Json::from_value(&args).unwrap();
+        with_rules(Limits::SERVER, |rules| check_plan(&json, rules)).unwrap_err();
+    }
 }

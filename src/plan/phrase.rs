@@ -187,25 +187,22 @@ fn split_sentences(line: &str) -> Vec<&str> {
 
 /// Splits a sentence at "then", and each part at "and" where another verb follows.
 fn split_sentence(sentence: &str, clauses: &mut Vec<Clause>) {
-    for (at, part) in split_then(sentence).into_iter().enumerate() {
-        let mut waits = if at == 0 { Waits::Nothing } else { Waits::ForPrevious };
-        let mut part = part;
-        while let Some(rest) = strip_front(part, &THEN_WORDS) {
-            waits = Waits::ForPrevious;
-            part = rest;
-        }
+    let (mut waits, mut rest) = (Waits::Nothing, sentence.trim());
+    while let Some(after) = strip_front(rest, &THEN_WORDS) {
+        waits = Waits::ForPrevious;
+        rest = after;
+    }
+    for part in split_then(rest) {
         // A list is taken apart later, as a whole.
         let pieces = match split_list(tidy(part)) {
             Some(_) => vec![part],
             None => split_and(part),
         };
-        for piece in pieces {
-            let text = tidy(piece);
-            if !text.is_empty() {
-                clauses.push(Clause { text: text.to_owned(), waits });
-                waits = Waits::Alike;
-            }
+        for piece in pieces.into_iter().map(tidy).filter(|it| !it.is_empty()) {
+            clauses.push(Clause { text: piece.to_owned(), waits });
+            waits = Waits::Alike;
         }
+        waits = Waits::ForPrevious;
     }
 }
 
@@ -227,22 +224,18 @@ fn split_then(sentence: &str) -> Vec<&str> {
 /// Splits at " and " and ", " where a verb follows.
 fn split_and(part: &str) -> Vec<&str> {
     let lower = part.to_ascii_lowercase();
+    let commas = lower.match_indices(", ").map(|it| (it.0, it.0 + it.1.len()));
+    let ands = lower.match_indices(" and ").map(|it| (it.0, it.0 + it.1.len()));
+    let mut joints: Vec<_> = commas.chain(ands).collect();
+    joints.sort_unstable();
     let mut pieces = Vec::new();
     let mut begin = 0;
-    let joints = [" and ", ", "];
-    let mut from = 0;
-    while let Some((at, len)) =
-        joints.iter().filter_map(|it| Some((lower[from..].find(it)? + from, it.len()))).min()
-    {
-        let mut next = at + len;
-        if lower[next..].starts_with("and ") {
-            next += "and ".len();
-        }
-        if leading_verb(&part[next..]).is_some() {
+    for (at, end) in joints.into_iter().filter(|it| it.0 > 0) {
+        let next = if lower[end..].starts_with("and ") { end + "and ".len() } else { end };
+        if at >= begin && leading_verb(&part[next..]).is_some() {
             pieces.push(&part[begin..at]);
             begin = next;
         }
-        from = next;
     }
     pieces.push(&part[begin..]);
     pieces
@@ -295,10 +288,10 @@ pub(super) fn tidy(text: &str) -> &str {
 fn strip_front<'t>(text: &'t str, fronts: &[&str]) -> Option<&'t str> {
     let text = text.trim_start_matches([',', ' ']);
     fronts.iter().find_map(|front| {
-        let head = text.get(..front.len())?;
-        let with_comma = head.len() > 1
-            && head[..head.len() - 1].eq_ignore_ascii_case(&front[..front.len() - 1])
-            && head.ends_with(',');
-        (head.eq_ignore_ascii_case(front) || with_comma).then(|| text[front.len()..].trim_start())
+        let (head, rest) = text.split_at_checked(front.len())?;
+        let word = front.trim_end();
+        let is_word = head.get(..word.len()).is_some_and(|it| it.eq_ignore_ascii_case(word));
+        let ends = head.ends_with([' ', ',']);
+        (is_word && ends).then(|| rest.trim_start())
     })
 }

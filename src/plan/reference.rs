@@ -97,7 +97,7 @@ pub(super) fn readings(body: &str) -> impl Iterator<Item = (&str, &str)> {
     rest.match_indices(".output").filter_map(move |(at, word)| {
         let path = &rest[at + word.len()..];
         let path = if path.is_empty() { path } else { path.strip_prefix('.')? };
-        let is_path = !rest.ends_with('.') && !path.split('.').any(|it| it.is_empty());
+        let is_path = !rest.ends_with('.') && !path.split('.').any(str::is_empty);
         (at > 0 && (path.is_empty() || is_path)).then_some((&rest[..at], path))
     })
 }

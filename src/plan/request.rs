@@ -35,6 +35,9 @@ const COUNTS: [&str; 20] = [
     "6",
 ];
 
+/// The most characters of a text that several tasks repeat.
+const HEAD_CHARS_MAX: usize = 500;
+
 /// Makes tasks from a request.
 pub(super) fn draft(request: &str, rules: &Rules<'_>) -> Drafts {
     let mut writer =
@@ -132,28 +135,38 @@ impl Writer<'_> {
     fn add_paths(&mut self, phrase: &str, draft: &mut Draft) {
         let mut previous = "";
         for word in phrase.split_whitespace() {
-            let path = word.trim_matches(['"', '\'', '`', ',', '(', ')', ':', ';']);
-            let path = path.trim_end_matches('.');
-            if path.len() > 1 && path.starts_with('/') {
+            if let Some(path) = as_path(word) {
                 let is_written = matches!(previous, "to" | "into" | "as");
                 if !self.maker.allows(path) {
-                    self.maker.warn(&format!(
-                        "{:?} is outside every workspace and was left out",
-                        text::cut(path, 80)
-                    ));
+                    let path = text::cut(path, 80);
+                    self.maker
+                        .warn(&format!("{path:?} is outside every workspace and was left out"));
                 } else if is_written && draft.output_path.is_none() {
                     draft.output_path = Some(path.to_owned());
                 } else {
                     draft.files.push(path.to_owned());
                 }
-                draft.subject = draft.subject.replacen(word, "", 1);
             }
             previous = word;
         }
         if draft.agent == Some(AgentName::DEBUG) {
             draft.files.extend(draft.output_path.take());
         }
+        let named = draft.subject.split_whitespace().map(|it| as_path(it).map_or(it, file_stem));
+        draft.subject = named.collect::<Vec<_>>().join(" ");
     }
+}
+
+/// The absolute path that a word is, without the marks around it.
+fn as_path(word: &str) -> Option<&str> {
+    let path = word.trim_matches(['"', '\'', '`', ',', '(', ')', ':', ';']).trim_end_matches('.');
+    (path.len() > 1 && path.starts_with('/')).then_some(path)
+}
+
+/// `auth` for `/w/auth.py`.
+fn file_stem(path: &str) -> &str {
+    let name = path.trim_end_matches('/').rsplit('/').next().unwrap_or(path);
+    name.split('.').next().unwrap_or(name)
 }
 
 /// "Generate three ONEX Effect nodes for x: user writer" is "Generate user writer Effect node".
@@ -164,14 +177,15 @@ fn describe_item(
     node_type: Option<NodeType>,
 ) -> Draft {
     let verb_len = verb.map_or(0, |it| it.0.len());
-    let about = singular(head[verb_len..].trim());
+    // Every item repeats the head, so a long one would multiply.
+    let about = text::cut(&singular(head[verb_len..].trim()), HEAD_CHARS_MAX);
     let agent = verb.and_then(|it| it.1);
     let is_node =
         agent != Some(AgentName::DEBUG) && about.split_whitespace().any(|it| it == "node");
     let description = match (is_node, node_type) {
         (true, Some(it)) => format!("{} {item} {it:?} node", &head[..verb_len]),
         (true, None) => format!("{} {item} node", &head[..verb_len]),
-        (false, _) => format!("{}: {item}", head.trim()),
+        (false, _) => format!("{}: {item}", text::cut(head.trim(), HEAD_CHARS_MAX)),
     };
     let told = match (node_type, phrase::named_node_type(&about)) {
         (Some(it), None) if is_node => format!("{it:?} {about}: {item}"),
@@ -194,7 +208,11 @@ fn describe_check(clause: &str, target: &TaskSpec) -> Draft {
     let subject = name.strip_prefix("gen-").or_else(|| name.strip_prefix("debug-"));
     Draft {
         subject: subject.unwrap_or(name).to_owned(),
-        description: format!("{}: {}", capitalise(clause), target.description),
+        description: format!(
+            "{}: {}",
+            capitalise(&text::cut(clause, HEAD_CHARS_MAX)),
+            text::cut(&target.description, HEAD_CHARS_MAX)
+        ),
         agent: Some(AgentName::DEBUG),
         files: path.map(str::to_owned).into_iter().collect(),
         dependencies: vec![target.task_id.clone()],
@@ -237,4 +255,180 @@ fn without_brackets(item: &str) -> String {
 fn capitalise(text: &str) -> String {
     let mut chars = text.chars();
     chars.next().map_or_else(String::new, |first| first.to_uppercase().chain(chars).collect())
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+    use serde_json::json;
+
+    use crate::{
+        model::json::Json,
+        plan::{
+            Limits, check_plan,
+            document::testing::{show_plan, with_rules},
+        },
+    };
+
+    #[track_caller]
+    fn check(request: &str, expected: &Expect) {
+        let args = json!({ "request": request });
+        let json = Json::from_value(&args).unwrap();
+        expected
+            .assert_eq(&show_plan(with_rules(Limits::SERVER, |rules| check_plan(&json, rules))));
+    }
+
+    #[test]
+    fn a_list_behind_a_colon_is_one_task_an_item() {
+        check(
+            "Generate three ONEX Effect nodes for database operations: user writer, product \
+             reader, and order updater",
+            &expect![[r#"
+                gen-user-writer coder <- []: "Generate user writer Effect node"
+                  {"contract_description":"ONEX Effect node for database operations: user writer","node_type":"Effect","output_path":"/w/node_user_writer_effect.py"}
+                gen-product-reader coder <- []: "Generate product reader Effect node"
+                  {"contract_description":"ONEX Effect node for database operations: product reader","node_type":"Effect","output_path":"/w/node_product_reader_effect.py"}
+                gen-order-updater coder <- []: "Generate order updater Effect node"
+                  {"contract_description":"ONEX Effect node for database operations: order updater","node_type":"Effect","output_path":"/w/node_order_updater_effect.py"}
+                warning: task "gen-user-writer": assumed output_path /w/node_user_writer_effect.py
+                warning: task "gen-product-reader": assumed output_path /w/node_product_reader_effect.py
+                warning: task "gen-order-updater": assumed output_path /w/node_order_updater_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn what_validates_both_waits_for_both() {
+        check(
+            "Generate three ONEX nodes: database writer (Effect), data transformer (Compute), and \
+             validate both for quality",
+            &expect![[r#"
+                gen-database-writer coder <- []: "Generate database writer Effect node"
+                  {"contract_description":"Effect ONEX node: database writer","node_type":"Effect","output_path":"/w/node_database_writer_effect.py"}
+                gen-data-transformer coder <- []: "Generate data transformer Compute node"
+                  {"contract_description":"Compute ONEX node: data transformer","node_type":"Compute","output_path":"/w/node_data_transformer_compute.py"}
+                debug-database-writer debug <- ["gen-database-writer"]: "Validate both for quality: Generate database writer Effect node"
+                  {"problem_description":"Validate both for quality: Generate database writer Effect node","affected_files":["/w/node_database_writer_effect.py"]}
+                debug-data-transformer debug <- ["gen-data-transformer"]: "Validate both for quality: Generate data transformer Compute node"
+                  {"problem_description":"Validate both for quality: Generate data transformer Compute node","affected_files":["/w/node_data_transformer_compute.py"]}
+                warning: task "gen-database-writer": assumed output_path /w/node_database_writer_effect.py
+                warning: task "gen-data-transformer": assumed output_path /w/node_data_transformer_compute.py"#]],
+        );
+    }
+
+    #[test]
+    fn then_makes_a_task_wait() {
+        check(
+            "Investigate why authentication is failing, then generate a fixed version",
+            &expect![[r#"
+                debug-authentication-failing debug <- []: "Investigate why authentication is failing"
+                  {"problem_description":"Investigate why authentication is failing"}
+                gen-fixed-version coder <- ["debug-authentication-failing"]: "Generate a fixed version"
+                  {"contract_description":"Generate a fixed version","node_type":"Effect","output_path":"/w/node_fixed_version_effect.py"}
+                warning: task "gen-fixed-version": assumed node_type Effect and output_path /w/node_fixed_version_effect.py"#]],
+        );
+        check(
+            "Debug /w/auth.py and /etc/passwd and then generate a fix to /w/fixed.py. Create a log",
+            &expect![[r#"
+                debug-auth-passwd debug <- []: "Debug /w/auth.py and /etc/passwd"
+                  {"problem_description":"Debug /w/auth.py and /etc/passwd","affected_files":["/w/auth.py"]}
+                gen-fix-fixed coder <- ["debug-auth-passwd"]: "Generate a fix to /w/fixed.py"
+                  {"contract_description":"Generate a fix to /w/fixed.py","node_type":"Effect","output_path":"/w/fixed.py"}
+                gen-log coder <- []: "Create a log"
+                  {"contract_description":"Create a log","node_type":"Effect","output_path":"/w/node_log_effect.py"}
+                warning: "/etc/passwd" is outside every workspace and was left out
+                warning: task "gen-fix-fixed": assumed node_type Effect
+                warning: task "gen-log": assumed node_type Effect and output_path /w/node_log_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn and_between_verbs_makes_tasks_side_by_side() {
+        check(
+            "Debug the existing API endpoint AND generate a new caching layer in parallel",
+            &expect![[r#"
+                debug-api-endpoint debug <- []: "Debug the existing API endpoint"
+                  {"problem_description":"Debug the existing API endpoint"}
+                gen-caching-layer coder <- []: "Generate a new caching layer"
+                  {"contract_description":"Generate a new caching layer","node_type":"Reducer","output_path":"/w/node_caching_layer_reducer.py"}
+                warning: task "gen-caching-layer": assumed node_type Reducer and output_path /w/node_caching_layer_reducer.py"#]],
+        );
+        check(
+            "Generate a reader and writer, build a cache, and test it; then write docs and update \
+             the changelog",
+            &expect![[r#"
+                gen-reader-writer coder <- []: "Generate a reader and writer"
+                  {"contract_description":"Generate a reader and writer","node_type":"Effect","output_path":"/w/node_reader_writer_effect.py"}
+                gen-cache coder <- []: "Build a cache"
+                  {"contract_description":"Build a cache","node_type":"Reducer","output_path":"/w/node_cache_reducer.py"}
+                debug-reader-writer debug <- ["gen-reader-writer"]: "Test it: Generate a reader and writer"
+                  {"problem_description":"Test it: Generate a reader and writer","affected_files":["/w/node_reader_writer_effect.py"]}
+                debug-cache debug <- ["gen-cache"]: "Test it: Build a cache"
+                  {"problem_description":"Test it: Build a cache","affected_files":["/w/node_cache_reducer.py"]}
+                gen-docs coder <- ["debug-reader-writer", "debug-cache"]: "Write docs"
+                  {"contract_description":"Write docs","node_type":"Effect","output_path":"/w/node_docs_effect.py"}
+                gen-changelog coder <- ["debug-reader-writer", "debug-cache"]: "Update the changelog"
+                  {"contract_description":"Update the changelog","node_type":"Effect","output_path":"/w/node_changelog_effect.py"}
+                warning: task "gen-reader-writer": assumed node_type Effect and output_path /w/node_reader_writer_effect.py
+                warning: task "gen-cache": assumed node_type Reducer and output_path /w/node_cache_reducer.py
+                warning: task "gen-docs": assumed node_type Effect and output_path /w/node_docs_effect.py
+                warning: "Update the changelog" speaks for no agent; coder was chosen
+                warning: task "gen-changelog": assumed node_type Effect and output_path /w/node_changelog_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn lists_of_lines_are_tasks() {
+        check(
+            "Please do:\n1. Create a parser\n   for dates, e.g. 2026-01-01\n2) fix the login bug\n\
+             - [ ] then test all\n",
+            &expect![[r#"
+                gen-parser-dates-e-g-2026 coder <- []: "Create a parser for dates, e.g. 2026-01-01"
+                  {"contract_description":"Create a parser for dates, e.g. 2026-01-01","node_type":"Compute","output_path":"/w/node_parser_dates_e_g_2026_compute.py"}
+                debug-login-bug debug <- []: "Fix the login bug"
+                  {"problem_description":"Fix the login bug"}
+                debug-parser-dates-e-g-2026 debug <- ["gen-parser-dates-e-g-2026"]: "Test all: Create a parser for dates, e.g. 2026-01-01"
+                  {"problem_description":"Test all: Create a parser for dates, e.g. 2026-01-01","affected_files":["/w/node_parser_dates_e_g_2026_compute.py"]}
+                debug-login-bug-2 debug <- ["debug-login-bug"]: "Test all: Fix the login bug"
+                  {"problem_description":"Test all: Fix the login bug"}
+                warning: task "gen-parser-dates-e-g-2026": assumed node_type Compute and output_path /w/node_parser_dates_e_g_2026_compute.py"#]],
+        );
+    }
+
+    #[test]
+    fn anything_else_is_one_task() {
+        check(
+            "make it so",
+            &expect![[r#"
+                gen-so coder <- []: "Make it so"
+                  {"contract_description":"Make it so","node_type":"Effect","output_path":"/w/node_so_effect.py"}
+                warning: task "gen-so": assumed node_type Effect and output_path /w/node_so_effect.py"#]],
+        );
+        check(
+            "…",
+            &expect![[r#"
+            gen-task coder <- []: "…"
+              {"contract_description":"…","node_type":"Effect","output_path":"/w/node_task_effect.py"}
+            warning: "…" speaks for no agent; coder was chosen
+            warning: task "gen-task": assumed node_type Effect and output_path /w/node_task_effect.py"#]],
+        );
+        check(
+            "\u{202e}debug\u{7} \"x\"",
+            &expect![[r#"
+            debug-debug-x debug <- []: "\u{202e}debug\u{7} \"x\""
+              {"problem_description":"\u{202e}debug\u0007 \"x\""}"#]],
+        );
+    }
+
+    #[test]
+    fn a_request_for_too_much_is_refused_like_any_document() {
+        let items: Vec<_> = (0..9_000).map(|it| format!("n{it}")).collect();
+        let text =
+            format!("Generate nodes: {}{}", items.join(", "), ". Validate all".repeat(1_000));
+        check(
+            &text,
+            &expect![[r#"
+            limit_exceeded at /tasks: "tasks" holds 18000 tasks; at most 10000 are allowed
+              hint: split the document, or give it to `parallel-dispatch run`"#]],
+        );
+    }
 }

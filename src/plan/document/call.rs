@@ -423,9 +423,10 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
             fields::text(it, &description, Blank::Refused, DESCRIPTION_CHARS_MAX, faults)
         })
         .map(str::to_owned);
-    let input_data = object.get(1).and_then(|it| match it {
-        Json::Object(entries) => Some(json::to_map(entries)),
-        _ => {
+    let input_data = object.get(1).and_then(|it| {
+        if let Json::Object(entries) = it {
+            Some(json::to_map(entries))
+        } else {
             fields::wrong_type(it, "an object", &input_data, faults);
             None
         }

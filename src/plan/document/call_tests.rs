@@ -4,13 +4,11 @@ use std::collections::BTreeSet;
 
 use expect_test::{Expect, expect};
 use schemars::JsonSchema;
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     super::rules::Limits,
-    call, config, input, task,
-    testing::{coder, with_rules},
-    tests::show_faults,
+    testing::{coder, show_faults, show_plan, with_rules},
     *,
 };
 use crate::model::{
@@ -87,9 +85,9 @@ fn dispatch_takes_a_document_or_a_plan() {
     );
     check_dispatch_args(
         &json!("x"),
-        &expect![[r#"
+        &expect![[r"
         invalid_type at : the document must be an object, not a string
-          hint: pass the JSON itself, not a string that holds it"#]],
+          hint: pass the JSON itself, not a string that holds it"]],
     );
 }
 
@@ -213,18 +211,8 @@ fn retry_takes_overrides_by_task() {
 #[track_caller]
 fn check_plan_args(args: &Value, expected: &Expect) {
     let json = Json::from_value(args).unwrap();
-    let got = match with_rules(Limits::SERVER, |rules| check_plan(&json, rules)) {
-        Err(refusal) => show_faults(&refusal),
-        Ok(checked) => {
-            let tasks = checked
-                .tasks
-                .iter()
-                .map(|it| format!("{} {} {}", it.task_id, it.agent, json!(it.input_data)));
-            let warnings = checked.warnings.iter().map(|it| format!("warning: {it}"));
-            tasks.chain(warnings).collect::<Vec<_>>().join("\n")
-        }
-    };
-    expected.assert_eq(&got);
+    let plan = with_rules(Limits::SERVER, |rules| check_plan(&json, rules));
+    expected.assert_eq(&show_plan(plan));
 }
 
 #[test]
@@ -238,11 +226,16 @@ fn a_plan_fills_in_what_is_left_out() {
             {"task_id": "any", "agent": "free", "description": "x"},
         ]}),
         &expect![[r#"
-            gen-user-writer coder {"contract_description":"Generate user writer Effect node","node_type":"Effect","output_path":"/w/node_user_writer_effect.py"}
-            look debug {"problem_description":"Investigate the error"}
-            tidy coder {"contract_description":"Tidy up the cache","node_type":"Reducer","output_path":"/w/node_tidy_reducer.py"}
-            user.writer coder {"contract_description":"User writer","node_type":"Effect","output_path":"/w/node_user_writer_effect_2.py"}
-            any free {}
+            gen-user-writer coder <- []: "Generate user writer Effect node"
+              {"contract_description":"Generate user writer Effect node","node_type":"Effect","output_path":"/w/node_user_writer_effect.py"}
+            look debug <- []: "Investigate the error"
+              {"problem_description":"Investigate the error"}
+            tidy coder <- []: "Tidy up the cache"
+              {"contract_description":"Tidy up the cache","node_type":"Reducer","output_path":"/w/node_tidy_reducer.py"}
+            user.writer coder <- []: "User writer"
+              {"contract_description":"User writer","node_type":"Effect","output_path":"/w/node_user_writer_effect_2.py"}
+            any free <- []: "x"
+              {}
             warning: task "gen-user-writer": agent coder was chosen by the description
             warning: task "gen-user-writer": input_data was made from the description, to be written as Effect node to /w/node_user_writer_effect.py
             warning: task "look": agent debug was chosen by the description
@@ -279,9 +272,9 @@ fn a_plan_has_one_source() {
     );
     check_plan_args(
         &json!({"plan_markdown": "# nothing"}),
-        &expect![[r#"
+        &expect![[r"
         parse_error at /plan_markdown: the plan has neither a yaml dag nor a task list
-          hint: give a yaml block `dag:` with nodes, or lines `- [ ] Task 1.1: …`"#]],
+          hint: give a yaml block `dag:` with nodes, or lines `- [ ] Task 1.1: …`"]],
     );
     check_plan_args(
         &json!({"tasks": [{"task_id": "a", "description": 1}]}),

@@ -114,9 +114,10 @@ fn describe_path(
         PathFault::NotAllowed => place.fault(
             ErrorCode::PathNotAllowed,
             format_args!("leads outside every workspace: {path}"),
-            &match roots.is_empty() {
-                true => "no workspace is set; start with --workspace DIR".to_owned(),
-                false => format!("allowed is what is below {}", roots.join(", ")),
+            &if roots.is_empty() {
+                "no workspace is set; start with --workspace DIR".to_owned()
+            } else {
+                format!("allowed is what is below {}", roots.join(", "))
             },
         ),
     }

@@ -4,14 +4,14 @@
 
 use std::fmt::Write as _;
 
-use serde_json::{Value, json};
+use serde_json::json;
 
 use super::{
     super::rules::Limits,
     testing::{check_text, check_value, coder, with_rules},
     *,
 };
-use crate::model::{Refusal, json as strict};
+use crate::model::json as strict;
 
 /// Checks that a document is refused for a number of faults of one code, within the size limit.
 #[track_caller]

@@ -118,16 +118,13 @@ pub(super) fn check_references(
             continue;
         }
         faults.at(from.as_usize() + 1);
-        match ancestry.without_ancestors_of(from, targets) {
-            Some(strangers) => {
-                for target in strangers {
-                    faults.add(|| describe_stranger(from, target, written));
-                }
+        if let Some(strangers) = ancestry.without_ancestors_of(from, targets) {
+            for target in strangers {
+                faults.add(|| describe_stranger(from, target, written));
             }
-            None => {
-                faults.add(|| describe_too_far(from, written));
-                return;
-            }
+        } else {
+            faults.add(|| describe_too_far(from, written));
+            return;
         }
     }
 }
@@ -136,17 +133,19 @@ fn describe_stranger(from: TaskIdx, target: TaskIdx, written: &Written<'_, '_>) 
     let id = written.id(target);
     let mut task = written.place.index(from.as_usize());
     task.subject = Subject::Task(written.id(from));
-    let message = match from == target {
-        true => format!("{} refers to its own output", task.subject),
-        false => format!(
+    let message = if from == target {
+        format!("{} refers to its own output", task.subject)
+    } else {
+        format!(
             "{} refers to the output of {}, which it does not depend on",
             task.subject,
             quote(id)
-        ),
+        )
     };
-    let hint = match from == target {
-        true => "refer to a task that ends before this one starts".to_owned(),
-        false => format!("add {} to the task's dependencies", quote(id)),
+    let hint = if from == target {
+        "refer to a task that ends before this one starts".to_owned()
+    } else {
+        format!("add {} to the task's dependencies", quote(id))
     };
     let mut fault = None;
     if let Some((_, input)) = written.field(from, &["input_data"]) {

@@ -16,6 +16,8 @@ mod hostile_tests;
 mod ids;
 mod input;
 mod links;
+#[cfg(test)]
+mod links_tests;
 mod task;
 mod tasks;
 #[cfg(test)]

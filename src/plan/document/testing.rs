@@ -60,3 +60,37 @@ pub(crate) fn coder(task_id: &str) -> Value {
         },
     })
 }
+
+/// The faults of a refusal, one a line with its hint below.
+pub(crate) fn show_faults(refusal: &Refusal) -> String {
+    let body = refusal.to_body();
+    let faults = body.errors.iter().map(|it| {
+        format!("{} at {}: {}\n  hint: {}", it.code.as_str(), it.path, it.message, it.hint)
+    });
+    let mut lines: Vec<_> = faults.collect();
+    if body.error_count > body.errors.len() {
+        lines.push(format!("{} in all", body.error_count));
+    }
+    lines.join("\n")
+}
+
+/// What a plan was made into: tasks with their inputs, and warnings.
+pub(crate) fn show_plan(plan: Result<Checked, Refusal>) -> String {
+    let checked = match plan {
+        Err(refusal) => return show_faults(&refusal),
+        Ok(checked) => checked,
+    };
+    let mut lines = Vec::new();
+    for it in &checked.tasks {
+        let waits: Vec<_> = it.dependencies.iter().map(|it| it.as_str()).collect();
+        let estimate = it.estimate_seconds.map_or_else(String::new, |it| format!(" {it} s"));
+        lines.push(format!(
+            "{} {} <- {waits:?}{estimate}: {:?}",
+            it.task_id, it.agent, it.description
+        ));
+        let input = json!(it.input_data).to_string();
+        lines.push(format!("  {}", crate::model::text::escape(&input)));
+    }
+    lines.extend(checked.warnings.iter().map(|it| format!("warning: {it}")));
+    lines.join("\n")
+}
