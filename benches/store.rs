@@ -174,6 +174,7 @@ fn accept(dispatch: DispatchId, n_tasks: usize) -> Write {
         owner: OwnerId(Uuid::from_u128(1)),
         at: Millis(1_795_232_640_000),
         document: "{}".to_owned(),
+        meta: "{}".to_owned(),
         tasks: (0..n_tasks).map(name).collect(),
         idempotency: None,
     }))

@@ -3,6 +3,7 @@
 //! The rooms and who may import whom are described in `ARCHITECTURE.md` and checked by
 //! `tests/tidy.rs`.
 
+pub mod agents;
 pub mod cli;
 pub mod config;
 pub mod confine;
@@ -10,7 +11,9 @@ pub mod model;
 pub mod plan;
 pub mod ports;
 pub mod scheduler;
+pub mod sources;
 pub mod stores;
 pub mod telemetry;
 pub mod traces;
 pub mod transport;
+pub mod upstream;

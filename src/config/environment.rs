@@ -18,7 +18,7 @@ use super::{
 };
 
 /// The only variables that are ever looked at; the rest may hold secrets.
-const VARIABLES: [&str; 11] = [
+const VARIABLES: [&str; 12] = [
     "ARCHON_MCP_URL",
     "CLAUDE_PROJECT_DIR",
     "DISPATCH_DEBUG",
@@ -28,6 +28,7 @@ const VARIABLES: [&str; 11] = [
     "PARALLEL_DISPATCH_STATE_DIR",
     "PARALLEL_DISPATCH_TIMEOUT",
     "PARALLEL_DISPATCH_TRACE_DIR",
+    "PATH",
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 ];
@@ -119,6 +120,17 @@ impl Environment {
     /// The working directory.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir
+    }
+
+    /// The user's home directory.
+    pub fn home(&self) -> Option<PathBuf> {
+        self.get("HOME").map(PathBuf::from)
+    }
+
+    /// Where on PATH a program of that name stands.
+    pub fn find_command(&self, name: &str) -> Option<PathBuf> {
+        let places = env::split_paths(self.get("PATH")?).map(|it| it.join(name));
+        places.into_iter().find(|it| it.is_file())
     }
 
     /// The value of a variable; an empty one counts as not set.

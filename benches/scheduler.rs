@@ -1,0 +1,120 @@
+//! What the scheduler itself costs: nanoseconds per task, with ranks, deadlines and events, without
+//! journal, agents or channels; and how that grows.
+#![expect(
+    clippy::disallowed_methods,
+    clippy::print_stdout,
+    clippy::cast_precision_loss,
+    reason = "a benchmark times and prints"
+)]
+
+use std::{sync::Arc, time::Instant};
+
+use parallel_dispatch::{
+    model::{Attempt, Millis, OnFailure, TaskIdx},
+    plan::{Edge, TaskGraph},
+    scheduler::{Action, Input, Outbox, Policy, Scheduler},
+};
+
+const WORKERS: u32 = 64;
+const SHAPES: [Shape; 3] = [
+    Shape { name: "flat", dependencies: 0, span: 1 },
+    Shape { name: "chain", dependencies: 1, span: 1 },
+    Shape { name: "layers of 100, 3 dependencies", dependencies: 3, span: 100 },
+];
+
+struct Shape {
+    name: &'static str,
+    dependencies: usize,
+    span: usize,
+}
+
+fn main() {
+    println!("ns per task, best of the rounds; {WORKERS} workers; 2 events and 1 deadline a task");
+    for shape in &SHAPES {
+        let mut costs = Vec::new();
+        for n_tasks in [100, 1_000, 10_000, 100_000, 1_000_000] {
+            let (build, run) = measure(n_tasks, shape);
+            println!("{n_tasks:>9} {:<30} build {build:>6.0}  run {run:>6.0}", shape.name);
+            costs.push(run);
+        }
+        println!("{:>9} {:<30} 100,000 over 1,000: {:.2}", "", shape.name, costs[3] / costs[1]);
+        let reference = counting_loop(100_000);
+        println!("{:>9} {:<30} bare counting loop at 100,000: {reference:.0}", "", shape.name);
+    }
+}
+
+/// Nanoseconds per task to lay out the graph, and to run it.
+fn measure(n_tasks: usize, shape: &Shape) -> (f64, f64) {
+    let edges = edges(n_tasks, shape);
+    let estimates = vec![Millis(1_000); n_tasks];
+    let started = Instant::now();
+    let Some(graph) = TaskGraph::build(estimates, &edges) else { return (0.0, 0.0) };
+    let build = started.elapsed().as_nanos() as f64 / n_tasks as f64;
+    let graph = Arc::new(graph);
+    let rounds = (2_000_000 / n_tasks).clamp(3, 2_000);
+    let mut best = f64::MAX;
+    for _ in 0..rounds {
+        let started = Instant::now();
+        let n_events = drive(Scheduler::new(Arc::clone(&graph), policy()));
+        let cost = started.elapsed().as_nanos() as f64 / n_tasks as f64;
+        assert_eq!(n_events, 2 * n_tasks + 1);
+        best = best.min(cost);
+    }
+    (build, best)
+}
+
+/// Runs a dispatch whose agents answer at once, one after the other; returns the number of events.
+fn drive(mut scheduler: Scheduler) -> usize {
+    let (mut out, mut n_events) = (Outbox::default(), 0);
+    let mut running: std::collections::VecDeque<(TaskIdx, Attempt)> =
+        std::collections::VecDeque::with_capacity(WORKERS as usize);
+    scheduler.handle(Millis(0), Input::Start, &mut out);
+    loop {
+        n_events += out.events.drain(..).count();
+        for action in out.actions.drain(..) {
+            match action {
+                Action::StartAttempt { task, attempt, .. } => running.push_back((task, attempt)),
+                Action::StopAttempt { .. } => (),
+                Action::Finish { .. } => return n_events,
+            }
+        }
+        let Some((task, attempt)) = running.pop_front() else { return n_events };
+        let input = Input::AttemptEnded { task, attempt, result: Ok(()) };
+        scheduler.handle(Millis(1), input, &mut out);
+    }
+}
+
+/// What no scheduler can beat: one array, counted down.
+fn counting_loop(n_tasks: usize) -> f64 {
+    let mut waiting = vec![1_u32; n_tasks];
+    let started = Instant::now();
+    let mut n_done = 0;
+    for it in &mut waiting {
+        *it -= 1;
+        n_done += usize::from(*it == 0);
+    }
+    assert_eq!(std::hint::black_box(n_done), n_tasks);
+    started.elapsed().as_nanos() as f64 / n_tasks as f64
+}
+
+fn policy() -> Policy {
+    Policy {
+        workers_max: WORKERS,
+        on_failure: OnFailure::SkipDependents,
+        timeout: Millis(300_000),
+        task_timeouts: Vec::new(),
+    }
+}
+
+fn edges(n_tasks: usize, shape: &Shape) -> Vec<Edge> {
+    let of = |task: usize| {
+        (0..shape.dependencies).filter_map(move |it| {
+            let dependency = task.checked_sub(shape.span + it * 7)?;
+            Some(Edge {
+                dependency: TaskIdx::from_usize(dependency),
+                dependent: TaskIdx::from_usize(task),
+            })
+        })
+    };
+    (0..n_tasks).flat_map(of).collect()
+}

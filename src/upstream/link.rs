@@ -1,0 +1,416 @@
+//! The wire to an upstream over HTTP: what comes in is bounded and checked, faults are typed.
+//!
+//! rmcp drives the protocol; this is the HTTP client under it. It differs from rmcp's own in that a
+//! fault keeps its cause, an answer must belong to its request, an event stream ends with an error
+//! of its own request at worst, and a forgotten session is told to the pool and not mended below
+//! it. Streams that the server could push on are not opened: nothing here listens to them.
+
+#![expect(clippy::disallowed_types, reason = "rmcp hands headers over in a HashMap")]
+
+use std::{collections::HashMap, sync::Arc};
+
+use futures::{StreamExt as _, future, stream, stream::BoxStream};
+use parking_lot::Mutex;
+use reqwest::{
+    Client, RequestBuilder, Response, StatusCode,
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+};
+use rmcp::{
+    model::{
+        ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage,
+    },
+    transport::streamable_http_client::{
+        SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
+    },
+};
+use serde_json::json;
+use sse_stream::{Sse, SseStream};
+use tokio_util::sync::CancellationToken;
+
+use crate::model::text;
+
+/// What went wrong on the wire.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub(super) enum LinkFault {
+    /// Nothing was sent: no connection came about.
+    #[error("nothing answers there: {0}")]
+    NotConnected(String),
+    /// The server does not know the session, as after its restart.
+    #[error("it does not know the session")]
+    SessionUnknown,
+    /// The connection ended in the middle.
+    #[error("the connection broke: {0}")]
+    Broken(String),
+    /// More than is let in.
+    #[error("its answer is larger than {0} bytes")]
+    TooLarge(usize),
+    /// HTTP 429.
+    #[error("it asks to come back later{}", after(.retry_after.as_ref()))]
+    RateLimited {
+        /// When to come back, as the server wrote it.
+        retry_after: Option<String>,
+    },
+    /// HTTP 5xx.
+    #[error("it answered HTTP {status}{}", after(.retry_after.as_ref()))]
+    Unavailable {
+        /// The status.
+        status: u16,
+        /// When to come back, as the server wrote it.
+        retry_after: Option<String>,
+    },
+    /// Something that is not MCP.
+    #[error("it does not speak MCP: {0}")]
+    Protocol(String),
+}
+
+type PostResult = Result<StreamableHttpPostResponse, StreamableHttpError<LinkFault>>;
+type EventStream = BoxStream<'static, Result<Sse, SseError>>;
+type Headers = HashMap<HeaderName, HeaderValue>;
+
+/// One session's HTTP client; clones are the same one.
+#[derive(Clone, Debug)]
+pub(super) struct Link {
+    http: Client,
+    headers: Arc<HeaderMap>,
+    bytes_max: usize,
+    /// Ends a POST whose session was given up; rmcp itself waits for `initialize` for ever.
+    stop: CancellationToken,
+    /// Guards the last fault, which rmcp drops on some ways out of opening a session.
+    last_fault: Arc<Mutex<Option<LinkFault>>>,
+}
+
+impl LinkFault {
+    /// The code of errors that this client puts at the end of an event stream.
+    const RPC_CODE: ErrorCode = ErrorCode(-32_097);
+
+    /// Reads an error that [`Self::to_rpc`] wrote. A server that writes the same says no more than
+    /// that its own answer broke.
+    pub(super) fn from_rpc(error: &ErrorData) -> Option<Self> {
+        if error.code != Self::RPC_CODE {
+            return None;
+        }
+        let bytes_max = error.data.as_ref().and_then(|it| it.get("bytes_max")?.as_u64());
+        let bytes_max = bytes_max.and_then(|it| usize::try_from(it).ok());
+        Some(bytes_max.map_or_else(|| Self::Broken(error.message.to_string()), Self::TooLarge))
+    }
+
+    fn to_rpc(&self, id: &RequestId) -> ServerJsonRpcMessage {
+        let bytes_max = if let Self::TooLarge(it) = self { Some(it) } else { None };
+        let data = bytes_max.map(|it| json!({ "bytes_max": it }));
+        let message = if let Self::Broken(it) = self { it.clone() } else { self.to_string() };
+        ServerJsonRpcMessage::error(ErrorData::new(Self::RPC_CODE, message, data), Some(id.clone()))
+    }
+
+    fn from_sending(error: reqwest::Error) -> Self {
+        if error.is_connect() {
+            return Self::NotConnected(describe(error));
+        }
+        Self::from_reading(error)
+    }
+
+    fn from_reading(error: reqwest::Error) -> Self {
+        let error = error.without_url();
+        let mut cause: &dyn std::error::Error = &error;
+        let mut is_http = true;
+        while let Some(inner) = cause.source() {
+            is_http &= !inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
+            cause = inner;
+        }
+        let cause = cause.to_string();
+        if is_http { Self::Broken(cause) } else { Self::Protocol(format!("nor HTTP: {cause}")) }
+    }
+}
+
+impl Link {
+    /// Makes the client of one session; `stop` ends what it sends.
+    pub(super) fn new(
+        http: Client,
+        headers: HeaderMap,
+        bytes_max: usize,
+        stop: CancellationToken,
+    ) -> Self {
+        Self { http, headers: Arc::new(headers), bytes_max, stop, last_fault: Arc::default() }
+    }
+
+    /// The last fault that was seen.
+    pub(super) fn last_fault(&self) -> Option<LinkFault> {
+        self.last_fault.lock().clone()
+    }
+
+    fn request(&self, request: RequestBuilder, headers: Headers) -> RequestBuilder {
+        let mut all = HeaderMap::clone(&self.headers);
+        all.extend(headers);
+        request.headers(all)
+    }
+
+    async fn post(
+        &self,
+        uri: &str,
+        message: &ClientJsonRpcMessage,
+        session: Option<&str>,
+        headers: Headers,
+    ) -> Result<StreamableHttpPostResponse, LinkFault> {
+        let mut request = self.request(self.http.post(uri), headers);
+        request = request.header(ACCEPT, "application/json, text/event-stream");
+        if let Some(session) = session {
+            request = request.header("mcp-session-id", session);
+        }
+        let response = request.json(message).send().await.map_err(LinkFault::from_sending)?;
+        let asked = Asked::new(message, session);
+        if response.status().is_success() {
+            self.read_answer(response, &asked).await
+        } else {
+            self.read_refusal(response, &asked).await
+        }
+    }
+
+    async fn read_answer(
+        &self,
+        response: Response,
+        asked: &Asked<'_>,
+    ) -> Result<StreamableHttpPostResponse, LinkFault> {
+        let Some(id) = asked.id else {
+            // Notifications and replies want no answer; what comes is read for the connection's
+            // sake only, and not at all if it is an event stream.
+            if kind_of(&response) == BodyKind::Json {
+                read_body(response, self.bytes_max).await?;
+            }
+            return Ok(StreamableHttpPostResponse::Accepted);
+        };
+        let session = header(&response, "mcp-session-id");
+        match kind_of(&response) {
+            BodyKind::Json => {
+                let body = read_body(response, self.bytes_max).await?;
+                Ok(StreamableHttpPostResponse::Json(parse_answer(&body, id)?, session))
+            }
+            BodyKind::Events => {
+                Ok(StreamableHttpPostResponse::Sse(self.read_events(response, id), session))
+            }
+            BodyKind::Other(kind) => {
+                Err(LinkFault::Protocol(format!("its answer is of type {kind}, not JSON")))
+            }
+        }
+    }
+
+    /// The events of an answer; they end with an error of the request, which counts only if its
+    /// answer did not come before.
+    fn read_events(&self, response: Response, id: &RequestId) -> EventStream {
+        let bytes_max = self.bytes_max;
+        let mut n_bytes = 0_usize;
+        let bytes = response.bytes_stream().map(move |chunk| {
+            let chunk = chunk.map_err(LinkFault::from_reading)?;
+            n_bytes = n_bytes.saturating_add(chunk.len());
+            if n_bytes > bytes_max { Err(LinkFault::TooLarge(bytes_max)) } else { Ok(chunk) }
+        });
+        let id = id.clone();
+        let events = SseStream::from_bytes_stream(bytes).map(Some).chain(stream::iter([None]));
+        let events = events.scan(false, move |has_ended, event| {
+            let fault = match event {
+                _ if *has_ended => return future::ready(None),
+                Some(Ok(event)) => return future::ready(Some(Ok(event))),
+                Some(Err(error)) => stream_fault(&error),
+                None => LinkFault::Broken("the event stream ended".to_owned()),
+            };
+            *has_ended = true;
+            let data = serde_json::to_string(&fault.to_rpc(&id)).unwrap_or_default();
+            future::ready(Some(Ok(Sse::default().data(data))))
+        });
+        events.boxed()
+    }
+
+    async fn read_refusal(
+        &self,
+        response: Response,
+        asked: &Asked<'_>,
+    ) -> Result<StreamableHttpPostResponse, LinkFault> {
+        let status = response.status();
+        let retry_after = header(&response, RETRY_AFTER.as_str());
+        if status == StatusCode::TOO_MANY_REQUESTS {
+            return Err(LinkFault::RateLimited { retry_after });
+        }
+        if status.is_redirection() {
+            let message = format!("it redirects (HTTP {}); set the final URL", status.as_u16());
+            return Err(LinkFault::Protocol(message));
+        }
+        let body = read_body(response, 64 * 1024).await.unwrap_or_default();
+        let error = serde_json::from_slice::<ServerJsonRpcMessage>(&body).ok();
+        let error = error
+            .and_then(|it| if let ServerJsonRpcMessage::Error(it) = it { Some(it) } else { None });
+        if let Some(answer) = asked.answer_to_probe(status, error.as_ref().map(|it| &it.error)) {
+            return Ok(answer);
+        }
+        let is_login = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if let (Some(error), Some(id), false) = (error, asked.id, is_login)
+            && error.id.as_ref() == Some(id)
+        {
+            return Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), None));
+        }
+        if status.is_server_error() {
+            return Err(LinkFault::Unavailable { status: status.as_u16(), retry_after });
+        }
+        // The specification says 404; Archon, like others on the Python SDK of its time, says 400.
+        let is_lost = matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
+        if is_lost && asked.is_in_session {
+            return Err(LinkFault::SessionUnknown);
+        }
+        Err(LinkFault::Protocol(format!("it answered HTTP {}: {}", status.as_u16(), quote(&body))))
+    }
+}
+
+impl StreamableHttpClient for Link {
+    type Error = LinkFault;
+
+    async fn post_message(
+        &self,
+        uri: Arc<str>,
+        message: ClientJsonRpcMessage,
+        session: Option<Arc<str>>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> PostResult {
+        let post = self.post(&uri, &message, session.as_deref(), headers);
+        let posted = self.stop.run_until_cancelled(post).await;
+        let closed = || Err(LinkFault::Broken("the session was closed".to_owned()));
+        posted.unwrap_or_else(closed).map_err(|fault| {
+            *self.last_fault.lock() = Some(fault.clone());
+            StreamableHttpError::Client(fault)
+        })
+    }
+
+    async fn delete_session(
+        &self,
+        uri: Arc<str>,
+        session: Arc<str>,
+        _auth: Option<String>,
+        headers: Headers,
+    ) -> Result<(), StreamableHttpError<LinkFault>> {
+        let request = self.request(self.http.delete(&*uri), headers);
+        let sent = request.header("mcp-session-id", &*session).send().await;
+        sent.map(|_| ()).map_err(|it| StreamableHttpError::Client(LinkFault::from_sending(it)))
+    }
+
+    async fn get_stream(
+        &self,
+        _uri: Arc<str>,
+        _session: Option<Arc<str>>,
+        _last_event: Option<String>,
+        _auth: Option<String>,
+        _headers: Headers,
+    ) -> Result<EventStream, StreamableHttpError<LinkFault>> {
+        Err(StreamableHttpError::ServerDoesNotSupportSse)
+    }
+}
+
+/// What a POST was about, for judging the answer.
+struct Asked<'a> {
+    id: Option<&'a RequestId>,
+    is_probe: bool,
+    is_in_session: bool,
+}
+
+#[derive(PartialEq, Eq)]
+enum BodyKind {
+    Json,
+    Events,
+    Other(String),
+}
+
+impl<'a> Asked<'a> {
+    fn new(message: &'a ClientJsonRpcMessage, session: Option<&str>) -> Self {
+        let ClientJsonRpcMessage::Request(request) = message else {
+            return Self { id: None, is_probe: false, is_in_session: session.is_some() };
+        };
+        let is_probe = matches!(request.request, ClientRequest::DiscoverRequest(_));
+        Self { id: Some(&request.id), is_probe, is_in_session: session.is_some() }
+    }
+
+    /// A server that refuses the probe is an old one: rmcp goes on with `initialize` when the
+    /// refusal reads as an error of the probe's own id.
+    fn answer_to_probe(
+        &self,
+        status: StatusCode,
+        error: Option<&ErrorData>,
+    ) -> Option<StreamableHttpPostResponse> {
+        let is_login = matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN);
+        if !self.is_probe || !status.is_client_error() || is_login {
+            return None;
+        }
+        let refused = || ErrorData::invalid_request("server/discover was refused", None);
+        let error = error.cloned().unwrap_or_else(refused);
+        let message = ServerJsonRpcMessage::error(error, self.id.cloned());
+        Some(StreamableHttpPostResponse::Json(message, None))
+    }
+}
+
+/// Reads an answer, which must be the one to request `id`.
+fn parse_answer(body: &[u8], id: &RequestId) -> Result<ServerJsonRpcMessage, LinkFault> {
+    let message: ServerJsonRpcMessage = serde_json::from_slice(body)
+        .map_err(|_| LinkFault::Protocol(format!("its answer is {}", quote(body))))?;
+    if let ServerJsonRpcMessage::Response(it) = &message
+        && it.id == *id
+    {
+        return Ok(message);
+    }
+    if let ServerJsonRpcMessage::Error(it) = message
+        && it.id.as_ref().is_none_or(|it| it == id)
+    {
+        return Ok(ServerJsonRpcMessage::error(it.error, Some(id.clone())));
+    }
+    Err(LinkFault::Protocol("its answer belongs to another request".to_owned()))
+}
+
+async fn read_body(mut response: Response, bytes_max: usize) -> Result<Vec<u8>, LinkFault> {
+    let mut body = Vec::new();
+    while let Some(chunk) = response.chunk().await.map_err(LinkFault::from_reading)? {
+        if body.len() + chunk.len() > bytes_max {
+            return Err(LinkFault::TooLarge(bytes_max));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body)
+}
+
+fn stream_fault(error: &SseError) -> LinkFault {
+    let SseError::Body(cause) = error else { return LinkFault::Broken(error.to_string()) };
+    let fault = cause.downcast_ref::<LinkFault>();
+    fault.map_or_else(|| LinkFault::Broken(cause.to_string()), Clone::clone)
+}
+
+fn kind_of(response: &Response) -> BodyKind {
+    let kind = header(response, CONTENT_TYPE.as_str()).unwrap_or_default().to_ascii_lowercase();
+    match kind.split(';').next().unwrap_or_default().trim() {
+        "application/json" => BodyKind::Json,
+        "text/event-stream" => BodyKind::Events,
+        "" => BodyKind::Other("nothing".to_owned()),
+        other => BodyKind::Other(text::cut(other, 60)),
+    }
+}
+
+/// A header's value, if it is short text.
+fn header(response: &Response, name: &str) -> Option<String> {
+    let value = response.headers().get(name)?.to_str().ok()?;
+    (value.len() <= 512).then(|| value.to_owned())
+}
+
+/// The innermost cause: the outer ones repeat the URL and say little.
+fn describe(error: reqwest::Error) -> String {
+    let error = error.without_url();
+    let mut cause: &dyn std::error::Error = &error;
+    while let Some(inner) = cause.source() {
+        cause = inner;
+    }
+    cause.to_string()
+}
+
+fn quote(body: &[u8]) -> String {
+    let start = String::from_utf8_lossy(&body[..body.len().min(400)]);
+    if start.is_empty() {
+        "an empty body".to_owned()
+    } else {
+        format!("{:?}", text::cut(&start, 100))
+    }
+}
+
+fn after(retry_after: Option<&String>) -> String {
+    retry_after.map_or_else(String::new, |it| format!(", retry after {it}"))
+}

@@ -1,0 +1,28 @@
+//! Clients of other MCP servers: one shared session each, with a deadline on everything.
+//!
+//! [`Upstream`] opens its session when it is first needed and opens another when the server has
+//! forgotten it. A call is sent a second time only if the first certainly never arrived. Whatever
+//! the server does (hangs, floods, answers nonsense), only the call it does it to fails, in time
+//! and with a typed cause.
+
+mod archon;
+mod decode;
+mod error;
+mod link;
+mod pool;
+mod probe;
+mod session;
+mod settings;
+
+pub use archon::{Archon, ArchonChoice};
+pub use decode::decode;
+pub use error::UpstreamError;
+pub use pool::{CallMeta, CallOutcome, Upstream};
+pub use probe::{Health, Presence, Probe};
+pub use session::ToolInfo;
+pub use settings::{Connect, Era, UpstreamSettings, UpstreamTransport, UrlError, normalise_url};
+
+#[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,142 @@
+//! A well-behaved MCP server for tests, in memory and over HTTP.
+
+use std::sync::Arc;
+
+use futures::future::BoxFuture;
+use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use rmcp::{
+    ErrorData, RoleServer, ServerHandler, ServiceExt as _,
+    model::{
+        CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult,
+        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+    },
+    service::RequestContext,
+    transport::{
+        StreamableHttpServerConfig, StreamableHttpService,
+        streamable_http_server::session::local::LocalSessionManager,
+    },
+};
+use serde_json::{Map, Value};
+use tokio::{net::TcpListener, task::JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use crate::upstream::Connect;
+
+/// A call as the server sees it.
+pub(crate) struct Call {
+    pub(crate) tool: String,
+    pub(crate) arguments: Map<String, Value>,
+    pub(crate) meta: Map<String, Value>,
+    pub(crate) cancelled: CancellationToken,
+}
+
+type Act = dyn Fn(Call) -> BoxFuture<'static, Result<CallToolResult, ErrorData>> + Send + Sync;
+
+/// A server with the tools of its list, one a page, that all do the same.
+#[derive(Clone)]
+pub(crate) struct TestServer {
+    tools: Arc<[String]>,
+    act: Arc<Act>,
+}
+
+impl TestServer {
+    pub(crate) fn new<F>(tools: &[&str], act: impl Fn(Call) -> F + Send + Sync + 'static) -> Self
+    where
+        F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
+    {
+        let tools = tools.iter().map(|&it| it.to_owned()).collect();
+        Self { tools, act: Arc::new(move |call| Box::pin(act(call))) }
+    }
+
+    /// Answers each call with its arguments and `_meta`.
+    pub(crate) fn echo(tools: &[&str]) -> Self {
+        Self::new(tools, |call| async move {
+            let echo = serde_json::json!({
+                "tool": call.tool, "arguments": call.arguments, "meta": call.meta
+            });
+            Ok(CallToolResult::structured(echo))
+        })
+    }
+
+    /// Opens in-memory connections, each with a session of its own.
+    pub(crate) fn connector(self) -> Connect {
+        Arc::new(move || {
+            let (near, far) = tokio::io::duplex(64 * 1024);
+            let server = self.clone();
+            tokio::spawn(async move {
+                if let Ok(running) = Box::pin(server.serve(far)).await {
+                    running.waiting().await.unwrap();
+                }
+            });
+            near
+        })
+    }
+}
+
+impl ServerHandler for TestServer {
+    fn get_info(&self) -> ServerConfig {
+        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
+    }
+
+    async fn call_tool(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let call = Call {
+            tool: request.name.into_owned(),
+            arguments: request.arguments.unwrap_or_default(),
+            meta: context.meta.0.0,
+            cancelled: context.ct,
+        };
+        (self.act)(call).await.map(CallToolResponse::from)
+    }
+
+    async fn list_tools(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<ListToolsResult, ErrorData> {
+        let cursor = request.and_then(|it| it.cursor);
+        let page: usize = cursor.map_or(0, |it| it.parse().unwrap());
+        let schema = serde_json::json!({ "properties": { "match_count": {} } });
+        let schema = Arc::new(schema.as_object().cloned().unwrap());
+        let tools = self.tools.iter().skip(page).take(1);
+        let tools = tools.map(|it| Tool::new(it.clone(), "a tool", Arc::clone(&schema))).collect();
+        let mut result = ListToolsResult::with_all_items(tools);
+        result.next_cursor = (page + 1 < self.tools.len()).then(|| (page + 1).to_string());
+        Ok(result)
+    }
+}
+
+/// Serves a [`TestServer`] on a port of its own; dropping it cuts every connection.
+pub(crate) struct HttpHost {
+    pub(crate) url: String,
+    _connections: JoinSet<()>,
+}
+
+impl HttpHost {
+    pub(crate) async fn start(server: TestServer) -> Self {
+        Self::start_at(server, "127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(server: TestServer, address: &str) -> Self {
+        let listener = TcpListener::bind(address).await.unwrap();
+        let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+        let sessions = Arc::new(LocalSessionManager::default());
+        let config = StreamableHttpServerConfig::default();
+        let service = StreamableHttpService::new(move || Ok(server.clone()), sessions, config);
+        let mut connections = JoinSet::new();
+        connections.spawn(async move {
+            let mut open = JoinSet::new();
+            loop {
+                let (socket, _) = listener.accept().await.unwrap();
+                socket.set_nodelay(true).unwrap();
+                let service = TowerToHyperService::new(service.clone());
+                let http = hyper::server::conn::http1::Builder::new();
+                open.spawn(http.serve_connection(TokioIo::new(socket), service));
+            }
+        });
+        Self { url, _connections: connections }
+    }
+}
