@@ -10,6 +10,7 @@ pub mod confine;
 pub mod model;
 pub mod plan;
 pub mod ports;
+pub mod runtime;
 pub mod scheduler;
 pub mod sources;
 pub mod stores;

@@ -1,0 +1,137 @@
+//! One attempt at one task, from its resolved input to the agent's answer.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Map, Value};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{
+    document::StoredDocument, filter::ContextPool, message::AttemptEnd, rules::OwnedRules,
+};
+use crate::{
+    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
+    plan,
+    ports::{AgentBackend, AttemptCall, Clock, Journal},
+};
+
+/// How long an agent may take to stop once its attempt was given up.
+const STOP_GRACE: Duration = Duration::from_secs(2);
+
+/// What an attempt needs; it shares nothing that changes.
+#[derive(Debug)]
+pub(super) struct AttemptJob {
+    pub(super) dispatch: DispatchId,
+    pub(super) task: TaskIdx,
+    pub(super) attempt: Attempt,
+    pub(super) deadline: Millis,
+    pub(super) document: Arc<StoredDocument>,
+    pub(super) backend: Arc<dyn AgentBackend>,
+    pub(super) pool: Option<Arc<ContextPool>>,
+    pub(super) journal: Arc<dyn Journal>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) rules: Arc<OwnedRules>,
+    pub(super) cancelled: CancellationToken,
+}
+
+/// Runs an attempt to its end, or until it is given up.
+pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
+    let (calls, mut noted) = mpsc::unbounded_channel();
+    let mut resolved = None;
+    let result = match prepare(&job, &mut resolved).await {
+        Ok(input) => run_agent(&job, input, calls).await,
+        Err(failure) => Err(failure),
+    };
+    let mut ended_calls = Vec::new();
+    while let Ok(call) = noted.try_recv() {
+        ended_calls.push(call);
+    }
+    AttemptEnd {
+        task: job.task,
+        attempt: job.attempt,
+        result: result.and_then(|it| to_json(&it)),
+        calls: ended_calls,
+        resolved,
+    }
+}
+
+async fn run_agent(
+    job: &AttemptJob,
+    input: Map<String, Value>,
+    calls: mpsc::UnboundedSender<crate::model::UpstreamCall>,
+) -> Result<Value, Failure> {
+    let task = task_of(job);
+    let call = AttemptCall {
+        dispatch_id: job.dispatch,
+        task_id: task.task_id.clone(),
+        attempt: job.attempt,
+        agent: task.agent.clone(),
+        description: task.description.as_str().into(),
+        input,
+        timeout: Duration::from_millis(job.deadline.since(job.clock.now()).0),
+        cancelled: job.cancelled.clone(),
+        calls,
+    };
+    let mut work = job.backend.run(call);
+    tokio::select! {
+        biased;
+        result = &mut work => result,
+        () = job.cancelled.cancelled() => {
+            // Its result no longer counts; it only gets the time to clean up.
+            let _late = tokio::time::timeout(STOP_GRACE, work).await;
+            Err(Failure::new(FailureCode::Cancelled, "the attempt was given up"))
+        }
+    }
+}
+
+/// The input that the agent gets: references resolved, context filled in.
+async fn prepare(
+    job: &AttemptJob,
+    resolved: &mut Option<Map<String, Value>>,
+) -> Result<Map<String, Value>, Failure> {
+    let task = task_of(job);
+    let mut input = task.input_data.clone();
+    if plan::has_references(&input) {
+        input = resolve(job, &input).await?;
+        plan::check_resolved_input(&task.agent, &input, &job.rules.as_rules())?;
+        *resolved = Some(input.clone());
+    }
+    if let Some(pool) = &job.pool {
+        pool.fill(task, &mut input)?;
+    }
+    Ok(input)
+}
+
+async fn resolve(
+    job: &AttemptJob,
+    input: &Map<String, Value>,
+) -> Result<Map<String, Value>, Failure> {
+    let named = plan::referenced_ids(input);
+    let tasks: Vec<(String, TaskIdx)> = job
+        .document
+        .tasks
+        .iter()
+        .enumerate()
+        .filter(|(_, it)| named.contains(it.task_id.as_str()))
+        .map(|(at, it)| (it.task_id.as_str().to_owned(), TaskIdx::from_usize(at)))
+        .collect();
+    let places = tasks.iter().map(|it| it.1).collect();
+    let outputs = job.journal.outputs(job.dispatch, places).await.map_err(|it| {
+        Failure::new(FailureCode::Interrupted, format!("failed to read upstream outputs: {it}"))
+    })?;
+    let outputs: std::collections::BTreeMap<String, Value> = tasks
+        .into_iter()
+        .zip(outputs)
+        .filter_map(|((name, _), json)| Some((name, serde_json::from_str(&json?).ok()?)))
+        .collect();
+    plan::resolve(input, &|name| outputs.get(name))
+}
+
+fn task_of(job: &AttemptJob) -> &TaskSpec {
+    &job.document.tasks[job.task.as_usize()]
+}
+
+fn to_json(output: &Value) -> Result<String, Failure> {
+    serde_json::to_string(output)
+        .map_err(|it| Failure::new(FailureCode::OutputInvalid, it.to_string()))
+}

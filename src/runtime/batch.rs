@@ -1,0 +1,31 @@
+//! What one round of the dispatcher leads to: writes first, then all the rest.
+
+use tokio::sync::oneshot;
+
+use super::{message::Submitted, tracer::TaskTrace};
+use crate::{model::DispatchId, ports::Write, scheduler::Action};
+
+/// The outcome of one round, carried out only once `writes` are durable.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    /// To be committed, all or none.
+    pub(super) writes: Vec<Write>,
+    /// To be done afterwards, in order.
+    pub(super) actions: Vec<(DispatchId, Action)>,
+    /// Trace files to be written.
+    pub(super) traces: Vec<TaskTrace>,
+    /// Submitters to be answered.
+    pub(super) accepted: Vec<(DispatchId, oneshot::Sender<Submitted>)>,
+    /// Dispatches in which something happened.
+    pub(super) touched: Vec<DispatchId>,
+}
+
+impl Batch {
+    /// Takes out all that concerns the dispatches in `gone`.
+    pub(super) fn forget(&mut self, gone: &[DispatchId]) {
+        self.writes.retain(|it| it.dispatch().is_none_or(|id| !gone.contains(&id)));
+        self.actions.retain(|it| !gone.contains(&it.0));
+        self.traces.retain(|it| !gone.contains(&it.target.dispatch));
+        self.touched.retain(|it| !gone.contains(it));
+    }
+}

@@ -1,0 +1,43 @@
+//! Fills in what a checked document leaves to the settings.
+
+use serde_json::json;
+
+use super::{
+    document::{StoredConfig, seconds_to_millis},
+    options::Options,
+};
+use crate::model::{AgentName, DispatchConfig, TaskSpec};
+
+/// The settings that a dispatch runs under: its own, within the server's limits, or the server's.
+pub(super) fn config(
+    own: &DispatchConfig,
+    options: &Options,
+    warnings: &mut Vec<String>,
+) -> StoredConfig {
+    let asked = own.max_workers.unwrap_or(options.max_workers);
+    let max_workers = asked.min(options.limits.max_workers).max(1);
+    if max_workers < asked {
+        warnings.push(format!("max_workers is {max_workers}, the server's limit, not {asked}"));
+    }
+    let seconds = own.timeout_seconds.unwrap_or(options.timeout_seconds);
+    StoredConfig {
+        max_workers,
+        timeout: seconds_to_millis(seconds.min(options.limits.timeout_seconds_max)),
+        on_failure: own.on_failure.unwrap_or(options.on_failure),
+        enable_context: own.enable_context.unwrap_or(options.enable_context),
+    }
+}
+
+/// Fills in a task's timeout, level and depth from the settings of its agent.
+pub(super) fn task(task: &mut TaskSpec, options: &Options) {
+    let Some(agent) = options.agents.get(&task.agent) else { return };
+    task.timeout_seconds = task.timeout_seconds.or(agent.timeout_seconds);
+    let name = task.agent.as_str();
+    let input = &mut task.input_data;
+    if let (AgentName::CODER, Some(level)) = (name, agent.validation_level) {
+        input.entry("validation_level").or_insert_with(|| json!(level));
+    }
+    if let (AgentName::DEBUG, Some(depth)) = (name, agent.analysis_depth) {
+        input.entry("analysis_depth").or_insert_with(|| json!(depth));
+    }
+}

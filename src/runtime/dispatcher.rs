@@ -1,0 +1,503 @@
+//! The dispatcher: one task that owns every live dispatch and acts only on what is durable.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use rustc_hash::FxHashMap;
+use tokio::{
+    sync::mpsc,
+    task::{Id, JoinError, JoinSet},
+};
+use tokio_util::sync::CancellationToken;
+use tracing::{debug, error, info};
+
+use super::{
+    attempt::{self, AttemptJob},
+    batch::Batch,
+    gather::gather,
+    live::{Live, Waiter},
+    message::{AttemptEnd, Message, Submitted},
+    options::Dependencies,
+    rules::OwnedRules,
+    submission::Submission,
+    tracer::{DispatchTrace, Job},
+};
+use crate::{
+    model::{
+        Attempt, DispatchId, DispatchStatus, ErrorCode, Failure, FailureCode, Millis, Refusal,
+        TaskIdx,
+    },
+    ports::{Accept, CancelAsked, RecordBody, StoreError, Write},
+    scheduler::{Action, Input, Outbox},
+};
+
+/// How many messages and ends of attempts make one round at most.
+const ROUND_MAX: usize = 256;
+/// How long to wait before a commit that failed is tried again.
+const COMMIT_RETRY: Duration = Duration::from_millis(500);
+/// How often requests of other processes to cancel are looked for, while dispatches are live.
+const CANCEL_POLL: Millis = Millis(500);
+/// How long attempts may take to stop at a shutdown.
+const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
+
+type Running = BTreeMap<(DispatchId, TaskIdx), (Attempt, CancellationToken)>;
+
+/// Owns the live dispatches.
+#[derive(Debug)]
+pub(super) struct Dispatcher {
+    dependencies: Dependencies,
+    /// Cancels, waits, ends of gathering: small, and never behind submissions.
+    control: mpsc::UnboundedReceiver<Message>,
+    submissions: mpsc::Receiver<Message>,
+    /// For jobs that report back.
+    to_control: mpsc::WeakUnboundedSender<Message>,
+    traces: mpsc::Sender<Job>,
+    rules: Arc<OwnedRules>,
+    shutdown: CancellationToken,
+    lives: BTreeMap<DispatchId, Live>,
+    attempts: JoinSet<AttemptEnd>,
+    attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
+    running: Running,
+    gathering: JoinSet<()>,
+    cancel_poll_at: Millis,
+    dispatches_open_max: usize,
+    out: Outbox,
+}
+
+/// Where the dispatcher hears from others.
+#[derive(Debug)]
+pub(super) struct Inboxes {
+    /// Cancels, waits, ends of gathering.
+    pub(super) control: mpsc::UnboundedReceiver<Message>,
+    /// For jobs that report back.
+    pub(super) to_control: mpsc::WeakUnboundedSender<Message>,
+    /// New dispatches.
+    pub(super) submissions: mpsc::Receiver<Message>,
+}
+
+/// What woke the dispatcher.
+enum Wake {
+    Ended(Result<(Id, AttemptEnd), JoinError>),
+    Message(Message),
+    Time,
+    Shutdown,
+}
+
+impl Dispatcher {
+    pub(super) fn new(
+        dependencies: Dependencies,
+        Inboxes { control, to_control, submissions }: Inboxes,
+        traces: mpsc::Sender<Job>,
+        (rules, dispatches_open_max): (Arc<OwnedRules>, usize),
+        shutdown: CancellationToken,
+    ) -> Self {
+        Self {
+            cancel_poll_at: dependencies.clock.now(),
+            dependencies,
+            control,
+            submissions,
+            to_control,
+            traces,
+            rules,
+            shutdown,
+            lives: BTreeMap::new(),
+            attempts: JoinSet::new(),
+            attempt_keys: FxHashMap::default(),
+            running: Running::new(),
+            gathering: JoinSet::new(),
+            dispatches_open_max,
+            out: Outbox::default(),
+        }
+    }
+
+    /// Runs until the shutdown, or until every handle is gone and nothing is live.
+    pub(super) async fn run(mut self) {
+        loop {
+            let mut batch = Batch::default();
+            match self.next_wake().await {
+                Wake::Ended(end) => self.take_end(end, &mut batch),
+                Wake::Message(message) => self.take_message(message, &mut batch),
+                Wake::Time => self.take_time(&mut batch).await,
+                Wake::Shutdown => break,
+            }
+            self.take_what_waits(&mut batch);
+            if self.commit(&mut batch).await.is_err() {
+                break;
+            }
+            self.carry_out(batch).await;
+        }
+        self.stop_attempts().await;
+    }
+
+    async fn next_wake(&mut self) -> Wake {
+        let wake_at = self.wake_at();
+        let sleep = async {
+            match wake_at {
+                Some(at) => self.dependencies.clock.sleep_until(at).await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            biased;
+            () = self.shutdown.cancelled() => Wake::Shutdown,
+            Some(end) = self.attempts.join_next_with_id() => Wake::Ended(end),
+            Some(message) = self.control.recv() => Wake::Message(message),
+            Some(message) = self.submissions.recv() => Wake::Message(message),
+            () = sleep => Wake::Time,
+        }
+    }
+
+    fn wake_at(&self) -> Option<Millis> {
+        let deadlines = self.lives.values().filter_map(|it| it.scheduler.poll_timeout());
+        let poll = (!self.lives.is_empty()).then_some(self.cancel_poll_at);
+        deadlines.chain(poll).min()
+    }
+
+    /// Takes what else is there without waiting, so that one commit serves all of it.
+    fn take_what_waits(&mut self, batch: &mut Batch) {
+        for _ in 0..ROUND_MAX {
+            if let Some(end) = self.attempts.try_join_next_with_id() {
+                self.take_end(end, batch);
+            } else if let Ok(message) = self.control.try_recv() {
+                self.take_message(message, batch);
+            } else if let Ok(message) = self.submissions.try_recv() {
+                self.take_message(message, batch);
+            } else {
+                return;
+            }
+        }
+    }
+
+    fn take_message(&mut self, message: Message, batch: &mut Batch) {
+        match message {
+            Message::Submit { submission, reply } => self.submit(*submission, reply, batch),
+            Message::Adopt { live, reply } => {
+                self.adopt(*live, batch);
+                let _gone = reply.send(());
+            }
+            Message::Cancel { asked, reply } => {
+                let is_live = self.lives.contains_key(&asked.dispatch);
+                self.cancel(asked, batch);
+                let _gone = reply.send(is_live);
+            }
+            Message::Wait { dispatch, tasks, reply } => {
+                if let Some(live) = self.lives.get_mut(&dispatch)
+                    && !live.has_ended(&tasks)
+                {
+                    live.waiters.push(Waiter { tasks, reply });
+                }
+            }
+            Message::Follow { dispatch, reply } => {
+                let follow = self.lives.get(&dispatch).map(|it| it.progress.subscribe());
+                let _gone = reply.send(follow);
+                batch.touched.push(dispatch);
+            }
+            Message::Gathered { dispatch, gathered } => {
+                let now = self.dependencies.clock.now();
+                if let Some(live) = self.lives.get_mut(&dispatch) {
+                    live.pool = Some(gathered.pool);
+                    live.record(now, gathered.record, batch);
+                    live.handle(now, Input::Start, &mut self.out, batch);
+                    batch.touched.push(dispatch);
+                }
+            }
+        }
+    }
+
+    fn submit(
+        &mut self,
+        mut submission: Submission,
+        reply: tokio::sync::oneshot::Sender<Submitted>,
+        batch: &mut Batch,
+    ) {
+        if self.lives.len() >= self.dispatches_open_max {
+            let refusal = Refusal::of(
+                ErrorCode::Busy,
+                "",
+                &format!("{} dispatches are open, as many as may be", self.lives.len()),
+                "wait for one to end, or cancel one",
+            );
+            let _gone = reply.send(Submitted::Refused(refusal.retry_after(1_000)));
+            return;
+        }
+        let now = self.dependencies.clock.now();
+        let id = submission.dispatch;
+        let names = submission.document.tasks.iter();
+        batch.writes.push(Write::Accept(Box::new(Accept {
+            dispatch: id,
+            owner: self.dependencies.ownership.me(),
+            at: now,
+            document: submission.document.write(),
+            meta: submission.meta.write(),
+            tasks: names.map(|it| (it.task_id.clone(), it.agent.clone())).collect(),
+            idempotency: submission.idempotency.take(),
+        })));
+        let mut kept = Vec::new();
+        for it in &mut submission.kept {
+            kept.push(it.task);
+            if let Some(json) = it.output.take() {
+                batch.writes.push(Write::Output { dispatch: id, task: it.task, json });
+            }
+        }
+        let mut live = Live::new(submission, now);
+        // Their outputs stand in the store only.
+        live.traces_from_store |= !kept.is_empty();
+        let n_tasks = live.graph.len();
+        info!(dispatch_id = %id, n_tasks, "dispatch accepted");
+        let max_workers = live.document.config.max_workers;
+        live.record(now, RecordBody::Accepted { n_tasks, max_workers }, batch);
+        live.handle(now, Input::Keep { tasks: kept }, &mut self.out, batch);
+        self.start(now, live, batch);
+        batch.accepted.push((id, reply));
+    }
+
+    fn adopt(&mut self, live: Live, batch: &mut Batch) {
+        let now = self.dependencies.clock.now();
+        let owner = self.dependencies.ownership.me();
+        batch.writes.push(Write::Adopt { dispatch: live.id, owner });
+        info!(dispatch_id = %live.id, "dispatch taken over");
+        self.start(now, live, batch);
+    }
+
+    /// Starts a dispatch, after its context was gathered where it wants some.
+    fn start(&mut self, now: Millis, mut live: Live, batch: &mut Batch) {
+        batch.touched.push(live.id);
+        let wants_context = live.document.config.enable_context
+            && live.document.tasks.iter().any(|it| !it.context_requirements.is_empty());
+        if wants_context {
+            self.gather_for(&live);
+        } else {
+            live.handle(now, Input::Start, &mut self.out, batch);
+        }
+        self.lives.insert(live.id, live);
+    }
+
+    fn gather_for(&mut self, live: &Live) {
+        let (dispatch, document) = (live.id, Arc::clone(&live.document));
+        let (sources, control) = (self.dependencies.sources.clone(), self.to_control.clone());
+        while self.gathering.try_join_next().is_some() {}
+        self.gathering.spawn(async move {
+            let gathered = gather(&document, &sources).await;
+            if let Some(control) = control.upgrade() {
+                let _gone = control.send(Message::Gathered { dispatch, gathered });
+            }
+        });
+    }
+
+    fn cancel(&mut self, asked: CancelAsked, batch: &mut Batch) {
+        let now = self.dependencies.clock.now();
+        let dispatch = asked.dispatch;
+        if let Some(live) = self.lives.get_mut(&dispatch) {
+            live.cancel(now, asked, &mut self.out, batch);
+            // A dispatch that still gathers context has not been started, and must end all the same.
+            live.handle(now, Input::Start, &mut self.out, batch);
+            batch.touched.push(dispatch);
+        }
+    }
+
+    fn take_end(&mut self, end: Result<(Id, AttemptEnd), JoinError>, batch: &mut Batch) {
+        let (id, end) = match end {
+            Ok((id, end)) => (id, Some(end)),
+            Err(error) => (error.id(), None),
+        };
+        let Some((dispatch, task, attempt)) = self.attempt_keys.remove(&id) else { return };
+        let end = end.unwrap_or_else(|| {
+            error!(dispatch_id = %dispatch, "an attempt panicked");
+            let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
+            let (calls, resolved) = (Vec::new(), None);
+            AttemptEnd { task, attempt, result: Err(failure), calls, resolved }
+        });
+        if self.running.get(&(dispatch, task)).is_some_and(|it| it.0 == attempt) {
+            self.running.remove(&(dispatch, task));
+        }
+        let now = self.dependencies.clock.now();
+        if let Some(live) = self.lives.get_mut(&dispatch) {
+            live.end_attempt(now, end, &mut self.out, batch);
+            batch.touched.push(dispatch);
+        }
+    }
+
+    async fn take_time(&mut self, batch: &mut Batch) {
+        let now = self.dependencies.clock.now();
+        for live in self.lives.values_mut() {
+            if live.scheduler.poll_timeout().is_some_and(|at| at <= now) {
+                live.handle_timeout(now, &mut self.out, batch);
+                batch.touched.push(live.id);
+            }
+        }
+        if now >= self.cancel_poll_at {
+            self.cancel_poll_at = now + CANCEL_POLL;
+            self.poll_cancels(batch).await;
+        }
+    }
+
+    /// Carries out what other processes asked for.
+    async fn poll_cancels(&mut self, batch: &mut Batch) {
+        let me = self.dependencies.ownership.me();
+        match self.dependencies.journal.cancel_requests(me).await {
+            Ok(requests) => {
+                for asked in requests {
+                    batch.writes.push(Write::CancelHandled { dispatch: asked.dispatch });
+                    self.cancel(asked, batch);
+                }
+            }
+            Err(error) => debug!(%error, "failed to look for cancel requests"),
+        }
+    }
+
+    /// Makes the batch durable. New dispatches are refused when the store fails; for those that
+    /// were promised already it is tried until it works. An error means shutdown.
+    async fn commit(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        while !batch.writes.is_empty() {
+            match self.dependencies.journal.commit(batch.writes.clone()).await {
+                Ok(committed) => {
+                    self.refuse(&committed.refused, batch, &|| Submitted::KeyTaken);
+                    return Ok(());
+                }
+                Err(error) => {
+                    error!(%error, "commit failed");
+                    let new: Vec<_> = batch.accepted.iter().map(|it| it.0).collect();
+                    let refusal = || {
+                        let hint = "see `parallel-dispatch doctor`; nothing was started";
+                        let message = error.to_string();
+                        let code = ErrorCode::StorageUnavailable;
+                        Submitted::Refused(Refusal::of(code, "", &message, hint))
+                    };
+                    self.refuse(&new, batch, &refusal);
+                    if batch.writes.is_empty() {
+                        return Ok(());
+                    }
+                    tokio::select! {
+                        () = self.shutdown.cancelled() => return Err(error),
+                        () = tokio::time::sleep(COMMIT_RETRY) => (),
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn refuse(
+        &mut self,
+        refused: &[DispatchId],
+        batch: &mut Batch,
+        answer: &dyn Fn() -> Submitted,
+    ) {
+        if refused.is_empty() {
+            return;
+        }
+        for id in refused {
+            self.lives.remove(id);
+        }
+        batch.forget(refused);
+        let accepted = std::mem::take(&mut batch.accepted);
+        for (id, reply) in accepted {
+            if refused.contains(&id) {
+                let _gone = reply.send(answer());
+            } else {
+                batch.accepted.push((id, reply));
+            }
+        }
+    }
+
+    async fn carry_out(&mut self, batch: Batch) {
+        for (_, reply) in batch.accepted {
+            let _gone = reply.send(Submitted::Accepted);
+        }
+        let mut finished = Vec::new();
+        for (dispatch, action) in batch.actions {
+            match action {
+                Action::StartAttempt { task, attempt, deadline } => {
+                    self.start_attempt(dispatch, (task, attempt), deadline);
+                }
+                Action::StopAttempt { task, attempt } => {
+                    if self.running.get(&(dispatch, task)).is_some_and(|it| it.0 == attempt)
+                        && let Some((_, token)) = self.running.remove(&(dispatch, task))
+                    {
+                        token.cancel();
+                    }
+                }
+                Action::Finish { status } => finished.push((dispatch, status)),
+            }
+        }
+        for trace in batch.traces {
+            // The tracer lives as long as the dispatcher.
+            let _closed = self.traces.send(Job::Task(Box::new(trace))).await;
+        }
+        self.tell_followers(batch.touched);
+        for (dispatch, status) in finished {
+            self.finish(dispatch, status).await;
+        }
+    }
+
+    fn start_attempt(
+        &mut self,
+        dispatch: DispatchId,
+        (task, attempt): (TaskIdx, Attempt),
+        deadline: Millis,
+    ) {
+        let Some(live) = self.lives.get(&dispatch) else { return };
+        let agent = &live.document.tasks[task.as_usize()].agent;
+        let Some(backend) = live.backends.get(agent) else { return };
+        let cancelled = CancellationToken::new();
+        let job = AttemptJob {
+            dispatch,
+            task,
+            attempt,
+            deadline,
+            document: Arc::clone(&live.document),
+            backend: Arc::clone(backend),
+            pool: live.pool.clone(),
+            journal: Arc::clone(&self.dependencies.journal),
+            clock: Arc::clone(&self.dependencies.clock),
+            rules: Arc::clone(&self.rules),
+            cancelled: cancelled.clone(),
+        };
+        let id = self.attempts.spawn(attempt::run(job)).id();
+        self.attempt_keys.insert(id, (dispatch, task, attempt));
+        self.running.insert((dispatch, task), (attempt, cancelled));
+    }
+
+    fn tell_followers(&mut self, mut touched: Vec<DispatchId>) {
+        touched.sort_unstable();
+        touched.dedup();
+        for id in touched {
+            let Some(live) = self.lives.get_mut(&id) else { continue };
+            live.publish(DispatchStatus::Running);
+            let (done, waiting) = std::mem::take(&mut live.waiters)
+                .into_iter()
+                .partition(|it| live.has_ended(&it.tasks));
+            live.waiters = waiting;
+            let done: Vec<Waiter> = done;
+            for waiter in done {
+                let _gone = waiter.reply.send(());
+            }
+        }
+    }
+
+    async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
+        let Some(live) = self.lives.remove(&dispatch) else { return };
+        info!(dispatch_id = %dispatch, ?status, "dispatch ended");
+        let trace = DispatchTrace {
+            target: live.trace_target(),
+            document: live.document,
+            meta: live.meta,
+            status,
+            from_store: live.traces_from_store,
+            waiters: live.waiters.into_iter().map(|it| it.reply).collect(),
+            progress: live.progress,
+        };
+        let _closed = self.traces.send(Job::Dispatch(Box::new(trace))).await;
+    }
+
+    /// Gives up what runs; it will be started again by the next process.
+    async fn stop_attempts(&mut self) {
+        for (_, token) in self.running.values() {
+            token.cancel();
+        }
+        let wait = async { while self.attempts.join_next().await.is_some() {} };
+        if tokio::time::timeout(SHUTDOWN_GRACE, wait).await.is_err() {
+            self.attempts.shutdown().await;
+        }
+        self.gathering.shutdown().await;
+    }
+}

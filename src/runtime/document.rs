@@ -1,0 +1,157 @@
+//! A checked document as it stands in the store, and the part of it that reports need.
+
+use std::{path::PathBuf, sync::Arc};
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    model::{AgentName, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
+    plan::{ESTIMATE_DEFAULT, Edge, TaskGraph},
+    ports::StoreError,
+    scheduler::Policy,
+};
+
+/// The newest version of both records; readers refuse higher ones.
+const VERSION: u32 = 1;
+
+/// A document with all defaults filled in: enough to run it again after a crash.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredDocument {
+    version: u32,
+    /// The tasks, in document order.
+    pub(super) tasks: Vec<TaskSpec>,
+    /// The settings in force.
+    pub(super) config: StoredConfig,
+}
+
+/// The settings that a dispatch runs under.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct StoredConfig {
+    pub(super) max_workers: u32,
+    pub(super) timeout: Millis,
+    pub(super) on_failure: OnFailure,
+    pub(super) enable_context: bool,
+}
+
+/// What reports need of a document.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Meta {
+    version: u32,
+    /// Where the trace files go.
+    pub(super) trace_dir: PathBuf,
+    /// What the caller should know.
+    pub(super) warnings: Vec<String>,
+    /// The dispatch that this one retries.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) retry_of: Option<DispatchId>,
+}
+
+impl StoredDocument {
+    pub(super) fn new(tasks: Vec<TaskSpec>, config: StoredConfig) -> Self {
+        Self { version: VERSION, tasks, config }
+    }
+
+    pub(super) fn write(&self) -> String {
+        to_json(self)
+    }
+
+    pub(super) fn read(json: &str) -> Result<Self, StoreError> {
+        let document: Self = from_json(json)?;
+        check_version(document.version)?;
+        Ok(document)
+    }
+
+    /// The graph of the tasks; an error means that the store was changed by somebody else.
+    pub(super) fn graph(&self) -> Result<Arc<TaskGraph>, StoreError> {
+        let index: rustc_hash::FxHashMap<&str, TaskIdx> = self
+            .tasks
+            .iter()
+            .enumerate()
+            .map(|(at, it)| (it.task_id.as_str(), TaskIdx::from_usize(at)))
+            .collect();
+        let mut edges = Vec::new();
+        for (at, task) in self.tasks.iter().enumerate() {
+            for dependency in &task.dependencies {
+                let Some(&dependency) = index.get(dependency.as_str()) else {
+                    return Err(StoreError::Corrupt(format!("no task {dependency}")));
+                };
+                edges.push(Edge { dependency, dependent: TaskIdx::from_usize(at) });
+            }
+        }
+        let estimates = self.tasks.iter().map(estimate).collect();
+        let graph = TaskGraph::build(estimates, &edges);
+        graph.map(Arc::new).ok_or_else(|| StoreError::Corrupt("the tasks form a cycle".into()))
+    }
+
+    /// The limits that the scheduler keeps.
+    pub(super) fn policy(&self) -> Policy {
+        let own = |(at, it): (usize, &TaskSpec)| {
+            it.timeout_seconds.map(|seconds| (TaskIdx::from_usize(at), seconds_to_millis(seconds)))
+        };
+        Policy {
+            workers_max: self.config.max_workers,
+            on_failure: self.config.on_failure,
+            timeout: self.config.timeout,
+            task_timeouts: self.tasks.iter().enumerate().filter_map(own).collect(),
+        }
+    }
+
+    /// The agents that the tasks name, each once.
+    pub(super) fn agents(&self) -> Vec<&AgentName> {
+        let mut names: Vec<_> = self.tasks.iter().map(|it| &it.agent).collect();
+        names.sort_unstable();
+        names.dedup();
+        names
+    }
+}
+
+impl Meta {
+    pub(super) fn new(
+        trace_dir: PathBuf,
+        warnings: Vec<String>,
+        retry_of: Option<DispatchId>,
+    ) -> Self {
+        Self { version: VERSION, trace_dir, warnings, retry_of }
+    }
+
+    pub(super) fn write(&self) -> String {
+        to_json(self)
+    }
+
+    pub(super) fn read(json: &str) -> Result<Self, StoreError> {
+        let meta: Self = from_json(json)?;
+        check_version(meta.version)?;
+        Ok(meta)
+    }
+}
+
+/// Converts seconds of a document to milliseconds, at least one.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "float casts saturate, and checked documents hold 0 to 86,400 seconds"
+)]
+pub(super) fn seconds_to_millis(seconds: f64) -> Millis {
+    Millis(((seconds * 1_000.0).round() as u64).max(1))
+}
+
+/// How long a task is expected to take, for its rank: all alike unless the document says.
+pub(super) fn estimate(task: &TaskSpec) -> Millis {
+    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, seconds_to_millis)
+}
+
+fn to_json(value: &impl Serialize) -> String {
+    // Maps with string keys and finite numbers only: writing cannot fail.
+    serde_json::to_string(value).unwrap_or_default()
+}
+
+fn from_json<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, StoreError> {
+    serde_json::from_str(json).map_err(|it| StoreError::Corrupt(it.to_string()))
+}
+
+fn check_version(found: u32) -> Result<(), StoreError> {
+    if found <= VERSION {
+        return Ok(());
+    }
+    Err(StoreError::Version { found: found.into(), known: VERSION.into() })
+}

@@ -1,0 +1,510 @@
+//! The program's whole service, as faces see it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use sha2::{Digest as _, Sha256};
+use tokio::{
+    sync::{mpsc, oneshot, watch},
+    task::JoinHandle,
+};
+use tokio_util::sync::CancellationToken;
+use tracing::warn;
+use uuid::Uuid;
+
+use super::{
+    defaults,
+    dispatcher::{Dispatcher, Inboxes},
+    document::{Meta, StoredDocument},
+    message::{Message, Progress, Submitted},
+    options::{Dependencies, Options, Recover},
+    query::{self, ResultQuery},
+    recovery, report,
+    rules::OwnedRules,
+    submission::{Backends, KeptTask, Submission},
+    tracer,
+};
+use crate::{
+    model::{
+        AgentName, CancelRequest, DispatchConfig, DispatchId, DispatchResult, ErrorCode,
+        GetResultRequest, PlanId, PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId,
+        TaskIdx, TaskStatus, TracePage, View, json::Json,
+    },
+    plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
+    ports::{AgentDirectory, CancelAsked, Write},
+};
+
+/// How many submissions may queue before callers are told to come back.
+const SUBMISSIONS_MAX: usize = 256;
+/// How many trace files may queue before the dispatcher waits for the disk.
+const TRACES_MAX: usize = 4_096;
+/// How often a dispatch of another process is looked at while somebody waits for it.
+const FOREIGN_POLL: Duration = Duration::from_millis(250);
+/// How many events a trace page holds unless asked otherwise.
+const TRACE_LIMIT: u32 = 100;
+
+/// Everything that faces may ask for. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct DispatcherHandle {
+    dependencies: Dependencies,
+    options: Arc<Options>,
+    rules: Arc<OwnedRules>,
+    control: mpsc::UnboundedSender<Message>,
+    submissions: mpsc::Sender<Message>,
+}
+
+/// A durable dispatch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    /// The dispatch.
+    pub dispatch: DispatchId,
+    /// How long the caller wants to wait, in milliseconds.
+    pub wait_ms: u64,
+}
+
+/// What else a submission comes with.
+#[derive(Debug, Default)]
+struct Extras {
+    key: Option<String>,
+    retry_of: Option<DispatchId>,
+    kept: Vec<KeptTask>,
+    warnings: Vec<String>,
+}
+
+impl DispatcherHandle {
+    /// Starts the dispatcher; it runs until `shutdown`, and the returned task ends when all its
+    /// work is put away.
+    pub async fn start(
+        dependencies: Dependencies,
+        options: Options,
+        shutdown: CancellationToken,
+    ) -> (Self, JoinHandle<()>) {
+        let (control, from_control) = mpsc::unbounded_channel();
+        let (submissions, from_submissions) = mpsc::channel(SUBMISSIONS_MAX);
+        let (traces, from_traces) = mpsc::channel(TRACES_MAX);
+        let rules = Arc::new(OwnedRules::new(&options, Arc::clone(&dependencies.paths)));
+        let dispatcher = Dispatcher::new(
+            dependencies.clone(),
+            Inboxes {
+                control: from_control,
+                to_control: control.downgrade(),
+                submissions: from_submissions,
+            },
+            traces,
+            (Arc::clone(&rules), options.dispatches_open_max),
+            shutdown,
+        );
+        let (files, journal) =
+            (Arc::clone(&dependencies.traces), Arc::clone(&dependencies.journal));
+        let task = tokio::spawn(async move {
+            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal));
+        });
+        let options = Arc::new(options);
+        let this = Self { dependencies, options, rules, control, submissions };
+        if this.options.recover == Recover::AtStart {
+            this.recover().await;
+        }
+        (this, task)
+    }
+
+    /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
+    pub async fn plan(&self, args: &Json<'_>) -> Result<PlanReport, Refusal> {
+        self.plan_whole(args).await.map(report::cut_plan)
+    }
+
+    /// The same, however long it is.
+    pub async fn plan_whole(&self, args: &Json<'_>) -> Result<PlanReport, Refusal> {
+        let checked = plan::check_plan(args, &self.rules())?;
+        let id = PlanId::new(Uuid::now_v7());
+        let workers = checked.config.max_workers.unwrap_or(self.options.max_workers);
+        let document = serde_json::json!({ "tasks": checked.tasks, "config": checked.config });
+        let at = self.dependencies.clock.now();
+        let write = Write::Plan { plan: id, at, document: document.to_string() };
+        self.dependencies.journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
+        Ok(plan::report(id, &checked, workers))
+    }
+
+    /// Checks what `dispatch` takes and makes it durable. `fallback_key` is the idempotency key of
+    /// callers that give none.
+    pub async fn dispatch(
+        &self,
+        args: &Json<'_>,
+        fallback_key: Option<String>,
+    ) -> Result<Ticket, Refusal> {
+        let DispatchCall { source, wait_ms, idempotency_key } =
+            plan::check_dispatch(args, &self.rules())?;
+        let checked = match source {
+            Source::Document(checked) => *checked,
+            Source::Plan(plan) => self.planned(plan).await?,
+        };
+        let key = idempotency_key.or(fallback_key);
+        let extras = Extras { key, ..Extras::default() };
+        let dispatch = self.submit(checked, extras).await?;
+        Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// Checks a whole document, as `run` takes it, and makes it durable.
+    pub async fn dispatch_document(&self, document: &Json<'_>) -> Result<DispatchId, Refusal> {
+        let checked = plan::check_document(document, &self.rules())?;
+        self.submit(checked, Extras::default()).await
+    }
+
+    /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
+    /// has.
+    pub async fn wait(&self, dispatch: DispatchId, wait: Duration) -> Result<bool, Refusal> {
+        self.wait_for(dispatch, Vec::new(), wait).await
+    }
+
+    /// Follows a dispatch that is live in this process.
+    pub async fn follow(&self, dispatch: DispatchId) -> Option<watch::Receiver<Progress>> {
+        let (reply, answer) = oneshot::channel();
+        self.control.send(Message::Follow { dispatch, reply }).ok()?;
+        answer.await.ok().flatten()
+    }
+
+    /// A dispatch's result; the first page of it where it is long.
+    pub async fn result(&self, dispatch: DispatchId) -> Result<DispatchResult, Refusal> {
+        self.answer(ResultQuery::page(dispatch)).await
+    }
+
+    /// A dispatch's result, however long it is.
+    pub async fn whole_result(
+        &self,
+        dispatch: DispatchId,
+        view: View,
+    ) -> Result<DispatchResult, Refusal> {
+        self.answer(ResultQuery { view, is_paged: false, ..ResultQuery::page(dispatch) }).await
+    }
+
+    /// Answers `get_result`, after waiting if that was asked for.
+    pub async fn get_result(&self, request: GetResultRequest) -> Result<DispatchResult, Refusal> {
+        let GetResultRequest { dispatch_id, task_ids, wait_ms, view, cursor } = request;
+        let start = cursor.map_or(Ok(0), |it| it.parse()).map_err(|_| unknown_cursor())?;
+        let wait = Duration::from_millis(wait_ms.unwrap_or(0));
+        if !wait.is_zero() {
+            let tasks = self.places(dispatch_id, task_ids.as_deref()).await?;
+            self.wait_for(dispatch_id, tasks, wait).await?;
+        }
+        let view = view.unwrap_or_default();
+        let first = ResultQuery::page(dispatch_id);
+        self.answer(ResultQuery { tasks: task_ids, view, start, ..first }).await
+    }
+
+    /// Answers `read_trace`.
+    pub async fn read_trace(&self, request: ReadTraceRequest) -> Result<TracePage, Refusal> {
+        let ReadTraceRequest { dispatch_id, task_id, kinds, cursor, limit } = request;
+        let limit = limit.unwrap_or(TRACE_LIMIT) as usize;
+        let journal = &self.dependencies.journal;
+        let Some(dispatch) = dispatch_id else {
+            let before = cursor.map(|it| it.parse()).transpose().map_err(|_| unknown_cursor())?;
+            return query::recent(journal, before, limit).await;
+        };
+        let after = cursor.map_or(Ok(0), |it| it.parse()).map_err(|_| unknown_cursor())?;
+        query::trace_page(journal, dispatch, task_id, kinds.unwrap_or_default(), (after, limit))
+            .await
+    }
+
+    /// Gives up a dispatch or some of its tasks, in whatever process it runs.
+    pub async fn cancel(&self, request: CancelRequest) -> Result<DispatchResult, Refusal> {
+        let dispatch = request.dispatch_id;
+        let tasks = self.places(dispatch, request.task_ids.as_deref()).await?;
+        let reason = request.reason.unwrap_or_default();
+        let asked = CancelAsked { dispatch, tasks: tasks.clone(), reason: reason.clone() };
+        if !self.cancel_here(asked.clone()).await {
+            self.cancel_elsewhere(asked).await?;
+        }
+        self.wait_for(dispatch, tasks, Duration::from_secs(5)).await?;
+        self.result(dispatch).await
+    }
+
+    /// Runs again what did not succeed, as a new dispatch that keeps the results of the rest.
+    pub async fn retry(&self, call: RetryCall) -> Result<Ticket, Refusal> {
+        let RetryCall { request, wait_ms } = call;
+        let (checked, extras) = self.retried(request).await?;
+        let dispatch = self.submit(checked, extras).await?;
+        Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// The agents that documents may name.
+    pub fn agents(&self) -> impl Iterator<Item = &AgentName> {
+        self.options.agents.keys()
+    }
+
+    fn rules(&self) -> Rules<'_> {
+        self.rules.as_rules()
+    }
+
+    async fn answer(&self, query: ResultQuery) -> Result<DispatchResult, Refusal> {
+        let now = self.dependencies.clock.now();
+        query::result(&self.dependencies.journal, query, now).await
+    }
+
+    async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
+        let json = self.dependencies.journal.plan(plan).await.map_err(|it| query::refuse(&it))?;
+        let json = json.ok_or_else(|| {
+            let message = format!("there is no plan {plan}");
+            let hint = "make one with plan_tasks, or pass tasks";
+            Refusal::of(ErrorCode::UnknownPlan, "/plan_id", &message, hint)
+        })?;
+        let json = crate::model::json::read(json.as_bytes())?;
+        plan::check_document(&json, &self.rules())
+    }
+
+    /// Fills in the defaults, finds the agents and makes the dispatch durable.
+    async fn submit(&self, checked: Checked, extras: Extras) -> Result<DispatchId, Refusal> {
+        let Extras { key, retry_of, kept, warnings: own_warnings } = extras;
+        let Checked { mut tasks, config, graph, mut warnings } = checked;
+        warnings.extend(own_warnings);
+        let digest = digest(&tasks, &config);
+        if let Some(key) = &key
+            && let Some(known) = self.by_key(key, digest).await?
+        {
+            return Ok(known);
+        }
+        let settings = defaults::config(&config, &self.options, &mut warnings);
+        let has_requirements = tasks.iter().any(|it| !it.context_requirements.is_empty());
+        if has_requirements && !settings.enable_context {
+            warnings.push("context_requirements are not gathered: set enable_context".into());
+        }
+        for task in &mut tasks {
+            defaults::task(task, &self.options);
+        }
+        let document = StoredDocument::new(tasks, settings);
+        let names = document.agents().into_iter().cloned();
+        let (backends, bind_warnings) = bind_all(&self.dependencies.agents, names).await?;
+        warnings.extend(bind_warnings);
+        let trace_dir = match config.trace_dir.as_deref() {
+            Some(dir) => self.dependencies.paths.trace_dir(dir),
+            None => self.options.trace_dir.clone(),
+        };
+        let dispatch = DispatchId::new(Uuid::now_v7());
+        let submission = Submission {
+            dispatch,
+            document: Arc::new(document),
+            meta: Arc::new(Meta::new(trace_dir, warnings, retry_of)),
+            graph: Arc::new(graph),
+            backends,
+            idempotency: key.clone().map(|it| (it, digest)),
+            kept,
+        };
+        match self.send(submission).await? {
+            Submitted::Accepted => Ok(dispatch),
+            Submitted::Refused(refusal) => Err(refusal),
+            Submitted::KeyTaken => {
+                let known = self.by_key(&key.unwrap_or_default(), digest).await?;
+                known.ok_or_else(gone)
+            }
+        }
+    }
+
+    async fn send(&self, submission: Submission) -> Result<Submitted, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Submit { submission: Box::new(submission), reply };
+        self.submissions.try_send(message).map_err(|error| match error {
+            mpsc::error::TrySendError::Full(_) => {
+                let message = "too many dispatches are being submitted at once";
+                Refusal::of(ErrorCode::Busy, "", message, "come back later").retry_after(500)
+            }
+            mpsc::error::TrySendError::Closed(_) => gone(),
+        })?;
+        answer.await.map_err(|_| gone())
+    }
+
+    /// The dispatch that a key stands for; a refusal if it stands for another document.
+    async fn by_key(&self, key: &str, digest: [u8; 32]) -> Result<Option<DispatchId>, Refusal> {
+        let known = self.dependencies.journal.by_idempotency_key(key.to_owned()).await;
+        match known.map_err(|it| query::refuse(&it))? {
+            None => Ok(None),
+            Some(known) if known.digest == digest => Ok(Some(known.dispatch)),
+            Some(known) => {
+                let message = format!(
+                    "the idempotency key stands for another document, dispatched as {}",
+                    known.dispatch
+                );
+                let hint = "use another key, or send the same document";
+                let code = ErrorCode::IdempotencyConflict;
+                Err(Refusal::of(code, "/idempotency_key", &message, hint))
+            }
+        }
+    }
+
+    /// Waits for tasks, or for the whole dispatch if there are none. Returns whether they ended.
+    async fn wait_for(
+        &self,
+        dispatch: DispatchId,
+        tasks: Vec<TaskIdx>,
+        wait: Duration,
+    ) -> Result<bool, Refusal> {
+        let ended = async {
+            loop {
+                if self.wait_here(dispatch, tasks.clone()).await
+                    || self.has_ended(dispatch, &tasks).await?
+                {
+                    return Ok(true);
+                }
+                tokio::time::sleep(FOREIGN_POLL).await;
+            }
+        };
+        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(false))
+    }
+
+    /// Waits in the dispatcher; false at once if the dispatch is not live in this process.
+    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.control.send(Message::Wait { dispatch, tasks, reply });
+        sent.is_ok() && answer.await.is_ok()
+    }
+
+    async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
+        let journal = &self.dependencies.journal;
+        let row = query::dispatch_row(journal, dispatch).await?;
+        if row.ended_at.is_some() || tasks.is_empty() {
+            return Ok(row.ended_at.is_some());
+        }
+        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let is_final =
+            |it: &TaskIdx| rows.get(it.as_usize()).is_none_or(|row| row.row.status.is_final());
+        Ok(tasks.iter().all(is_final))
+    }
+
+    async fn places(
+        &self,
+        dispatch: DispatchId,
+        names: Option<&[TaskId]>,
+    ) -> Result<Vec<TaskIdx>, Refusal> {
+        let journal = &self.dependencies.journal;
+        query::dispatch_row(journal, dispatch).await?;
+        let Some(names) = names else { return Ok(Vec::new()) };
+        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        query::places(&rows, names)
+    }
+
+    async fn cancel_here(&self, asked: CancelAsked) -> bool {
+        let (reply, answer) = oneshot::channel();
+        let sent = self.control.send(Message::Cancel { asked, reply });
+        sent.is_ok() && answer.await.unwrap_or(false)
+    }
+
+    /// Asks the owner to cancel; takes the dispatch over if the owner is gone.
+    async fn cancel_elsewhere(&self, asked: CancelAsked) -> Result<(), Refusal> {
+        let journal = &self.dependencies.journal;
+        let row = query::dispatch_row(journal, asked.dispatch).await?;
+        if row.ended_at.is_some() {
+            return Ok(());
+        }
+        if !self.dependencies.ownership.is_alive(row.owner) {
+            self.adopt(&row).await;
+            self.cancel_here(asked).await;
+            return Ok(());
+        }
+        let CancelAsked { dispatch, tasks, reason } = asked;
+        let write = Write::RequestCancel { dispatch, tasks, reason };
+        journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
+        Ok(())
+    }
+
+    async fn adopt(&self, row: &crate::ports::DispatchRow) {
+        match recovery::load(&self.dependencies, row).await {
+            Ok(live) => self.send_adopted(live).await,
+            Err(error) => {
+                warn!(dispatch_id = %row.dispatch, %error, "failed to take a dispatch over");
+            }
+        }
+    }
+
+    async fn recover(&self) {
+        match recovery::find_orphans(&self.dependencies).await {
+            Ok(orphans) => {
+                for live in orphans {
+                    self.send_adopted(live).await;
+                }
+            }
+            Err(error) => warn!(%error, "failed to look for dispatches to take over"),
+        }
+    }
+
+    async fn send_adopted(&self, live: super::live::Live) {
+        let (reply, answer) = oneshot::channel();
+        let message = Message::Adopt { live: Box::new(live), reply };
+        if self.control.send(message).is_ok() {
+            let _gone = answer.await;
+        }
+    }
+
+    /// The document of a retry, and the results that it keeps.
+    async fn retried(&self, request: RetryRequest) -> Result<(Checked, Extras), Refusal> {
+        let RetryRequest { dispatch_id, task_ids, overrides, .. } = request;
+        let journal = &self.dependencies.journal;
+        let row = query::dispatch_row(journal, dispatch_id).await?;
+        if row.ended_at.is_none() {
+            let message = format!("dispatch {dispatch_id} has not ended");
+            let hint = "wait for it with get_result, or cancel it first";
+            return Err(
+                Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000)
+            );
+        }
+        let stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
+        let json = journal.document(dispatch_id).await.map_err(|it| query::refuse(&it))?;
+        let document = StoredDocument::read(&json.unwrap_or_default());
+        let mut document = document.map_err(|it| query::refuse(&it))?;
+        let named = task_ids.map(|it| query::places(&stored, &it)).transpose()?;
+        for (name, change) in overrides.unwrap_or_default() {
+            let at = query::places(&stored, std::slice::from_ref(&name))?[0];
+            super::retry::apply(&mut document.tasks[at.as_usize()], change);
+        }
+        let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
+        let config = super::retry::config(&document, &meta);
+        let checked = plan::check_specs(document.tasks, config, &self.rules())?;
+        let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
+        let again = super::retry::tasks_to_run(&checked.graph, named.as_deref(), is_success);
+        let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
+        let outputs = journal.outputs(dispatch_id, kept.clone()).await;
+        let outputs = outputs.map_err(|it| query::refuse(&it))?;
+        let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
+            task,
+            row: stored[task.as_usize()].row.clone(),
+            output,
+        };
+        let kept: Vec<_> = kept.into_iter().zip(outputs).map(keep).collect();
+        let mut warnings = Vec::new();
+        if kept.len() == stored.len() {
+            warnings.push("every task had succeeded: nothing ran again".to_owned());
+        }
+        Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
+    }
+}
+
+/// Finds who serves each agent, with what the user should know about it.
+pub(super) async fn bind_all(
+    agents: &Arc<dyn AgentDirectory>,
+    names: impl Iterator<Item = AgentName>,
+) -> Result<(Backends, Vec<String>), Refusal> {
+    let (mut backends, mut warnings) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let binding = agents.bind(&name).await.map_err(|error| {
+            let hint = "bind the agent to a tool in the settings, or start an upstream that has it";
+            Refusal::of(ErrorCode::AgentUnavailable, "", &error.to_string(), hint)
+        })?;
+        for it in binding.warnings {
+            if !warnings.contains(&it) {
+                warnings.push(it);
+            }
+        }
+        backends.insert(name, binding.backend);
+    }
+    Ok((backends, warnings))
+}
+
+fn digest(tasks: &[crate::model::TaskSpec], config: &DispatchConfig) -> [u8; 32] {
+    let json = serde_json::to_vec(&(tasks, config)).unwrap_or_default();
+    Sha256::digest(&json).into()
+}
+
+fn unknown_cursor() -> Refusal {
+    let hint = "pass the next_cursor of the answer before, as it is";
+    Refusal::of(ErrorCode::OutOfRange, "/cursor", "the cursor is none of ours", hint)
+}
+
+fn gone() -> Refusal {
+    let hint = "the server is shutting down; ask again when it is back";
+    Refusal::of(ErrorCode::Internal, "", "the dispatcher is gone", hint)
+}

@@ -1,0 +1,346 @@
+//! One live dispatch: its scheduler, and what the store and the users are told of it.
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+use tokio::sync::{oneshot, watch};
+
+use super::{
+    batch::Batch,
+    document::{Meta, StoredDocument},
+    filter::ContextPool,
+    history::History,
+    message::{AttemptEnd, Progress},
+    submission::{Backends, Submission},
+    tracer::TaskTrace,
+};
+use crate::{
+    model::{
+        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TaskStatus,
+        Timestamp,
+    },
+    plan::TaskGraph,
+    ports::{CancelAsked, Record, RecordBody, TaskRow, TraceTarget, Write},
+    scheduler::{Event, Input, Outbox, Scheduler},
+};
+
+/// Above so many tasks one file of lines stands in for the tasks' own trace files.
+pub(super) const TRACE_FILES_MAX: usize = 1_000;
+
+/// A dispatch that this process drives.
+#[derive(Debug)]
+pub(super) struct Live {
+    pub(super) id: DispatchId,
+    pub(super) created_at: Millis,
+    pub(super) document: Arc<StoredDocument>,
+    pub(super) meta: Arc<Meta>,
+    pub(super) graph: Arc<TaskGraph>,
+    pub(super) scheduler: Scheduler,
+    pub(super) backends: Backends,
+    pub(super) pool: Option<Arc<ContextPool>>,
+    pub(super) rows: Vec<TaskRow>,
+    pub(super) waiters: Vec<Waiter>,
+    pub(super) progress: watch::Sender<Progress>,
+    /// Whether the trace files are written from the store at the end: the dispatch is large, or
+    /// was taken over from a dead process.
+    pub(super) traces_from_store: bool,
+    history: History,
+    last_seq: u64,
+    n_ended: usize,
+    n_unsuccessful: usize,
+    /// For each task that ended, the longest chain of execution times up to its end.
+    chains: Vec<Millis>,
+    longest_chain: Millis,
+}
+
+/// Somebody who waits for tasks to end.
+#[derive(Debug)]
+pub(super) struct Waiter {
+    /// The tasks; all if empty.
+    pub(super) tasks: Vec<TaskIdx>,
+    pub(super) reply: oneshot::Sender<()>,
+}
+
+/// A row of a task that has not started.
+pub(super) const PENDING: TaskRow = TaskRow {
+    status: TaskStatus::Pending,
+    attempts: 0,
+    started_at: None,
+    ended_at: None,
+    failure: None,
+    caused_by: None,
+};
+
+impl Live {
+    /// Sets up a new dispatch; nothing is recorded yet.
+    pub(super) fn new(submission: Submission, created_at: Millis) -> Self {
+        let Submission { dispatch, document, meta, graph, backends, idempotency: _, kept } =
+            submission;
+        let n_tasks = graph.len();
+        let mut rows = vec![PENDING; n_tasks];
+        for it in kept {
+            rows[it.task.as_usize()] = it.row;
+        }
+        let progress = Progress {
+            status: DispatchStatus::Running,
+            n_tasks,
+            n_ended: 0,
+            n_unsuccessful: 0,
+            running: Vec::new(),
+            n_running: 0,
+        };
+        Self {
+            id: dispatch,
+            created_at,
+            scheduler: Scheduler::new(Arc::clone(&graph), document.policy()),
+            document,
+            meta,
+            backends,
+            pool: None,
+            rows,
+            waiters: Vec::new(),
+            progress: watch::Sender::new(progress),
+            traces_from_store: n_tasks > TRACE_FILES_MAX,
+            history: History::default(),
+            last_seq: 0,
+            n_ended: 0,
+            n_unsuccessful: 0,
+            chains: vec![Millis(0); n_tasks],
+            longest_chain: Millis(0),
+            graph,
+        }
+    }
+
+    /// Replays one record of the store.
+    pub(super) fn replay(&mut self, record: &Record) {
+        self.last_seq = record.seq;
+        let RecordBody::Scheduler(event) = &record.body else { return };
+        self.scheduler.apply(event);
+        if let (Some(task), _) = record.body.subject()
+            && !is_start(event)
+        {
+            self.count_end(task, event);
+        }
+    }
+
+    /// Where the trace files go.
+    pub(super) fn trace_target(&self) -> TraceTarget {
+        TraceTarget {
+            dir: self.meta.trace_dir.clone(),
+            dispatch: self.id,
+            created_at: Timestamp(self.created_at),
+        }
+    }
+
+    /// Gives the scheduler one input and puts what follows into `batch`.
+    pub(super) fn handle(
+        &mut self,
+        now: Millis,
+        input: Input,
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) {
+        self.scheduler.handle(now, input, out);
+        self.note(now, out, None, batch);
+    }
+
+    /// Tells the scheduler the time and puts what follows into `batch`.
+    pub(super) fn handle_timeout(&mut self, now: Millis, out: &mut Outbox, batch: &mut Batch) {
+        self.scheduler.handle_timeout(now, out);
+        self.note(now, out, None, batch);
+    }
+
+    /// Takes the end of an attempt; a stale one leaves only its upstream calls behind.
+    pub(super) fn end_attempt(
+        &mut self,
+        now: Millis,
+        end: AttemptEnd,
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) {
+        let AttemptEnd { task, attempt, result, calls, resolved } = end;
+        for call in calls {
+            self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
+        }
+        if let Some(input) = resolved {
+            self.note_input(task, input);
+        }
+        let (verdict, output) = match result {
+            Ok(output) => (Ok(()), Some(output)),
+            Err(failure) => (Err(failure), None),
+        };
+        self.scheduler.handle(now, Input::AttemptEnded { task, attempt, result: verdict }, out);
+        self.note(now, out, output.map(|it| (task, attempt, it)), batch);
+    }
+
+    /// Takes a request to cancel.
+    pub(super) fn cancel(
+        &mut self,
+        now: Millis,
+        asked: CancelAsked,
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) {
+        let body = RecordBody::CancelRequested { tasks: asked.tasks.clone(), reason: asked.reason };
+        self.record(now, body, batch);
+        let input = match asked.tasks {
+            tasks if tasks.is_empty() => Input::Cancel,
+            tasks => Input::CancelTasks { tasks },
+        };
+        self.handle(now, input, out, batch);
+    }
+
+    /// Puts one entry of the journal into `batch`.
+    pub(super) fn record(&mut self, now: Millis, body: RecordBody, batch: &mut Batch) {
+        self.last_seq += 1;
+        let record = Record { seq: self.last_seq, at: now, body };
+        if !self.traces_from_store {
+            self.history.note(&record);
+        }
+        batch.writes.push(Write::Record { dispatch: self.id, record });
+    }
+
+    /// Whether all of `tasks` have ended; all of the dispatch if empty.
+    pub(super) fn has_ended(&self, tasks: &[TaskIdx]) -> bool {
+        let is_final =
+            |it: &TaskIdx| self.rows.get(it.as_usize()).is_none_or(|row| row.status.is_final());
+        !tasks.is_empty() && tasks.iter().all(is_final)
+    }
+
+    /// Tells those who follow how it goes.
+    pub(super) fn publish(&self, status: DispatchStatus) {
+        let n_running = self.scheduler.n_running() as usize;
+        let running = self.rows.iter().zip(&self.document.tasks);
+        let names = running.filter(|(row, _)| row.status == TaskStatus::Running);
+        let running = if n_running == 0 || self.progress.receiver_count() == 0 {
+            Vec::new()
+        } else {
+            names.map(|(_, task)| task.task_id.clone()).take(3).collect()
+        };
+        self.progress.send_replace(Progress {
+            status,
+            n_tasks: self.rows.len(),
+            n_ended: self.n_ended,
+            n_unsuccessful: self.n_unsuccessful,
+            running,
+            n_running,
+        });
+    }
+
+    fn note_input(&mut self, task: TaskIdx, input: Map<String, Value>) {
+        if !self.traces_from_store {
+            self.history.note_input(task, input);
+        }
+    }
+
+    /// Turns the scheduler's events into writes, its actions into the batch's.
+    fn note(
+        &mut self,
+        now: Millis,
+        out: &mut Outbox,
+        mut output: Option<(TaskIdx, Attempt, String)>,
+        batch: &mut Batch,
+    ) {
+        for event in out.events.drain(..) {
+            let json = output.take_if(|it| is_end_of(&event, it.0, it.1)).map(|it| it.2);
+            self.note_event(now, &event, json, batch);
+        }
+        batch.actions.extend(out.actions.drain(..).map(|it| (self.id, it)));
+    }
+
+    fn note_event(&mut self, now: Millis, event: &Event, json: Option<String>, batch: &mut Batch) {
+        let body = RecordBody::Scheduler(event.clone());
+        let subject = body.subject().0;
+        if let (Some(task), Some(json)) = (subject, &json) {
+            let json = json.clone();
+            batch.writes.push(Write::Output { dispatch: self.id, task, json });
+        }
+        self.record(now, body, batch);
+        if let Some(task) = subject {
+            self.note_task((now, task), event, json, batch);
+        } else if let Event::DispatchEnded { status } = *event {
+            let critical_path = self.longest_chain;
+            batch.writes.push(Write::End { dispatch: self.id, status, at: now, critical_path });
+        }
+    }
+
+    fn note_task(
+        &mut self,
+        (now, task): (Millis, TaskIdx),
+        event: &Event,
+        output: Option<String>,
+        batch: &mut Batch,
+    ) {
+        update_row(&mut self.rows[task.as_usize()], now, event);
+        let row = self.rows[task.as_usize()].clone();
+        if row.status.is_final() {
+            self.count_end(task, event);
+            if !self.traces_from_store {
+                let history = self.history.take(task);
+                let (target, document) = (self.trace_target(), Arc::clone(&self.document));
+                let row = row.clone();
+                batch.traces.push(TaskTrace { target, document, task, row, history, output });
+            }
+        }
+        batch.writes.push(Write::Task { dispatch: self.id, task, row });
+    }
+
+    fn count_end(&mut self, task: TaskIdx, event: &Event) {
+        let row = &self.rows[task.as_usize()];
+        if !row.status.is_final() {
+            return;
+        }
+        self.n_ended += 1;
+        let is_success =
+            matches!(event, Event::TaskKept { .. } | Event::AttemptEnded { result: Ok(()), .. });
+        self.n_unsuccessful += usize::from(!is_success);
+        let before = self.graph.dependencies(task).iter().map(|it| self.chains[it.as_usize()]);
+        let chain = before.max().unwrap_or_default() + execution_time(row).unwrap_or_default();
+        self.chains[task.as_usize()] = chain;
+        self.longest_chain = self.longest_chain.max(chain);
+    }
+}
+
+/// How long the last attempt of a task took.
+pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
+    Some(row.ended_at?.since(row.started_at?))
+}
+
+fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
+    matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
+}
+
+fn is_start(event: &Event) -> bool {
+    matches!(event, Event::AttemptStarted { .. } | Event::AttemptInterrupted { .. })
+}
+
+fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
+    match event {
+        Event::AttemptStarted { attempt, .. } => {
+            row.status = TaskStatus::Running;
+            row.attempts = attempt.0;
+            row.started_at = Some(now);
+        }
+        Event::AttemptEnded { result, .. } => {
+            row.status = if result.is_ok() { TaskStatus::Success } else { TaskStatus::Error };
+            row.failure = result.as_ref().err().cloned();
+            row.ended_at = Some(now);
+        }
+        Event::AttemptInterrupted { .. } => row.status = TaskStatus::Pending,
+        Event::TaskSkipped { because, .. } => {
+            row.status = TaskStatus::Skipped;
+            row.failure =
+                Some(Failure::new(FailureCode::DependencyFailed, "a task it waits for failed"));
+            row.caused_by = Some(*because);
+            row.ended_at = Some(now);
+        }
+        Event::TaskCancelled { .. } => {
+            row.status = TaskStatus::Cancelled;
+            row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
+            row.ended_at = Some(now);
+        }
+        // The row of a kept task came with the submission.
+        Event::TaskKept { .. } => row.status = TaskStatus::Success,
+        Event::DispatchCancelled | Event::DispatchEnded { .. } => (),
+    }
+}

@@ -1,0 +1,79 @@
+//! A result as a text for people.
+
+use std::fmt::Write as _;
+
+use crate::model::{DispatchResult, TaskResult, TaskStatus, text};
+
+/// How much of an output is shown.
+const OUTPUT_CHARS_MAX: usize = 400;
+/// The longest text, in characters.
+const TEXT_CHARS_MAX: usize = 24_000;
+
+/// Writes the results that `result` holds.
+pub(super) fn write(result: &DispatchResult) -> String {
+    let mut out = String::new();
+    let summary = &result.summary;
+    // Writing to a string cannot fail.
+    _ = write!(
+        out,
+        "## Dispatch {}\n\n**Status**: {:?}  \n**Tasks**: {} ({} successful, {} failed, {} skipped, \
+         {} cancelled)  \n**Time**: {} ms (one after the other {} ms, speed-up {})\n",
+        result.dispatch_id,
+        result.status,
+        summary.total_tasks,
+        summary.successful,
+        summary.failed,
+        summary.skipped,
+        summary.cancelled,
+        summary.total_time_ms,
+        summary.sequential_time_ms,
+        summary.speedup,
+    );
+    for it in result.warnings.iter().take(10) {
+        _ = write!(out, "\n> {}\n", text::escape(it));
+    }
+    section(&mut out, "Successful", result, |it| it == TaskStatus::Success);
+    section(&mut out, "Not successful", result, |it| {
+        matches!(it, TaskStatus::Error | TaskStatus::Skipped | TaskStatus::Cancelled)
+    });
+    section(&mut out, "Open", result, |it| !it.is_final());
+    if !result.next_steps.is_empty() {
+        out.push_str("\n### Next steps\n\n");
+        for it in &result.next_steps {
+            _ = writeln!(out, "- {it}");
+        }
+    }
+    text::cut(&out, TEXT_CHARS_MAX)
+}
+
+fn section(
+    out: &mut String,
+    title: &str,
+    result: &DispatchResult,
+    belongs: impl Fn(TaskStatus) -> bool,
+) {
+    let mut tasks = result.results.iter().filter(|it| belongs(it.status)).peekable();
+    if tasks.peek().is_none() {
+        return;
+    }
+    _ = write!(out, "\n### {title}\n\n");
+    tasks.for_each(|it| write_task(out, it));
+}
+
+fn write_task(out: &mut String, task: &TaskResult) {
+    _ = write!(out, "- **{}** ({})", task.task_id, text::escape(task.agent.as_str()));
+    if let Some(millis) = task.execution_time_ms {
+        _ = write!(out, ", {millis} ms");
+    }
+    if let Some(error) = &task.error {
+        _ = write!(out, "\n  - Error: {}", text::escape(error));
+    }
+    if let Some(failure) = &task.failure {
+        _ = write!(out, "\n  - Suggestion: {}", failure.hint);
+    }
+    if !task.output.is_null() {
+        let shown = text::escape(&text::cut(&task.output.to_string(), OUTPUT_CHARS_MAX));
+        _ = write!(out, "\n  - Output: `{}`", shown.replace('`', "'"));
+    }
+    out.push('\n');
+}

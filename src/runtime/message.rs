@@ -1,0 +1,87 @@
+//! What the dispatcher is told, and what it tells those who follow a dispatch.
+
+use serde_json::{Map, Value};
+use tokio::sync::{oneshot, watch};
+
+use super::{gather::Gathered, submission::Submission};
+use crate::{
+    model::{Attempt, DispatchId, DispatchStatus, Failure, Refusal, TaskId, TaskIdx, UpstreamCall},
+    ports::CancelAsked,
+};
+
+/// What the dispatcher is told by handles.
+#[derive(Debug)]
+pub(super) enum Message {
+    /// A new dispatch.
+    Submit { submission: Box<Submission>, reply: oneshot::Sender<Submitted> },
+    /// An unfinished dispatch of a dead process.
+    Adopt { live: Box<super::live::Live>, reply: oneshot::Sender<()> },
+    /// No more of a dispatch, or of some of its tasks. Answers whether the dispatch is live here.
+    Cancel { asked: CancelAsked, reply: oneshot::Sender<bool> },
+    /// Tell me when these tasks, or all if empty, have ended. Dropped at once if it is not live.
+    Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<()> },
+    /// Tell me how a dispatch goes. `None` if it is not live here.
+    Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
+    /// The context of a dispatch was gathered.
+    Gathered { dispatch: DispatchId, gathered: Gathered },
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub(super) enum Submitted {
+    /// It is durable.
+    Accepted,
+    /// Its idempotency key was taken in the meantime.
+    KeyTaken,
+    /// It was refused; nothing has run.
+    Refused(Refusal),
+}
+
+/// How an attempt ended, and what it leaves behind.
+#[derive(Debug)]
+pub(super) struct AttemptEnd {
+    pub(super) task: TaskIdx,
+    pub(super) attempt: Attempt,
+    /// The agent's output as JSON text, or why there is none.
+    pub(super) result: Result<String, Failure>,
+    pub(super) calls: Vec<UpstreamCall>,
+    /// The input with its references resolved, where it had any.
+    pub(super) resolved: Option<Map<String, Value>>,
+}
+
+/// How a dispatch goes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Progress {
+    /// The verdict so far.
+    pub status: DispatchStatus,
+    /// How many tasks there are.
+    pub n_tasks: usize,
+    /// How many have ended.
+    pub n_ended: usize,
+    /// How many did not succeed among those.
+    pub n_unsuccessful: usize,
+    /// Some of the tasks that run, at most three.
+    pub running: Vec<TaskId>,
+    /// How many run.
+    pub n_running: usize,
+}
+
+impl Progress {
+    /// One line for people: `7 of 12 done, running gen-user-writer and 2 more`.
+    pub fn describe(&self) -> String {
+        let failed = match self.n_unsuccessful {
+            0 => String::new(),
+            n => format!(" ({n} without success)"),
+        };
+        let names: Vec<_> = self.running.iter().map(TaskId::as_str).collect();
+        let more = match self.n_running.saturating_sub(names.len()) {
+            0 => String::new(),
+            n => format!(" and {n} more"),
+        };
+        let running = match names.len() {
+            0 => String::new(),
+            _ => format!(", running {}{more}", names.join(", ")),
+        };
+        format!("{} of {} done{failed}{running}", self.n_ended, self.n_tasks)
+    }
+}

@@ -1,0 +1,37 @@
+//! The program's service: takes checked documents, drives their schedulers, answers questions.
+//!
+//! One dispatcher task owns every live dispatch. It collects what happened into a batch, lets the
+//! schedulers decide, makes their facts durable in one commit, and only then acts. Everyone else
+//! holds a [`DispatcherHandle`].
+
+mod attempt;
+mod batch;
+mod defaults;
+mod dispatcher;
+mod document;
+mod filter;
+mod gather;
+mod handle;
+mod history;
+mod live;
+mod markdown;
+mod message;
+mod options;
+mod paths;
+mod query;
+mod recovery;
+mod report;
+mod retry;
+mod rules;
+mod submission;
+#[cfg(test)]
+mod testing;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod tracer;
+
+pub use handle::{DispatcherHandle, Ticket};
+pub use message::Progress;
+pub use options::{AgentOptions, Dependencies, Options, Recover};
+pub use paths::Paths;

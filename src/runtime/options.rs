@@ -1,0 +1,74 @@
+//! What the runtime is built from: its ports, and the settings in force.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
+
+use super::Paths;
+use crate::{
+    model::{AgentName, AnalysisDepth, OnFailure, ValidationLevel},
+    plan::{InputKind, Limits},
+    ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles},
+};
+
+/// The ports that the runtime works through.
+#[derive(Clone, Debug)]
+pub struct Dependencies {
+    /// The store.
+    pub journal: Arc<dyn Journal>,
+    /// Who does the work.
+    pub agents: Arc<dyn AgentDirectory>,
+    /// Where context comes from, one source per prefix.
+    pub sources: Vec<Arc<dyn ContextSource>>,
+    /// Where trace files go.
+    pub traces: Arc<dyn TraceFiles>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// Which process owns which dispatch.
+    pub ownership: Arc<dyn Ownership>,
+    /// What paths documents may name.
+    pub paths: Arc<Paths>,
+}
+
+/// The settings in force; a document's own `config` goes before the defaults here, within limits.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// How many attempts of a dispatch run at once.
+    pub max_workers: u32,
+    /// How long one attempt may take, in seconds.
+    pub timeout_seconds: f64,
+    /// What a failed task means for the others.
+    pub on_failure: OnFailure,
+    /// Whether context is gathered for documents that do not say.
+    pub enable_context: bool,
+    /// Where traces go for documents that do not say; absolute.
+    pub trace_dir: PathBuf,
+    /// The agents that documents may name.
+    pub agents: BTreeMap<AgentName, AgentOptions>,
+    /// What documents may ask for at most.
+    pub limits: Limits,
+    /// How many dispatches may be open at once in this process.
+    pub dispatches_open_max: usize,
+    /// Whether to take over dispatches of dead processes at the start.
+    pub recover: Recover,
+}
+
+/// Whether to take over dispatches of dead processes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Recover {
+    /// At the start, before anything else.
+    AtStart,
+    /// Never: for commands that only look.
+    Never,
+}
+
+/// The settings of one agent; what a task says goes before.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// What its `input_data` looks like.
+    pub input: InputKind,
+    /// How long one attempt may take, in seconds.
+    pub timeout_seconds: Option<f64>,
+    /// For `coder`: how much written code must satisfy.
+    pub validation_level: Option<ValidationLevel>,
+    /// For `debug`: how far an investigation looks.
+    pub analysis_depth: Option<AnalysisDepth>,
+}

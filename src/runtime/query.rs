@@ -1,0 +1,220 @@
+//! Answers questions from the store; the dispatcher is not asked.
+
+use std::sync::Arc;
+
+use serde_json::Value;
+
+use super::{document::Meta, report, trace};
+use crate::{
+    model::{
+        DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
+        Timestamp, TraceEvent, TraceKind, TracePage, View, text,
+    },
+    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask},
+};
+
+/// How many outputs are read from the store at once.
+const OUTPUTS_PAGE: usize = 64;
+/// How many dispatches one list holds.
+const RECENT_MAX: usize = 50;
+
+/// Which part of a result is wanted.
+#[derive(Clone, Debug)]
+pub(super) struct ResultQuery {
+    pub(super) dispatch: DispatchId,
+    pub(super) tasks: Option<Vec<TaskId>>,
+    pub(super) view: View,
+    /// A position in the selected tasks.
+    pub(super) start: usize,
+    /// Whether the answer must fit one page.
+    pub(super) is_paged: bool,
+}
+
+impl ResultQuery {
+    /// The first page of everything.
+    pub(super) fn page(dispatch: DispatchId) -> Self {
+        Self { dispatch, tasks: None, view: View::Full, start: 0, is_paged: true }
+    }
+}
+
+/// A dispatch's result, or the part that is wanted.
+pub(super) async fn result(
+    journal: &Arc<dyn Journal>,
+    query: ResultQuery,
+    now: Millis,
+) -> Result<DispatchResult, Refusal> {
+    let row = dispatch_row(journal, query.dispatch).await?;
+    let tasks = journal.tasks(query.dispatch).await.map_err(|it| refuse(&it))?;
+    let meta = Meta::read(&row.meta).map_err(|it| refuse(&it))?;
+    let selected = select(&tasks, query.tasks.as_deref())?;
+    let page = fill_page(journal, &query, &row, &meta, (&tasks, &selected)).await?;
+    let summary = report::summarise(&row, &tasks, now);
+    let mut warnings = meta.warnings.clone();
+    warnings.extend(context_warnings(journal, query.dispatch).await?);
+    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, query.view)))
+}
+
+/// The places of tasks that are named by their ids.
+pub(super) fn places(tasks: &[StoredTask], names: &[TaskId]) -> Result<Vec<TaskIdx>, Refusal> {
+    names.iter().map(|name| place(tasks, name)).collect()
+}
+
+/// A page of a dispatch's trace.
+pub(super) async fn trace_page(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+    task: Option<TaskId>,
+    kinds: Vec<TraceKind>,
+    (after, limit): (u64, usize),
+) -> Result<TracePage, Refusal> {
+    dispatch_row(journal, dispatch).await?;
+    let tasks = journal.tasks(dispatch).await.map_err(|it| refuse(&it))?;
+    let task = task.map(|it| place(&tasks, &it)).transpose()?;
+    let filter = RecordFilter { task, kinds, after, limit: limit + 1 };
+    let mut records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
+    let has_more = records.len() > limit;
+    records.truncate(limit);
+    let name_of = |it: TaskIdx| {
+        tasks.get(it.as_usize()).map_or_else(String::new, |it| it.task_id.to_string())
+    };
+    let events = records.iter().map(|it| trace::event(it, &name_of)).collect();
+    Ok(cut_to_answer(dispatch, events, has_more))
+}
+
+/// The recent dispatches, newest first.
+pub(super) async fn recent(
+    journal: &Arc<dyn Journal>,
+    before: Option<DispatchId>,
+    limit: usize,
+) -> Result<TracePage, Refusal> {
+    let limit = limit.min(RECENT_MAX);
+    let rows = journal.recent(before, limit + 1).await.map_err(|it| refuse(&it))?;
+    let next_cursor = (rows.len() > limit).then(|| rows[limit - 1].dispatch.to_string());
+    let dispatches = rows.iter().take(limit).map(listing).collect();
+    Ok(TracePage { dispatches: Some(dispatches), next_cursor, ..TracePage::default() })
+}
+
+/// One dispatch, or the refusal that says that there is none.
+pub(super) async fn dispatch_row(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+) -> Result<DispatchRow, Refusal> {
+    let row = journal.dispatch(dispatch).await.map_err(|it| refuse(&it))?;
+    row.ok_or_else(|| {
+        Refusal::of(
+            ErrorCode::UnknownDispatch,
+            "/dispatch_id",
+            &format!("there is no dispatch {dispatch}"),
+            "read_trace without arguments lists the recent dispatches",
+        )
+    })
+}
+
+/// A store error as users see it.
+pub(super) fn refuse(error: &StoreError) -> Refusal {
+    let hint = "check the disk and the state directory; `parallel-dispatch doctor` does";
+    Refusal::of(ErrorCode::StorageUnavailable, "", &error.to_string(), hint)
+}
+
+async fn fill_page(
+    journal: &Arc<dyn Journal>,
+    query: &ResultQuery,
+    row: &DispatchRow,
+    meta: &Meta,
+    (tasks, selected): (&[StoredTask], &[&StoredTask]),
+) -> Result<report::Page, Refusal> {
+    let target = report::target(row, meta);
+    let name_of = |it: TaskIdx| {
+        tasks.get(it.as_usize()).map_or_else(String::new, |it| it.task_id.to_string())
+    };
+    let mut pager = report::Pager::new(query.is_paged);
+    let mut at = query.start.min(selected.len());
+    while at < selected.len() {
+        let chunk = &selected[at..selected.len().min(at + OUTPUTS_PAGE)];
+        let outputs = if query.view == View::Summary {
+            vec![None; chunk.len()]
+        } else {
+            let places = chunk.iter().map(|it| it.task).collect();
+            journal.outputs(row.dispatch, places).await.map_err(|it| refuse(&it))?
+        };
+        for (stored, output) in chunk.iter().zip(outputs) {
+            let mut result = report::task_result(stored, &name_of, Some(&target), tasks.len());
+            result.output =
+                output.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or(Value::Null);
+            if !pager.push(result) {
+                return Ok(pager.finish(Some(at)));
+            }
+            at += 1;
+        }
+    }
+    Ok(pager.finish(None))
+}
+
+async fn context_warnings(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+) -> Result<Vec<String>, Refusal> {
+    let kinds = vec![TraceKind::ContextGathered];
+    let filter = RecordFilter { kinds, limit: 10, ..RecordFilter::default() };
+    let records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
+    let Some(RecordBody::ContextGathered { missing, .. }) =
+        records.into_iter().last().map(|it| it.body)
+    else {
+        return Ok(Vec::new());
+    };
+    Ok(missing.iter().take(20).map(|it| text::escape(&text::cut(it, 300))).collect())
+}
+
+fn select<'a>(
+    tasks: &'a [StoredTask],
+    names: Option<&[TaskId]>,
+) -> Result<Vec<&'a StoredTask>, Refusal> {
+    let Some(names) = names else { return Ok(tasks.iter().collect()) };
+    let mut places = places(tasks, names)?;
+    places.sort_unstable();
+    places.dedup();
+    Ok(places.into_iter().map(|it| &tasks[it.as_usize()]).collect())
+}
+
+fn place(tasks: &[StoredTask], name: &TaskId) -> Result<TaskIdx, Refusal> {
+    let found = tasks.iter().find(|it| it.task_id == *name);
+    found.map(|it| it.task).ok_or_else(|| {
+        let ids = tasks.iter().map(|it| it.task_id.as_str()).take(1_000);
+        let hint = text::nearest(name.as_str(), ids).map_or_else(
+            || "get_result with view \"summary\" lists the tasks".to_owned(),
+            |it| format!("did you mean \"{it}\"?"),
+        );
+        let message = format!("the dispatch has no task \"{name}\"");
+        Refusal::of(ErrorCode::UnknownTask, "/task_ids", &message, &hint)
+    })
+}
+
+/// Keeps as many events as fit one answer, and says where to go on.
+fn cut_to_answer(dispatch: DispatchId, events: Vec<TraceEvent>, has_more: bool) -> TracePage {
+    let mut chars_left = report::ANSWER_CHARS_MAX - 1_000;
+    let mut kept: Vec<TraceEvent> = Vec::new();
+    let mut is_cut = has_more;
+    for event in events {
+        let chars = serde_json::to_string(&event).map_or(0, |it| it.chars().count() + 1);
+        if chars > chars_left && !kept.is_empty() {
+            is_cut = true;
+            break;
+        }
+        chars_left = chars_left.saturating_sub(chars);
+        kept.push(event);
+    }
+    let next_cursor = kept.last().filter(|_| is_cut).map(|it| it.seq.to_string());
+    TracePage { dispatch_id: Some(dispatch), events: kept, next_cursor, dispatches: None }
+}
+
+fn listing(row: &DispatchRow) -> DispatchListing {
+    DispatchListing {
+        dispatch_id: row.dispatch,
+        status: row.status,
+        created_at: Timestamp(row.created_at),
+        ended_at: row.ended_at.map(Timestamp),
+        total_tasks: row.n_tasks,
+        successful: row.n_successful,
+        unsuccessful: row.n_unsuccessful,
+    }
+}

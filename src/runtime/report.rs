@@ -1,0 +1,239 @@
+//! Builds results from what stands in the store, in pages that fit one answer.
+
+use serde_json::Value;
+
+use super::{document::Meta, live::execution_time, trace};
+use crate::{
+    model::{
+        DispatchResult, DispatchStatus, FailureReport, Millis, PlanReport, Summary, TaskId,
+        TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
+    },
+    ports::{DispatchRow, StoredTask, TraceTarget},
+};
+
+/// The longest answer of a tool, in characters of its JSON text.
+pub(super) const ANSWER_CHARS_MAX: usize = 40_000;
+/// What an answer needs besides its results.
+const ENVELOPE_CHARS: usize = 4_000;
+
+/// One page of a dispatch's results.
+pub(super) struct Page {
+    pub(super) results: Vec<TaskResult>,
+    /// Where the next page starts: a position in the selected tasks.
+    pub(super) next: Option<usize>,
+}
+
+/// Fills pages: takes results as long as they fit.
+pub(super) struct Pager {
+    results: Vec<TaskResult>,
+    chars_left: usize,
+}
+
+impl Pager {
+    /// A pager for one answer, or for everything.
+    pub(super) fn new(is_paged: bool) -> Self {
+        let chars_left = if is_paged { ANSWER_CHARS_MAX - ENVELOPE_CHARS } else { usize::MAX };
+        Self { results: Vec::new(), chars_left }
+    }
+
+    /// Takes a result if it fits; cuts its output if it would not fit any page.
+    pub(super) fn push(&mut self, mut result: TaskResult) -> bool {
+        let mut chars = chars_of(&result);
+        if chars > self.chars_left && self.results.is_empty() {
+            cut_output(&mut result, self.chars_left);
+            chars = chars_of(&result).min(self.chars_left);
+        }
+        let fits = chars <= self.chars_left;
+        if fits {
+            self.chars_left -= chars;
+            self.results.push(result);
+        }
+        fits
+    }
+
+    /// The page so far.
+    pub(super) fn finish(self, next: Option<usize>) -> Page {
+        Page { results: self.results, next }
+    }
+}
+
+/// Puts a page and the counts of all tasks into one result.
+pub(super) fn dispatch_result(
+    row: &DispatchRow,
+    meta: &Meta,
+    summary: Summary,
+    page: Page,
+    (warnings, view): (Vec<String>, View),
+) -> DispatchResult {
+    let target = target(row, meta);
+    let is_ended = row.ended_at.is_some();
+    let mut result = DispatchResult {
+        dispatch_id: row.dispatch,
+        correlation_id: row.dispatch,
+        status: row.status,
+        next_steps: next_steps(row, &summary, page.next.is_some()),
+        summary,
+        warnings,
+        trace_index: is_ended.then(|| target.index_path().display().to_string()),
+        retry_of: meta.retry_of,
+        next_cursor: page.next.map(|it| it.to_string()),
+        results: page.results,
+        markdown: None,
+    };
+    if view == View::Markdown {
+        result.markdown = Some(super::markdown::write(&result));
+        result.results.clear();
+    }
+    result
+}
+
+/// What users are told about one task; `output` is filled in by the caller.
+pub(super) fn task_result(
+    stored: &StoredTask,
+    name_of: &dyn Fn(TaskIdx) -> String,
+    target: Option<&TraceTarget>,
+    n_tasks: usize,
+) -> TaskResult {
+    let row = &stored.row;
+    let caused_by = row.caused_by.map(|it| TaskId::new(&name_of(it)));
+    let failure = row.failure.as_ref().map(|it| FailureReport {
+        code: it.code,
+        retryable: it.code.is_retryable(),
+        hint: it.code.hint().to_owned(),
+        caused_by: caused_by.clone(),
+    });
+    let error = row.failure.as_ref().map(|it| match &caused_by {
+        Some(cause) => format!("task \"{cause}\", which it waits for, did not succeed"),
+        None => text::escape_lines(&it.message),
+    });
+    let has_file = row.status.is_final();
+    TaskResult {
+        task_id: stored.task_id.clone(),
+        agent: stored.agent.clone(),
+        status: row.status,
+        output: Value::Null,
+        error,
+        failure,
+        attempts: row.attempts,
+        execution_time_ms: execution_time(row).map(|it| it.0),
+        started_at: row.started_at.map(Timestamp),
+        ended_at: row.ended_at.map(Timestamp),
+        trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
+        output_truncated: false,
+    }
+}
+
+/// Counts and times over all tasks, up to `now` for what runs.
+pub(super) fn summarise(row: &DispatchRow, tasks: &[StoredTask], now: Millis) -> Summary {
+    let count = |status| tasks.iter().filter(|it| it.row.status == status).count();
+    let total = row.ended_at.unwrap_or(now).since(row.created_at).0;
+    let times = tasks.iter().filter_map(|it| execution_time(&it.row));
+    let sequential = times.map(|it| it.0).sum();
+    Summary {
+        total_tasks: tasks.len(),
+        successful: count(TaskStatus::Success),
+        failed: count(TaskStatus::Error),
+        skipped: count(TaskStatus::Skipped),
+        cancelled: count(TaskStatus::Cancelled),
+        running: count(TaskStatus::Running),
+        pending: count(TaskStatus::Pending),
+        total_time_ms: total,
+        sequential_time_ms: sequential,
+        speedup: speedup(sequential, total),
+        critical_path_ms: row.critical_path.0,
+    }
+}
+
+/// Where the trace files of a dispatch go.
+pub(super) fn target(row: &DispatchRow, meta: &Meta) -> TraceTarget {
+    TraceTarget {
+        dir: meta.trace_dir.clone(),
+        dispatch: row.dispatch,
+        created_at: Timestamp(row.created_at),
+    }
+}
+
+#[expect(clippy::cast_precision_loss, reason = "a ratio to two places")]
+fn speedup(sequential: u64, total: u64) -> f64 {
+    if sequential == 0 {
+        return 1.0;
+    }
+    (sequential as f64 / total.max(1) as f64 * 100.0).round() / 100.0
+}
+
+fn next_steps(row: &DispatchRow, summary: &Summary, has_more: bool) -> Vec<String> {
+    let id = row.dispatch;
+    let mut steps = Vec::new();
+    if row.status == DispatchStatus::Running {
+        steps.push(format!(
+            "it goes on by itself: get_result {{\"dispatch_id\": \"{id}\", \"wait_ms\": 45000}}"
+        ));
+    }
+    if has_more {
+        steps.push("more results: get_result with cursor set to next_cursor".to_owned());
+    }
+    if summary.failed > 0 {
+        steps.push(format!(
+            "see why: read_trace {{\"dispatch_id\": \"{id}\", \"kinds\": [\"attempt_ended\"]}}"
+        ));
+    }
+    let n_lost = summary.failed + summary.skipped + summary.cancelled;
+    if n_lost > 0 && row.status != DispatchStatus::Running {
+        steps.push(format!(
+            "after mending the cause: retry_dispatch {{\"dispatch_id\": \"{id}\"}} runs {n_lost} \
+             tasks again and keeps the rest"
+        ));
+    }
+    if row.status == DispatchStatus::Success {
+        steps.push("review the outputs; each task's trace_file has its calls and times".to_owned());
+    }
+    steps
+}
+
+/// Cuts a plan to what fits one answer; `plan_id` stands for the whole.
+pub(super) fn cut_plan(mut report: PlanReport) -> PlanReport {
+    let chars = |it: &PlanReport| serde_json::to_string(it).map_or(0, |it| it.chars().count());
+    while chars(&report) > ANSWER_CHARS_MAX && !report.tasks.is_empty() {
+        report.truncated = true;
+        let half = report.tasks.len() / 2;
+        report.tasks.truncate(half);
+        report.estimates.truncate(half);
+        report.critical_path.truncate(half.max(1));
+        report.warnings.truncate(half.max(1));
+        report.waves.truncate(half.max(1));
+        for wave in &mut report.waves {
+            wave.truncate(half.max(1));
+        }
+        if report.mermaid.chars().count() > ANSWER_CHARS_MAX / 4 {
+            report.mermaid =
+                "%% too large for one answer: parallel-dispatch plan --format mermaid".into();
+        }
+    }
+    report
+}
+
+fn chars_of(result: &TaskResult) -> usize {
+    serde_json::to_string(result).map_or(0, |it| it.chars().count() + 1)
+}
+
+/// Replaces an output by the beginning of its JSON text.
+fn cut_output(result: &mut TaskResult, chars_max: usize) {
+    let json = std::mem::take(&mut result.output).to_string();
+    let own = chars_of(result);
+    // A character may be written as six in JSON text, at worst.
+    let room = chars_max.saturating_sub(own + 200);
+    let mut end = room.min(json.chars().count());
+    loop {
+        result.output = Value::String(text::cut(&json, end));
+        if chars_of(result) <= chars_max || end == 0 {
+            break;
+        }
+        end = end * 3 / 4;
+    }
+    result.output_truncated = true;
+    if chars_of(result) > chars_max
+        && let Some(error) = &mut result.error
+    {
+        *error = text::cut(error, 1_000);
+    }
+}

@@ -1,0 +1,58 @@
+//! What a retry changes, and what it keeps.
+
+use std::collections::BTreeSet;
+
+use super::document::{Meta, StoredDocument};
+use crate::{
+    model::{DispatchConfig, TaskIdx, TaskOverride, TaskSpec},
+    plan::TaskGraph,
+};
+
+/// Changes a task as the caller asked.
+pub(super) fn apply(task: &mut TaskSpec, change: TaskOverride) {
+    let TaskOverride { description, input_data, timeout_seconds } = change;
+    if let Some(description) = description {
+        task.description = description;
+    }
+    for (field, value) in input_data.unwrap_or_default() {
+        if value.is_null() {
+            task.input_data.shift_remove(&field);
+        } else {
+            task.input_data.insert(field, value);
+        }
+    }
+    task.timeout_seconds = timeout_seconds.or(task.timeout_seconds);
+}
+
+/// The settings of the first dispatch, as its document would have given them.
+#[expect(clippy::cast_precision_loss, reason = "at most 86,400,000")]
+pub(super) fn config(document: &StoredDocument, meta: &Meta) -> DispatchConfig {
+    DispatchConfig {
+        max_workers: Some(document.config.max_workers),
+        timeout_seconds: Some(document.config.timeout.0 as f64 / 1_000.0),
+        trace_dir: Some(meta.trace_dir.display().to_string()),
+        on_failure: Some(document.config.on_failure),
+        enable_context: Some(document.config.enable_context),
+    }
+}
+
+/// Which tasks run again: those that are named, or did not succeed where none is named, and all
+/// that depends on one that runs again. A named task brings along what it depends on and has no
+/// result of.
+pub(super) fn tasks_to_run(
+    graph: &TaskGraph,
+    named: Option<&[TaskIdx]>,
+    is_success: impl Fn(TaskIdx) -> bool,
+) -> Vec<bool> {
+    let mut again: Vec<bool> = match named {
+        None => graph.tasks().map(|it| !is_success(it)).collect(),
+        Some(named) => {
+            let named: BTreeSet<_> = named.iter().collect();
+            graph.tasks().map(|it| named.contains(&it) || !is_success(it)).collect()
+        }
+    };
+    for &task in graph.in_order() {
+        again[task.as_usize()] |= graph.dependencies(task).iter().any(|it| again[it.as_usize()]);
+    }
+    again
+}

@@ -1,0 +1,410 @@
+//! A runtime without a machine: a store in memory, agents that obey a script, time that jumps.
+
+use std::{
+    collections::BTreeMap,
+    path::Path,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::{Value, json};
+use tokio::{sync::watch, task::JoinHandle, time::Instant};
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover};
+use crate::{
+    model::{
+        AgentName, DispatchId, DispatchResult, Failure, FailureCode, Millis, OnFailure, PlanId,
+        Refusal, TaskId, TaskResult, UpstreamCall, json::Json,
+    },
+    plan::{InputKind, Limits},
+    ports::{
+        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Clock,
+        Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
+        OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask, TraceFiles, TraceTarget,
+        TraceWriteError, Write,
+    },
+    stores::MemoryStore,
+};
+
+/// One process: a runtime, and what can be done to it from outside.
+pub(super) struct World {
+    pub(super) handle: DispatcherHandle,
+    pub(super) agents: Arc<Script>,
+    pub(super) store: Arc<Flaky>,
+    pub(super) files: Arc<Files>,
+    pub(super) owners: Arc<Owners>,
+    shutdown: CancellationToken,
+    dispatcher: JoinHandle<()>,
+}
+
+impl World {
+    /// A process on a store of its own.
+    pub(super) async fn new() -> Self {
+        Self::on(Arc::new(Flaky::default()), Arc::new(Registry::default()), 8).await
+    }
+
+    /// A process on a store that others use too.
+    pub(super) async fn on(
+        store: Arc<Flaky>,
+        registry: Arc<Registry>,
+        dispatches_open_max: usize,
+    ) -> Self {
+        let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
+        let owners = Arc::new(Owners::join(registry));
+        let root = Path::new("/ws");
+        let dependencies = Dependencies {
+            journal: Arc::clone(&store) as _,
+            agents: Arc::new(Everywhere(Arc::clone(&agents))),
+            sources: vec![Arc::new(Echo)],
+            traces: Arc::clone(&files) as _,
+            clock: Arc::new(TokioClock(Instant::now())),
+            ownership: Arc::clone(&owners) as _,
+            paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
+        };
+        let shutdown = CancellationToken::new();
+        let (handle, dispatcher) =
+            DispatcherHandle::start(dependencies, options(dispatches_open_max), shutdown.clone())
+                .await;
+        Self { handle, agents, store, files, owners, shutdown, dispatcher }
+    }
+
+    /// Dispatches a document, given as JSON.
+    pub(super) async fn dispatch(&self, document: &Value) -> Result<DispatchId, Refusal> {
+        self.handle.dispatch_document(&Json::from_value(document)?).await
+    }
+
+    /// Dispatches a document and waits for its end.
+    pub(super) async fn run(&self, document: &Value) -> DispatchResult {
+        let id = self.dispatch(document).await.unwrap();
+        self.finish(id).await
+    }
+
+    /// Waits for the end of a dispatch.
+    pub(super) async fn finish(&self, id: DispatchId) -> DispatchResult {
+        assert!(self.handle.wait(id, Duration::from_hours(24)).await.unwrap());
+        self.handle.result(id).await.unwrap()
+    }
+
+    /// Dies as by `kill -9`: nothing more is written, no attempt goes on.
+    pub(super) async fn kill(self) {
+        self.owners.registry.alive.lock().retain(|it| *it != self.owners.me);
+        self.dispatcher.abort();
+        let _aborted = self.dispatcher.await;
+    }
+
+    /// Stops in good order.
+    pub(super) async fn stop(self) {
+        self.owners.registry.alive.lock().retain(|it| *it != self.owners.me);
+        self.shutdown.cancel();
+        self.dispatcher.await.unwrap();
+    }
+}
+
+/// A document of tasks of the free agent `robot`: one a line, `name !fate <- dependency …`.
+pub(super) fn document(text: &str) -> Value {
+    let tasks: Vec<_> = text
+        .lines()
+        .map(|line| {
+            let (head, dependencies) = line.split_once("<-").unwrap_or((line, ""));
+            let name = head.split_whitespace().next().unwrap();
+            let fate = head.split_once('!').map_or("echo", |it| it.1.trim());
+            json!({
+                "task_id": name,
+                "agent": "robot",
+                "description": format!("do {name}"),
+                "input_data": { "fate": fate },
+                "dependencies": dependencies.split_whitespace().collect::<Vec<_>>(),
+            })
+        })
+        .collect();
+    json!({ "tasks": tasks })
+}
+
+/// The result of one task.
+pub(super) fn task<'a>(result: &'a DispatchResult, name: &str) -> &'a TaskResult {
+    result.results.iter().find(|it| it.task_id.as_str() == name).unwrap()
+}
+
+fn options(dispatches_open_max: usize) -> Options {
+    let robot = AgentOptions {
+        input: InputKind::Free,
+        timeout_seconds: None,
+        validation_level: None,
+        analysis_depth: None,
+    };
+    Options {
+        max_workers: 2,
+        timeout_seconds: 60.0,
+        on_failure: OnFailure::SkipDependents,
+        enable_context: false,
+        trace_dir: "/traces".into(),
+        agents: BTreeMap::from([(AgentName::new("robot"), robot)]),
+        limits: Limits {
+            tasks_max: 5_000,
+            edges_max: 100_000,
+            max_workers: 64,
+            timeout_seconds_max: 86_400.0,
+        },
+        dispatches_open_max,
+        recover: Recover::AtStart,
+    }
+}
+
+/// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`.
+#[derive(Debug)]
+pub(super) struct Script {
+    /// Every attempt that was started, as `task#attempt`.
+    pub(super) started: Mutex<Vec<String>>,
+    /// Attempts that were told to stop.
+    pub(super) stopped: Mutex<Vec<String>>,
+    /// What lets `gate` tasks end.
+    pub(super) gate: watch::Sender<bool>,
+    /// How many run, and how many ran at once at most.
+    running: AtomicUsize,
+    pub(super) running_max: AtomicUsize,
+}
+
+impl Default for Script {
+    fn default() -> Self {
+        Self {
+            started: Mutex::default(),
+            stopped: Mutex::default(),
+            gate: watch::Sender::new(false),
+            running: AtomicUsize::new(0),
+            running_max: AtomicUsize::new(0),
+        }
+    }
+}
+
+impl Script {
+    /// Waits until an attempt was started.
+    pub(super) async fn wait_for_start(&self, name: &str) {
+        while !self.started.lock().iter().any(|it| it == name) {
+            tokio::task::yield_now().await;
+        }
+    }
+}
+
+impl AgentBackend for Script {
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        Box::pin(async move {
+            let name = format!("{}#{}", call.task_id, call.attempt.0);
+            self.started.lock().push(name.clone());
+            let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
+            self.running_max.fetch_max(running, Ordering::SeqCst);
+            let at = crate::model::Timestamp(Millis(0));
+            let note = UpstreamCall {
+                upstream: "script".into(),
+                tool: "work".into(),
+                at,
+                duration_ms: 1,
+                ok: true,
+                error: None,
+                request_bytes: 1,
+                response_bytes: 1,
+            };
+            call.calls.send(note).unwrap();
+            // Others get their turn, so that what may run at once does.
+            tokio::task::yield_now().await;
+            let result = match call.input["fate"].as_str().unwrap() {
+                "fail" => Err(Failure::new(FailureCode::AgentError, "as scripted")),
+                "hang" => {
+                    call.cancelled.cancelled().await;
+                    self.stopped.lock().push(name);
+                    Err(Failure::new(FailureCode::Cancelled, "stopped"))
+                }
+                "panic" => panic!("as scripted"),
+                "gate" => {
+                    self.gate.subscribe().wait_for(|it| *it).await.unwrap();
+                    Ok(json!({ "input": call.input }))
+                }
+                _ => Ok(json!({ "input": call.input, "token": "sk-abcdefghijklmnopqrstuvwx" })),
+            };
+            self.running.fetch_sub(1, Ordering::SeqCst);
+            result
+        })
+    }
+}
+
+#[derive(Debug)]
+struct Everywhere(Arc<Script>);
+
+impl AgentDirectory for Everywhere {
+    fn bind<'a>(&'a self, _: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        let backend = Arc::clone(&self.0) as Arc<dyn AgentBackend>;
+        Box::pin(async { Ok(Binding { backend, warnings: vec!["scripted".into()] }) })
+    }
+}
+
+/// Context that is its own key; the key `missing` is not there.
+#[derive(Debug)]
+struct Echo;
+
+impl ContextSource for Echo {
+    fn prefix(&self) -> &'static str {
+        "file"
+    }
+
+    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+        Box::pin(async move {
+            if key == "missing" {
+                return Err(ContextError { key: key.into(), reason: "it is not there".into() });
+            }
+            let metadata = serde_json::Map::new();
+            Ok(ContextItem { kind: "file".into(), content: key.into(), metadata })
+        })
+    }
+}
+
+/// Trace files in memory, by path.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) written: Mutex<BTreeMap<String, String>>,
+}
+
+impl TraceFiles for Files {
+    fn write_task(
+        &self,
+        target: TraceTarget,
+        task_id: TaskId,
+        json: String,
+    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
+        self.written.lock().insert(target.task_path(&task_id).display().to_string(), json);
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_lines(
+        &self,
+        target: TraceTarget,
+        lines: Vec<String>,
+    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
+        self.written.lock().insert(target.lines_path().display().to_string(), lines.join("\n"));
+        Box::pin(async { Ok(()) })
+    }
+
+    fn write_index(
+        &self,
+        target: TraceTarget,
+        json: String,
+    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
+        self.written.lock().insert(target.index_path().display().to_string(), json);
+        Box::pin(async { Ok(()) })
+    }
+}
+
+/// The processes that live.
+#[derive(Debug, Default)]
+pub(super) struct Registry {
+    alive: Mutex<Vec<OwnerId>>,
+}
+
+/// One of them.
+#[derive(Debug)]
+pub(super) struct Owners {
+    registry: Arc<Registry>,
+    me: OwnerId,
+}
+
+impl Owners {
+    fn join(registry: Arc<Registry>) -> Self {
+        let me = OwnerId(Uuid::now_v7());
+        registry.alive.lock().push(me);
+        Self { registry, me }
+    }
+}
+
+impl Ownership for Owners {
+    fn me(&self) -> OwnerId {
+        self.me
+    }
+
+    fn is_alive(&self, owner: OwnerId) -> bool {
+        self.registry.alive.lock().contains(&owner)
+    }
+}
+
+/// Tokio's time, which tests can pause.
+#[derive(Debug)]
+struct TokioClock(Instant);
+
+impl Clock for TokioClock {
+    fn now(&self) -> Millis {
+        Millis(1_000_000 + u64::try_from(self.0.elapsed().as_millis()).unwrap())
+    }
+
+    fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
+        let until = self.0 + Duration::from_millis(at.since(Millis(1_000_000)).0);
+        Box::pin(tokio::time::sleep_until(until))
+    }
+}
+
+/// A store in memory that refuses commits while it is told to.
+#[derive(Debug, Default)]
+pub(super) struct Flaky {
+    inner: MemoryStore,
+    pub(super) is_broken: AtomicBool,
+}
+
+type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
+
+impl Journal for Flaky {
+    fn commit(&self, writes: Vec<Write>) -> Answer<Committed> {
+        if self.is_broken.load(Ordering::SeqCst) {
+            let reason = "no space left on device".into();
+            let error = StoreError::Unavailable { action: "write", reason };
+            return Box::pin(async { Err(error) });
+        }
+        self.inner.commit(writes)
+    }
+
+    fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
+        self.inner.dispatch(dispatch)
+    }
+
+    fn document(&self, dispatch: DispatchId) -> Answer<Option<String>> {
+        self.inner.document(dispatch)
+    }
+
+    fn tasks(&self, dispatch: DispatchId) -> Answer<Vec<StoredTask>> {
+        self.inner.tasks(dispatch)
+    }
+
+    fn outputs(
+        &self,
+        dispatch: DispatchId,
+        tasks: Vec<crate::model::TaskIdx>,
+    ) -> Answer<Vec<Option<String>>> {
+        self.inner.outputs(dispatch, tasks)
+    }
+
+    fn records(&self, dispatch: DispatchId, filter: RecordFilter) -> Answer<Vec<Record>> {
+        self.inner.records(dispatch, filter)
+    }
+
+    fn recent(&self, before: Option<DispatchId>, limit: usize) -> Answer<Vec<DispatchRow>> {
+        self.inner.recent(before, limit)
+    }
+
+    fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
+        self.inner.open_dispatches()
+    }
+
+    fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {
+        self.inner.by_idempotency_key(key)
+    }
+
+    fn cancel_requests(&self, owner: OwnerId) -> Answer<Vec<CancelAsked>> {
+        self.inner.cancel_requests(owner)
+    }
+
+    fn plan(&self, plan: PlanId) -> Answer<Option<String>> {
+        self.inner.plan(plan)
+    }
+}
