@@ -1,0 +1,10 @@
+//! The MCP face: translates tool calls to the runtime's service, over whatever transport.
+
+mod answer;
+mod catalog;
+mod progress;
+mod server;
+mod tools;
+
+pub use catalog::{ToolSchemas, schemas};
+pub use server::DispatchServer;

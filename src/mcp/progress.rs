@@ -1,0 +1,86 @@
+//! Waits for a dispatch on behalf of a call, and tells the client how it goes meanwhile.
+
+use std::time::Duration;
+
+use rmcp::{
+    Peer, RoleServer,
+    model::{ProgressNotificationParam, ProgressToken},
+    service::RequestContext,
+};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::{
+    model::{DispatchId, DispatchStatus, Refusal},
+    runtime::{DispatcherHandle, Progress},
+};
+
+/// Clients that show progress hear at least this often that the call is alive.
+const HEARTBEAT: Duration = Duration::from_secs(5);
+/// Changes closer together than this are told as one.
+const INTERVAL_MIN: Duration = Duration::from_millis(100);
+
+/// Waits until the dispatch has ended, `wait` is over, or the client cancels its call: that ends
+/// the wait, not the dispatch.
+pub(super) async fn wait(
+    handle: &DispatcherHandle,
+    dispatch: DispatchId,
+    wait: Duration,
+    context: &RequestContext<RoleServer>,
+) -> Result<(), Refusal> {
+    if wait.is_zero() {
+        return Ok(());
+    }
+    let token = context.meta.get_progress_token();
+    tokio::select! {
+        biased;
+        ended = handle.wait(dispatch, wait) => ended.map(|_| ()),
+        () = context.ct.cancelled() => Ok(()),
+        never = tell(handle, dispatch, token, context.peer.clone()) => match never {},
+    }
+}
+
+/// Sends progress for as long as it is polled.
+async fn tell(
+    handle: &DispatcherHandle,
+    dispatch: DispatchId,
+    token: Option<ProgressToken>,
+    peer: Peer<RoleServer>,
+) -> std::convert::Infallible {
+    if let (Some(token), Some(mut progress)) = (token, handle.follow(dispatch).await) {
+        let started = Instant::now();
+        let mut beat = tokio::time::interval(HEARTBEAT);
+        beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut n_told = 0_u32;
+        loop {
+            tokio::select! {
+                changed = progress.changed() => if changed.is_err() { break },
+                _ = beat.tick() => (),
+            }
+            let now = progress.borrow_and_update().clone();
+            n_told += 1;
+            let notice = notice(&token, &now, (n_told, started.elapsed()));
+            if peer.notify_progress(notice).await.is_err() || now.status != DispatchStatus::Running
+            {
+                break;
+            }
+            tokio::time::sleep(INTERVAL_MIN).await;
+        }
+    }
+    std::future::pending().await
+}
+
+/// The protocol wants progress that always grows: a heartbeat without news adds a thousandth.
+#[expect(clippy::cast_precision_loss, reason = "counts of tasks")]
+fn notice(
+    token: &ProgressToken,
+    progress: &Progress,
+    (n_told, elapsed): (u32, Duration),
+) -> ProgressNotificationParam {
+    let beat = f64::from(n_told.min(999)) / 1_000.0;
+    let done =
+        progress.n_ended as f64 + if progress.n_ended < progress.n_tasks { beat } else { 0.0 };
+    let text = format!("{}, {} s", progress.describe(), elapsed.as_secs());
+    ProgressNotificationParam::new(token.clone(), done)
+        .with_total(progress.n_tasks as f64)
+        .with_message(text)
+}

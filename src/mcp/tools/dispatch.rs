@@ -1,0 +1,49 @@
+//! `dispatch`: makes a document durable, runs it, and answers what is there when the wait is over.
+
+use std::time::Duration;
+
+use rmcp::{RoleServer, service::RequestContext};
+
+use crate::{
+    mcp::{
+        catalog::{Effect, Entry},
+        progress,
+    },
+    model::{DispatchRequest, DispatchResult, Refusal, json::Json},
+    runtime::DispatcherHandle,
+};
+
+pub(super) const NAME: &str = "dispatch";
+
+pub(super) fn entry() -> Entry {
+    Entry::new::<DispatchRequest, DispatchResult>(
+        NAME,
+        "Dispatch tasks",
+        Effect::Changes,
+        "Run a graph of agent tasks in parallel. Each task names an agent (`coder` writes code to \
+         input_data.output_path; `debug` investigates files and error traces; others come from the \
+         settings), a description, input_data, and the task ids it depends on. A task starts the \
+         moment its own dependencies are done, at most config.max_workers at once; when one fails, \
+         what depends on it is skipped and the rest goes on. Pass an earlier task's result on with \
+         ${tasks.ID.output.path} inside input_data strings. All paths are absolute and inside the \
+         workspace. Waits for the end up to wait_ms (45 s) and answers what is there; the dispatch \
+         goes on and survives restarts: fetch the rest with get_result. Use wait:false for long \
+         work. Pass an idempotency_key to make a repeated call safe.",
+    )
+}
+
+pub(super) async fn call(
+    handle: &DispatcherHandle,
+    args: &Json<'_>,
+    context: &RequestContext<RoleServer>,
+) -> Result<DispatchResult, Refusal> {
+    let ticket = handle.dispatch(args, call_key(context)).await?;
+    progress::wait(handle, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
+    handle.result(ticket.dispatch).await
+}
+
+/// Claude Code names each call; a call that it sends again must not dispatch again.
+fn call_key(context: &RequestContext<RoleServer>) -> Option<String> {
+    let id = context.meta.get("claudecode/toolUseId")?.as_str()?;
+    (!id.is_empty() && id.len() <= 200).then(|| format!("claudecode:{id}"))
+}

@@ -1,0 +1,46 @@
+//! `get_result`: answers where a dispatch stands, now or after a wait.
+
+use rmcp::{RoleServer, service::RequestContext};
+
+use crate::{
+    mcp::{
+        catalog::{Effect, Entry},
+        progress,
+    },
+    model::{DispatchResult, GetResultRequest, Refusal, json::Json},
+    plan,
+    runtime::DispatcherHandle,
+};
+
+pub(super) const NAME: &str = "get_result";
+
+pub(super) fn entry() -> Entry {
+    Entry::new::<GetResultRequest, DispatchResult>(
+        NAME,
+        "Get result",
+        Effect::ReadOnly,
+        "Read what became of a dispatch, at any time and from any session: status, each task's \
+         output or error, counts and times. Set wait_ms to wait for the end (of task_ids, if given) \
+         instead of polling. view \"summary\" leaves the outputs out and suits many tasks; \
+         \"markdown\" is a text to show. Long results come in pages: pass next_cursor as cursor.",
+    )
+}
+
+pub(super) async fn call(
+    handle: &DispatcherHandle,
+    args: &Json<'_>,
+    context: &RequestContext<RoleServer>,
+) -> Result<DispatchResult, Refusal> {
+    let mut request = plan::check_get_result(args)?;
+    if request.task_ids.is_none()
+        && let Some(millis) = request.wait_ms.take()
+    {
+        let wait = std::time::Duration::from_millis(millis);
+        progress::wait(handle, request.dispatch_id, wait, context).await?;
+    }
+    tokio::select! {
+        biased;
+        result = handle.get_result(request.clone()) => result,
+        () = context.ct.cancelled() => handle.result(request.dispatch_id).await,
+    }
+}

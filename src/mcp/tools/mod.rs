@@ -1,0 +1,47 @@
+//! The tools, one a file: what a call takes, does and answers.
+
+mod cancel_dispatch;
+mod dispatch;
+mod get_result;
+mod plan_tasks;
+mod read_trace;
+mod retry_dispatch;
+
+use rmcp::{ErrorData, RoleServer, model::CallToolResult, service::RequestContext};
+
+use super::{DispatchServer, answer::answer};
+use crate::model::{json::Json, text};
+
+/// Calls the tool of that name; an unknown name is a protocol error.
+pub(super) async fn call(
+    server: &DispatchServer,
+    name: &str,
+    args: &Json<'_>,
+    context: &RequestContext<RoleServer>,
+) -> Result<CallToolResult, ErrorData> {
+    let handle = server.handle();
+    Ok(match name {
+        plan_tasks::NAME => answer(plan_tasks::call(handle, args).await),
+        dispatch::NAME => answer(dispatch::call(handle, args, context).await),
+        get_result::NAME => answer(get_result::call(handle, args, context).await),
+        read_trace::NAME => answer(read_trace::call(handle, args).await),
+        cancel_dispatch::NAME => answer(cancel_dispatch::call(handle, args).await),
+        retry_dispatch::NAME => answer(retry_dispatch::call(handle, args, context).await),
+        _ => {
+            let shown = text::escape(&text::cut(name, 100));
+            return Err(ErrorData::invalid_params(format!("unknown tool: {shown}"), None));
+        }
+    })
+}
+
+/// What each tool is, in the order in which clients see them.
+pub(super) fn all() -> [super::catalog::Entry; 6] {
+    [
+        plan_tasks::entry(),
+        dispatch::entry(),
+        get_result::entry(),
+        read_trace::entry(),
+        cancel_dispatch::entry(),
+        retry_dispatch::entry(),
+    ]
+}

@@ -1,0 +1,5 @@
+//! The HTTP face beside MCP: what monitors read.
+
+mod health;
+
+pub use health::router;
