@@ -1,3 +1,34 @@
-//! The shell's face.
+//! The command line: what the program can be asked from a shell, one file a command.
+//!
+//! Commands only translate; what they need is handed to them by the root.
 
+mod args;
+mod cancel;
+mod config;
+mod doctor;
 pub mod expand;
+mod list;
+mod output;
+mod plan;
+mod result;
+mod retry;
+mod run;
+mod schema;
+mod show;
+mod source;
+mod trace;
+
+pub use args::{
+    Arguments, Command, DocumentSource, IdArguments, PlanFormat, RunArguments, ServeArguments,
+    SettingsArguments,
+};
+pub use doctor::{Check, Verdict};
+pub use output::{Exit, Outcome, report_error};
+
+/// The commands, each as a function of what it needs.
+pub mod commands {
+    pub use super::{
+        cancel::cancel, config::config, doctor::doctor, list::list, plan::plan, result::result,
+        retry::retry, run::run, schema::schema, trace::trace,
+    };
+}

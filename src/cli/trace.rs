@@ -1,0 +1,32 @@
+//! `trace`: what happened in a dispatch.
+
+use super::output::{Exit, Outcome, print, refuse};
+use crate::{
+    model::{DispatchId, ReadTraceRequest, TaskId},
+    runtime::DispatcherHandle,
+};
+
+/// Prints the events of a dispatch, oldest first, one JSON object a line.
+pub async fn trace(handle: &DispatcherHandle, dispatch: DispatchId, task: Option<&str>) -> Outcome {
+    let mut cursor = None;
+    loop {
+        let request = ReadTraceRequest {
+            dispatch_id: Some(dispatch),
+            task_id: task.map(TaskId::new),
+            cursor,
+            limit: Some(1_000),
+            kinds: None,
+        };
+        let page = match handle.read_trace(request).await {
+            Ok(page) => page,
+            Err(refusal) => return Ok(refuse(&refusal)),
+        };
+        for event in &page.events {
+            print(&serde_json::to_string(event)?)?;
+        }
+        cursor = page.next_cursor;
+        if cursor.is_none() {
+            return Ok(Exit::Success);
+        }
+    }
+}
