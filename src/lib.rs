@@ -4,6 +4,8 @@
 //! `tests/tidy.rs`.
 
 pub mod agents;
+pub mod app;
+pub mod archon;
 pub mod cli;
 pub mod config;
 pub mod confine;

@@ -1,3 +1,5 @@
 //! The `parallel-dispatch` program.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    parallel_dispatch::app::main()
+}

@@ -110,9 +110,11 @@ impl DispatchId {
         Self(Uuid::from_bytes(bytes))
     }
 
-    /// The last eight hexadecimal digits, which differ between dispatches of one millisecond.
+    /// The first eight hexadecimal digits.
     pub fn short(&self) -> String {
-        self.0.simple().to_string().split_off(24)
+        let mut digits = self.0.simple().to_string();
+        digits.truncate(8);
+        digits
     }
 }
 

@@ -45,7 +45,7 @@ pub trait TraceFiles: Debug + Send + Sync {
         lines: Vec<String>,
     ) -> BoxFuture<'static, Result<(), TraceWriteError>>;
 
-    /// Writes the index `{dir}/dispatch-{time}-{last 8 of the id}.json`.
+    /// Writes the index `{dir}/dispatch-{time}-{first 8 of the id}.json`.
     fn write_index(
         &self,
         target: TraceTarget,

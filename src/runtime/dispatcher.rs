@@ -59,6 +59,7 @@ pub(super) struct Dispatcher {
     running: Running,
     gathering: JoinSet<()>,
     cancel_poll_at: Millis,
+    accepted_at: Millis,
     dispatches_open_max: usize,
     out: Outbox,
 }
@@ -104,6 +105,7 @@ impl Dispatcher {
             attempt_keys: FxHashMap::default(),
             running: Running::new(),
             gathering: JoinSet::new(),
+            accepted_at: Millis(0),
             dispatches_open_max,
             out: Outbox::default(),
         }
@@ -220,12 +222,15 @@ impl Dispatcher {
             return;
         }
         let now = self.dependencies.clock.now();
+        // The names of index files are made of it, so no two dispatches share a millisecond.
+        self.accepted_at = now.max(self.accepted_at + Millis(1));
+        let at = self.accepted_at;
         let id = submission.dispatch;
         let names = submission.document.tasks.iter();
         batch.writes.push(Write::Accept(Box::new(Accept {
             dispatch: id,
             owner: self.dependencies.ownership.me(),
-            at: now,
+            at,
             document: submission.document.write(),
             meta: submission.meta.write(),
             tasks: names.map(|it| (it.task_id.clone(), it.agent.clone())).collect(),
@@ -238,7 +243,7 @@ impl Dispatcher {
                 batch.writes.push(Write::Output { dispatch: id, task: it.task, json });
             }
         }
-        let mut live = Live::new(submission, now);
+        let mut live = Live::new(submission, at);
         // Their outputs stand in the store only.
         live.traces_from_store |= !kept.is_empty();
         let n_tasks = live.graph.len();

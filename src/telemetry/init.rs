@@ -70,8 +70,12 @@ fn targets(level: Level) -> Targets {
         Level::Debug => LevelFilter::DEBUG,
         Level::Trace => LevelFilter::TRACE,
     };
+    // What rmcp calls fatal, such as a refused connection, is an ordinary outcome here and is
+    // reported where it is handled.
+    let rmcp = if level > LevelFilter::INFO { LevelFilter::WARN } else { LevelFilter::OFF };
     Targets::new()
         .with_target(env!("CARGO_CRATE_NAME"), level)
+        .with_target("rmcp", rmcp)
         .with_default(level.min(LevelFilter::WARN))
 }
 

@@ -1,0 +1,185 @@
+//! Looks at everything that a dispatch needs, for `doctor`: says what is wrong and what to do.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use super::{clock::SystemClock, service};
+use crate::{
+    agents::Agents,
+    cli::{Check, Verdict},
+    config::{ArchonSetting, ConfigErrors, Environment, Loaded, Settings},
+    model::AgentName,
+    ports::{AgentDirectory as _, Clock, Ownership as _},
+    runtime::Paths,
+    stores::{LockFileOwners, SqliteStore},
+    upstream::{Presence, Upstream},
+};
+
+/// How long one upstream may take to say what it has.
+const UPSTREAM_MAX: Duration = Duration::from_secs(10);
+/// Agents that people run from the command line; this version reaches them through upstreams only.
+const COMMANDS: [&str; 3] = ["claude", "codex", "gemini"];
+
+/// Looks at everything, in the order in which things depend on each other.
+pub(super) async fn examine(
+    environment: &Environment,
+    loaded: Result<Loaded, ConfigErrors>,
+) -> Vec<Check> {
+    let loaded = match loaded {
+        Ok(loaded) => loaded,
+        Err(errors) => return errors.0.iter().map(bad_setting).collect(),
+    };
+    let settings = loaded.settings;
+    let mut checks = vec![good("settings", format!("{} values in force", loaded.explain.len()))];
+    checks.extend(loaded.warnings.iter().map(|it| note("settings", it.clone(), "")));
+    checks.push(state_dir(&settings));
+    checks.extend(settings.workspaces.iter().map(|it| workspace(it)));
+    checks.extend(upstreams_and_agents(&settings).await);
+    checks.extend(COMMANDS.iter().map(|it| command(environment, it)));
+    checks.push(registration(environment, &settings));
+    checks
+}
+
+fn bad_setting(error: &crate::config::ConfigError) -> Check {
+    bad("settings", error.to_string(), "correct it; `parallel-dispatch config --explain` shows all")
+}
+
+fn state_dir(settings: &Settings) -> Check {
+    let dir = &settings.state_dir;
+    let opened = SqliteStore::open(&dir.join("store.db")).and_then(|_| {
+        let owners = LockFileOwners::join(&dir.join("owners"))?;
+        Ok(owners.me())
+    });
+    match opened {
+        Ok(_) => good("state directory", format!("{} can be written", dir.display())),
+        Err(error) => bad(
+            "state directory",
+            format!("{}: {error}", dir.display()),
+            "free the disk, mend the permissions, or choose another with --state-dir",
+        ),
+    }
+}
+
+fn workspace(dir: &Path) -> Check {
+    let shown = dir.display().to_string();
+    match fs::read_dir(dir) {
+        Ok(_) if dir.parent().is_none() => note(
+            "workspace",
+            shown,
+            "it is the whole machine; choose a smaller one with --workspace",
+        ),
+        Ok(_) => good("workspace", shown),
+        Err(error) => {
+            bad("workspace", format!("{shown}: {error}"), "choose an existing one with --workspace")
+        }
+    }
+}
+
+async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+    let made = Paths::new(&settings.workspaces, &settings.dispatcher.trace_dir)
+        .map_err(anyhow::Error::from)
+        .and_then(|paths| service::upstreams(settings, &paths, &clock));
+    let upstreams = match made {
+        Ok(upstreams) => upstreams,
+        Err(error) => return vec![bad("upstreams", format!("{error:#}"), "correct the settings")],
+    };
+    let mut checks = Vec::new();
+    for (name, upstream) in &upstreams.named {
+        let is_default = name == "archon" && settings.archon == ArchonSetting::Default;
+        checks.push(upstream_check(name, upstream, is_default).await);
+    }
+    let agents = service::agents(settings, &upstreams);
+    for name in service::agent_options(settings).keys() {
+        checks.push(agent_check(&agents, name).await);
+    }
+    upstreams.close().await;
+    checks
+}
+
+async fn upstream_check(name: &str, upstream: &Upstream, is_default: bool) -> Check {
+    let what = format!("upstream {name}");
+    let probe = upstream.probe().await;
+    if probe.presence == Presence::Nothing {
+        let found = format!("nothing answers on {}", upstream.address());
+        return if is_default {
+            note(&what, found, "the embedded Archon serves; start an Archon for finished code")
+        } else {
+            bad(&what, found, "start it, or correct its url (ARCHON_MCP_URL, upstreams)")
+        };
+    }
+    let health = match probe.health {
+        Some(health) if health.status < 400 => String::new(),
+        Some(health) => format!("; /health answers {}", health.status),
+        None => "; /health does not answer".to_owned(),
+    };
+    match tokio::time::timeout(UPSTREAM_MAX, upstream.tools()).await {
+        Ok(Ok(tools)) => {
+            good(&what, format!("{} has {} tools{health}", upstream.address(), tools.len()))
+        }
+        Ok(Err(error)) => {
+            bad(&what, format!("{error}{health}"), "check what answers at that address")
+        }
+        Err(_) => bad(
+            &what,
+            format!("{} did not list its tools within 10 s{health}", upstream.address()),
+            "restart it; if it is an old Archon, set protocol: legacy",
+        ),
+    }
+}
+
+async fn agent_check(agents: &Agents, name: &AgentName) -> Check {
+    let what = format!("agent {name}");
+    match agents.bind(name).await {
+        Ok(binding) if binding.warnings.is_empty() => good(&what, "bound".to_owned()),
+        Ok(binding) => note(&what, binding.warnings.join("; "), ""),
+        Err(error) => bad(
+            &what,
+            error.to_string(),
+            "set agents.<name>.tool to a tool that the upstream has, or start another upstream",
+        ),
+    }
+}
+
+fn command(environment: &Environment, name: &str) -> Check {
+    match environment.find_command(name) {
+        Some(path) => good(&format!("command {name}"), path.display().to_string()),
+        None => note(&format!("command {name}"), "not on PATH".to_owned(), ""),
+    }
+}
+
+fn registration(environment: &Environment, settings: &Settings) -> Check {
+    let project = settings.workspaces.iter().map(|it| it.join(".mcp.json"));
+    let user = environment.home().map(|it| it.join(".claude.json"));
+    let is_registered =
+        |it: &PathBuf| fs::read_to_string(it).is_ok_and(|text| text.contains("parallel-dispatch"));
+    match project.chain(user).find(is_registered) {
+        Some(path) => good("client registration", path.display().to_string()),
+        None => note(
+            "client registration",
+            "no .mcp.json in a workspace, nor the user's Claude Code settings, name this server"
+                .to_owned(),
+            "claude mcp add parallel-dispatch -- parallel-dispatch serve",
+        ),
+    }
+}
+
+fn good(name: &str, found: String) -> Check {
+    check(name, Verdict::Good, found, "")
+}
+
+fn note(name: &str, found: String, advice: &str) -> Check {
+    check(name, Verdict::Note, found, advice)
+}
+
+fn bad(name: &str, found: String, advice: &str) -> Check {
+    check(name, Verdict::Bad, found, advice)
+}
+
+fn check(name: &str, verdict: Verdict, found: String, advice: &str) -> Check {
+    Check { name: name.to_owned(), verdict, found, advice: advice.to_owned() }
+}

@@ -1,0 +1,209 @@
+//! Puts the runtime together from the settings: store, agents, upstreams, traces.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use anyhow::Context as _;
+use tokio::task::JoinHandle;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use super::clock::SystemClock;
+use crate::{
+    agents::{AgentSetting, Agents, AgentsSettings},
+    archon::EmbeddedArchon,
+    config::{ArchonSetting, Protocol, Role, Settings},
+    confine::Workspaces,
+    model::AgentName,
+    plan::{InputKind, Limits},
+    ports::{Clock, ContextSource},
+    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
+    sources::{FileSource, SearchSource, StructureSource},
+    stores::{LockFileOwners, SqliteStore},
+    traces::TraceFileWriter,
+    upstream::{
+        Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport, normalise_url,
+    },
+};
+
+/// The name of the upstream that serves the built-in agents.
+const ARCHON: &str = "archon";
+/// Longer than any attempt may take: the attempt's own deadline is the shorter one.
+const CALL_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// The runtime with its adapters.
+pub(super) struct Service {
+    pub(super) handle: DispatcherHandle,
+    dispatcher: JoinHandle<()>,
+    upstreams: Upstreams,
+}
+
+/// The upstreams of the settings, and which of them serves the built-in agents.
+pub(super) struct Upstreams {
+    pub(super) named: BTreeMap<String, Arc<Upstream>>,
+    pub(super) archon: Arc<Archon>,
+    /// Every one that may have been connected.
+    all: Vec<Arc<Upstream>>,
+    /// The sessions of the embedded Archon, and what ends them.
+    sessions: (TaskTracker, CancellationToken),
+}
+
+impl Upstreams {
+    /// Ends every session.
+    pub(super) async fn close(&self) {
+        for upstream in &self.all {
+            upstream.close().await;
+        }
+        let (sessions, stop) = &self.sessions;
+        stop.cancel();
+        sessions.close();
+        sessions.wait().await;
+    }
+}
+
+impl Service {
+    /// Opens the store, connects nothing yet, and starts the dispatcher.
+    pub(super) async fn start(
+        settings: &Settings,
+        role: Role,
+        recover: Recover,
+        shutdown: CancellationToken,
+    ) -> anyhow::Result<Self> {
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let store = SqliteStore::open(&settings.state_dir.join("store.db"))
+            .with_context(|| format!("state directory {}", settings.state_dir.display()))?;
+        let owners = LockFileOwners::join(&settings.state_dir.join("owners"))?;
+        let paths = Paths::new(&settings.workspaces, &settings.dispatcher.trace_dir)
+            .context("failed to open the workspaces")?;
+        let paths = Arc::new(paths);
+        let upstreams = upstreams(settings, &paths, &clock)?;
+        let dependencies = Dependencies {
+            journal: Arc::new(store),
+            agents: Arc::new(agents(settings, &upstreams)),
+            sources: sources(paths.workspaces(), &upstreams.archon),
+            traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
+            clock,
+            ownership: Arc::new(owners),
+            paths,
+        };
+        let options = options(settings, role, recover);
+        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown).await;
+        Ok(Self { handle, dispatcher, upstreams })
+    }
+
+    /// Waits until all work is put away, after the shutdown was asked for.
+    pub(super) async fn stop(self) {
+        drop(self.handle);
+        // It ends by itself; that it panicked was logged.
+        let _panicked = self.dispatcher.await;
+        self.upstreams.close().await;
+    }
+}
+
+/// Makes the upstreams; nothing is connected before it is needed.
+pub(super) fn upstreams(
+    settings: &Settings,
+    paths: &Paths,
+    clock: &Arc<dyn Clock>,
+) -> anyhow::Result<Upstreams> {
+    let mut named = BTreeMap::new();
+    for (name, it) in &settings.upstreams {
+        let url = normalise_url(&it.url).with_context(|| format!("upstreams.{name}.url"))?;
+        let protocol = match it.protocol {
+            Protocol::Legacy => Era::Legacy,
+            Protocol::Auto => Era::Auto,
+        };
+        let mut upstream = UpstreamSettings::new(name, UpstreamTransport::http(url), protocol);
+        upstream.call_timeout = CALL_TIMEOUT;
+        upstream.connect_timeout = Duration::from_secs_f64(it.timeout_seconds);
+        upstream.max_concurrent = it.max_concurrent as usize;
+        named.insert(name.clone(), Upstream::new(upstream, Arc::clone(clock)));
+    }
+    let remote = Arc::clone(named.get(ARCHON).context("upstreams.archon is missing")?);
+    let mut all: Vec<_> = named.values().cloned().collect();
+    let sessions = (TaskTracker::new(), CancellationToken::new());
+    let choice = match &settings.archon {
+        ArchonSetting::Configured { .. } => ArchonChoice::Configured(remote),
+        ArchonSetting::Default => {
+            let embedded = embedded(paths, clock, &sessions);
+            all.push(Arc::clone(&embedded));
+            ArchonChoice::Default { remote, embedded }
+        }
+    };
+    Ok(Upstreams { named, archon: Archon::new(choice, Arc::clone(clock)), all, sessions })
+}
+
+/// The agents of the settings, bound to their upstreams when they are first asked for.
+pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
+    let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
+        let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
+        (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
+    };
+    let mut others = upstreams.named.clone();
+    others.remove(ARCHON);
+    Agents::new(AgentsSettings {
+        agents: settings.agents.iter().map(setting).collect(),
+        upstreams: others,
+        archon: Arc::clone(&upstreams.archon),
+    })
+}
+
+fn sources(workspaces: &Workspaces, archon: &Arc<Archon>) -> Vec<Arc<dyn ContextSource>> {
+    vec![
+        Arc::new(FileSource::new(workspaces.clone())),
+        Arc::new(StructureSource::new(workspaces.clone())),
+        Arc::new(SearchSource::rag(Arc::clone(archon))),
+        Arc::new(SearchSource::pattern(Arc::clone(archon))),
+    ]
+}
+
+/// The Archon in this process, behind the same client code as any other.
+fn embedded(
+    paths: &Paths,
+    clock: &Arc<dyn Clock>,
+    (tasks, stop): &(TaskTracker, CancellationToken),
+) -> Arc<Upstream> {
+    let server = EmbeddedArchon::new(paths.workspaces().clone());
+    let (tasks, stop) = (tasks.clone(), stop.clone());
+    let connect = Arc::new(move || server.connect(&tasks, stop.clone()));
+    let transport = UpstreamTransport::InMemory { connect };
+    let mut settings = UpstreamSettings::new("embedded-archon", transport, Era::Legacy);
+    settings.call_timeout = CALL_TIMEOUT;
+    settings.max_concurrent = 1_024;
+    Upstream::new(settings, Arc::clone(clock))
+}
+
+fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
+    let limits = &settings.limits;
+    let tasks_max = if role == Role::Run { limits.run_tasks_max } else { limits.tasks_max };
+    Options {
+        max_workers: settings.dispatcher.max_workers,
+        timeout_seconds: settings.dispatcher.timeout_seconds,
+        on_failure: settings.dispatcher.on_failure,
+        enable_context: settings.dispatcher.enable_context,
+        trace_dir: settings.dispatcher.trace_dir.clone(),
+        agents: agent_options(settings),
+        limits: Limits {
+            tasks_max: tasks_max as usize,
+            edges_max: limits.edges_max as usize,
+            max_workers: limits.max_workers,
+            timeout_seconds_max: 86_400.0,
+        },
+        dispatches_open_max: limits.dispatches_open_max as usize,
+        recover,
+    }
+}
+
+pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOptions> {
+    let built_in = [(AgentName::CODER, InputKind::Coder), (AgentName::DEBUG, InputKind::Debug)];
+    let named = settings.agents.keys().map(|it| (it.as_str(), InputKind::Free));
+    let mut options = BTreeMap::new();
+    for (name, input) in built_in.into_iter().chain(named) {
+        let own = settings.agents.get(name).cloned().unwrap_or_default();
+        options.entry(AgentName::new(name)).or_insert(AgentOptions {
+            input,
+            timeout_seconds: own.timeout_seconds,
+            validation_level: own.validation_level,
+            analysis_depth: own.analysis_depth,
+        });
+    }
+    options
+}
