@@ -23,10 +23,7 @@ struct Workspace;
 
 impl PathPolicy for Workspace {
     fn check(&self, path: &str) -> Result<(), PathFault> {
-        match path.starts_with("/workspace/") {
-            true => Ok(()),
-            false => Err(PathFault::NotAllowed),
-        }
+        if path.starts_with("/workspace/") { Ok(()) } else { Err(PathFault::NotAllowed) }
     }
 
     fn roots(&self) -> Vec<String> {

@@ -51,9 +51,11 @@ pub enum Path<'p> {
 /// above.
 pub fn read(text: &[u8]) -> Result<Json<'_>, Refusal> {
     let mut faults = Faults::default();
-    let mut deserializer = serde_json::Deserializer::from_slice(text);
-    let seed = JsonSeed { faults: &mut faults, path: Path::Root, depth: 0 };
-    let read = seed.deserialize(&mut deserializer).and_then(|it| deserializer.end().map(|()| it));
+    // Text that is checked as a whole is not checked again string by string.
+    let read = match std::str::from_utf8(text) {
+        Ok(text) => read_with(serde_json::Deserializer::from_str(text), &mut faults),
+        Err(_) => read_with(serde_json::Deserializer::from_slice(text), &mut faults),
+    };
     let too_deep = faults.too_deep.take();
     match (read, too_deep, Refusal::from_faults(faults.list, faults.count)) {
         (_, Some(path), _) => Err(Refusal::of(
@@ -66,6 +68,17 @@ pub fn read(text: &[u8]) -> Result<Json<'_>, Refusal> {
         (Ok(json), None, None) => Ok(json),
         (Err(error), None, None) => Err(refuse_syntax(&error)),
     }
+}
+
+fn read_with<'de, R: serde_json::de::Read<'de>>(
+    mut deserializer: serde_json::Deserializer<R>,
+    faults: &mut Faults,
+) -> Result<Json<'de>, serde_json::Error> {
+    let mut pending = Pending::default();
+    let seed = JsonSeed { faults, pending: &mut pending, path: Path::Root, depth: 0 };
+    let json = seed.deserialize(&mut deserializer)?;
+    deserializer.end()?;
+    Ok(json)
 }
 
 impl<'a> Json<'a> {
@@ -150,10 +163,20 @@ struct Faults {
     too_deep: Option<String>,
 }
 
-struct JsonSeed<'p> {
+struct JsonSeed<'p, 'de> {
     faults: &'p mut Faults,
+    pending: &'p mut Pending<'de>,
     path: Path<'p>,
     depth: usize,
+}
+
+/// What was read of the lists and objects that are still open, the innermost last.
+///
+/// So that each gets memory once, of the very size: a large document is many small objects.
+#[derive(Default)]
+struct Pending<'de> {
+    items: Vec<Json<'de>>,
+    fields: Vec<(Cow<'de, str>, Json<'de>)>,
 }
 
 impl fmt::Display for Path<'_> {
@@ -166,7 +189,7 @@ impl fmt::Display for Path<'_> {
     }
 }
 
-impl<'de> DeserializeSeed<'de> for JsonSeed<'_> {
+impl<'de> DeserializeSeed<'de> for JsonSeed<'_, 'de> {
     type Value = Json<'de>;
 
     fn deserialize<D: Deserializer<'de>>(self, deserializer: D) -> Result<Json<'de>, D::Error> {
@@ -174,7 +197,7 @@ impl<'de> DeserializeSeed<'de> for JsonSeed<'_> {
     }
 }
 
-impl<'de> Visitor<'de> for JsonSeed<'_> {
+impl<'de> Visitor<'de> for JsonSeed<'_, 'de> {
     type Value = Json<'de>;
 
     fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -211,32 +234,40 @@ impl<'de> Visitor<'de> for JsonSeed<'_> {
 
     fn visit_seq<A: SeqAccess<'de>>(mut self, mut list: A) -> Result<Json<'de>, A::Error> {
         self.check_depth()?;
-        let mut items = Vec::new();
+        let begin = self.pending.items.len();
         loop {
-            let path = Path::Index(&self.path, items.len());
-            let seed = JsonSeed { faults: self.faults, path, depth: self.depth + 1 };
+            let path = Path::Index(&self.path, self.pending.items.len() - begin);
+            let (faults, pending) = (&mut *self.faults, &mut *self.pending);
+            let seed = JsonSeed { faults, pending, path, depth: self.depth + 1 };
             match list.next_element_seed(seed)? {
-                Some(item) => items.push(item),
-                None => return Ok(Json::Array(items)),
+                Some(item) => self.pending.items.push(item),
+                None => return Ok(Json::Array(split_off(&mut self.pending.items, begin))),
             }
         }
     }
 
     fn visit_map<A: MapAccess<'de>>(mut self, mut map: A) -> Result<Json<'de>, A::Error> {
         self.check_depth()?;
-        let mut fields: Vec<(Cow<'de, str>, Json<'de>)> = Vec::new();
+        let begin = self.pending.fields.len();
         while let Some(Key(key)) = map.next_key()? {
             let path = Path::Key(&self.path, &key);
-            let seed = JsonSeed { faults: self.faults, path, depth: self.depth + 1 };
+            let (faults, pending) = (&mut *self.faults, &mut *self.pending);
+            let seed = JsonSeed { faults, pending, path, depth: self.depth + 1 };
             let value = map.next_value_seed(seed)?;
-            fields.push((key, value));
+            self.pending.fields.push((key, value));
         }
+        let fields = split_off(&mut self.pending.fields, begin);
         find_duplicates(&fields, &self.path, self.faults);
         Ok(Json::Object(fields))
     }
 }
 
-impl JsonSeed<'_> {
+/// Takes the end of a list; the outermost is taken whole, without a copy.
+fn split_off<T>(list: &mut Vec<T>, begin: usize) -> Vec<T> {
+    if begin == 0 { std::mem::take(list) } else { list.split_off(begin) }
+}
+
+impl JsonSeed<'_, '_> {
     fn check_depth<E: serde::de::Error>(&mut self) -> Result<(), E> {
         if self.depth < DEPTH_MAX {
             return Ok(());

@@ -28,7 +28,7 @@ pub struct TaskGraph {
 
 /// Lists of tasks, one per task: `targets[starts[t]..starts[t + 1]]` is the list of `t`.
 #[derive(Clone, Debug)]
-struct Rows {
+pub(super) struct Rows {
     starts: Vec<u32>,
     targets: Vec<TaskIdx>,
 }
@@ -44,7 +44,7 @@ impl TaskGraph {
             Rows::collect(n_tasks, edges.iter().map(|it| (it.dependency, it.dependent)));
         let dependencies =
             Rows::collect(n_tasks, edges.iter().map(|it| (it.dependent, it.dependency)));
-        let order = order::topological(n_tasks, edges)?;
+        let order = order::topological(&dependents, &dependencies)?;
         let mut ranks = vec![Millis(0); n_tasks];
         for &task in order.iter().rev() {
             let below = dependents.of(task).iter().map(|it| ranks[it.as_usize()]).max();
@@ -141,7 +141,18 @@ impl Rows {
         Self { starts, targets: kept }
     }
 
-    fn of(&self, task: TaskIdx) -> &[TaskIdx] {
+    /// How many lists there are.
+    pub(super) fn len(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// The length of one list.
+    pub(super) fn n_targets(&self, at: usize) -> u32 {
+        self.starts[at + 1] - self.starts[at]
+    }
+
+    /// One list.
+    pub(super) fn of(&self, task: TaskIdx) -> &[TaskIdx] {
         let at = task.as_usize();
         &self.targets[self.starts[at] as usize..self.starts[at + 1] as usize]
     }
@@ -149,8 +160,12 @@ impl Rows {
 
 #[expect(clippy::cast_possible_truncation, reason = "limits.tasks_max is far below u32::MAX")]
 fn sort_by_rank(ranks: &[Millis]) -> (Vec<TaskIdx>, Vec<u32>) {
-    let mut by_priority: Vec<TaskIdx> = (0..ranks.len()).map(TaskIdx::from_usize).collect();
-    by_priority.sort_by_key(|it| std::cmp::Reverse(ranks[it.as_usize()]));
+    // Rank and position in one number sort without a look-up for each comparison.
+    let mut keys: Vec<u128> =
+        ranks.iter().enumerate().map(|(at, rank)| u128::from(!rank.0) << 32 | at as u128).collect();
+    keys.sort_unstable();
+    let by_priority: Vec<TaskIdx> =
+        keys.into_iter().map(|it| TaskIdx::from_usize(it as u32 as usize)).collect();
     let mut priorities = vec![0; ranks.len()];
     for (priority, task) in by_priority.iter().enumerate() {
         priorities[task.as_usize()] = priority as u32;

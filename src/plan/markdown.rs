@@ -150,7 +150,7 @@ fn find_dag(markdown: &str) -> Result<Option<Vec<Node>>, String> {
     Ok(Some(block.dag.nodes))
 }
 
-/// The insides of ``` fences.
+/// What stands between fences of three backticks.
 fn fenced_blocks(markdown: &str) -> Vec<&str> {
     let mut blocks = Vec::new();
     let mut begin = None;
@@ -397,12 +397,15 @@ mod tests {
 
     #[test]
     fn yaml_bombs_are_refused() {
-        let mut bomb = String::from("```yaml\na0: &a0 [x, x, x, x, x, x, x, x]\n");
-        for it in 1..12 {
+        let level = |it: u32| {
             let inner = format!("*a{}, ", it - 1).repeat(8);
-            bomb.push_str(&format!("a{it}: &a{it} [{inner}]\n"));
-        }
-        bomb.push_str("dag:\n  nodes: []\n```\n");
+            format!("a{it}: &a{it} [{inner}]")
+        };
+        let levels: Vec<_> = (1..12).map(level).collect();
+        let bomb = format!(
+            "```yaml\na0: &a0 [x, x, x, x, x, x, x, x]\n{}\ndag:\n  nodes: []\n```\n",
+            levels.join("\n")
+        );
         let args = json!({ "plan_markdown": bomb });
         let json = Json::from_value(&args).unwrap();
         with_rules(Limits::SERVER, |rules| check_plan(&json, rules)).unwrap_err();

@@ -135,16 +135,14 @@ impl<'v> Resolver<'_, 'v> {
             match piece {
                 Piece::Text(text) => resolved.push_str(text),
                 Piece::Unclosed(text) => return Err(malformed(text)),
-                Piece::Reference { body, whole } => match self.look_up(body, whole)? {
-                    Value::String(it) => {
-                        self.spend(it.len(), whole)?;
-                        resolved.push_str(it);
+                Piece::Reference { body, whole } => {
+                    let found = self.look_up(body, whole)?;
+                    self.spend(weigh(found), whole)?;
+                    match found.as_str() {
+                        Some(text) => resolved.push_str(text),
+                        None => resolved.push_str(&found.to_string()),
                     }
-                    other => {
-                        self.spend(weigh(other), whole)?;
-                        resolved.push_str(&other.to_string());
-                    }
-                },
+                }
             }
         }
         Ok(Value::String(resolved))

@@ -268,10 +268,7 @@ pub fn check_retry(args: &Json<'_>) -> Result<RetryCall, Refusal> {
     let task_ids = object.get(1).and_then(|it| read_task_ids(it, &mut faults));
     let overrides = object.get(2).and_then(|it| read_overrides(it, &mut faults));
     let wait_ms = read_wait(object.get(3), object.get(4), &mut faults);
-    let wait = object.get(3).and_then(|it| match it {
-        Json::Bool(wait) => Some(*wait),
-        _ => None,
-    });
+    let wait = object.get(3).map(|_| wait_ms > 0);
     let Some(dispatch_id) = dispatch_id.filter(|_| faults.count() == 0) else {
         return Err(finish(faults));
     };

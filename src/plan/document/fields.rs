@@ -67,9 +67,10 @@ impl<const N: usize> Fields<N> {
             if key != names[at] {
                 object.alias = self.alias.map(|it| it.0);
             }
-            match value {
-                Json::Null => object.nulls |= 1 << at,
-                _ => object.values[at] = Some(value),
+            if matches!(value, Json::Null) {
+                object.nulls |= 1 << at;
+            } else {
+                object.values[at] = Some(value);
             }
         }
         Some(object)
@@ -89,7 +90,9 @@ impl<const N: usize> Fields<N> {
         let guess = did_you_mean(key, names);
         let message = match place.path {
             Path::Root => format!("{} has no field {}{guess}", place.subject, quote(key)),
-            _ => format!("{}: unknown field {}{guess}", place.owner(), quote(key)),
+            Path::Key(..) | Path::Index(..) => {
+                format!("{}: unknown field {}{guess}", place.owner(), quote(key))
+            }
         };
         let at = place.key(key);
         at.say(ErrorCode::UnknownField, &message, self.hint)
@@ -300,10 +303,7 @@ fn wrong_number(
 ) {
     faults.add(|| {
         let what = format_args!("must be {wanted}, not {number}");
-        let hint = match code {
-            ErrorCode::OutOfRange => format!("pass a number {wanted}"),
-            _ => format!("pass {wanted}"),
-        };
-        place.fault(code, what, &hint)
+        let noun = if code == ErrorCode::OutOfRange { "a number " } else { "" };
+        place.fault(code, what, &format!("pass {noun}{wanted}"))
     });
 }

@@ -47,7 +47,6 @@ impl Filler {
         kind: InputKind,
         (task_id, description): (&str, &str),
         rules: &Rules<'_>,
-        subject: &Subject<'_>,
         warnings: &mut Warnings,
     ) -> Option<Map<String, Value>> {
         let (data, what) = match kind {
@@ -65,6 +64,7 @@ impl Filler {
                 (data, what)
             }
         };
+        let subject = Subject::Task(task_id);
         warnings.add(|| format!("{subject}: input_data was made from the description{what}"));
         data.as_object().cloned()
     }

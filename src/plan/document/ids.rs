@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::faults::did_you_mean;
+use super::{faults::did_you_mean, table::StringTable};
 use crate::model::{json::Json, text};
 
 /// How many characters may be compared with each other to find the nearest of many names.
@@ -11,11 +11,11 @@ use crate::model::{json::Json, text};
 const COMPARISONS_MAX: usize = 1_000_000;
 
 /// The tasks of a document by name.
-///
-/// The hash is seeded: names come from strangers, who could choose them to collide.
 #[derive(Debug)]
 pub(super) struct Ids<'j> {
-    by_name: IndexMap<&'j str, u32>,
+    by_name: StringTable<'j>,
+    /// The tasks whose names are those of earlier ones.
+    repeats: Vec<u32>,
     /// How many dependencies all tasks name together, repeats included.
     pub(super) n_dependencies: usize,
 }
@@ -24,13 +24,16 @@ impl<'j> Ids<'j> {
     /// Collects the names; of equal ones the first counts.
     #[expect(clippy::cast_possible_truncation, reason = "limits.tasks_max is below u32::MAX")]
     pub(super) fn collect(tasks: &'j [Json<'_>]) -> Self {
-        let mut ids = Self { by_name: IndexMap::with_capacity(tasks.len()), n_dependencies: 0 };
+        let by_name = StringTable::with_capacity(tasks.len());
+        let mut ids = Self { by_name, repeats: Vec::new(), n_dependencies: 0 };
         for (at, task) in tasks.iter().enumerate() {
             let Json::Object(fields) = task else { continue };
             for (key, value) in fields {
                 match (key.as_ref(), value) {
                     ("task_id", Json::String(name)) => {
-                        ids.by_name.entry(name).or_insert(at as u32);
+                        if ids.by_name.insert(name, at as u32) != at as u32 {
+                            ids.repeats.push(at as u32);
+                        }
                     }
                     ("dependencies" | "depends_on", Json::Array(items)) => {
                         ids.n_dependencies += items.len();
@@ -44,12 +47,17 @@ impl<'j> Ids<'j> {
 
     /// The position of the first task of a name.
     pub(super) fn get(&self, name: &str) -> Option<u32> {
-        self.by_name.get(name).copied()
+        self.by_name.get(name)
     }
 
     /// The names in document order, each once.
     pub(super) fn names(&self) -> impl Iterator<Item = &'j str> {
-        self.by_name.keys().copied()
+        self.by_name.strings()
+    }
+
+    /// Whether the task at a position has the name of an earlier one.
+    pub(super) fn is_repeat(&self, at: u32) -> bool {
+        self.repeats.binary_search(&at).is_ok()
     }
 
     /// `; did you mean "…"?`, if a task has a name like this one.
@@ -70,7 +78,7 @@ impl<'j> Ids<'j> {
         // Two names that differ in case cannot both be in lower case.
         for name in self.names().filter(|it| it.bytes().any(|it| it.is_ascii_uppercase())) {
             let lower = name.to_ascii_lowercase();
-            let exact = self.by_name.get_key_value(lower.as_str()).map(|it| *it.0);
+            let exact = self.by_name.get_string(&lower);
             if let Some(twin) = exact.or_else(|| folded.get(&lower).copied()) {
                 twins.push((twin, name));
             }

@@ -8,6 +8,7 @@ use super::{
     faults::{Faults, Place, Subject, Warnings, quote},
     ids::shorten,
     input,
+    table::StringTable,
 };
 use crate::{
     model::{ErrorCode, Fault, Refusal, TaskIdx, json::Json},
@@ -71,7 +72,7 @@ pub(super) fn report_cycles(edges: &[Edge], written: &Written<'_, '_>, faults: &
 
 fn describe_cycle(cycle: &[TaskIdx], first: TaskIdx, written: &Written<'_, '_>) -> Fault {
     let names = cycle.iter().chain([&first]).map(|it| shorten(written.id(*it)));
-    let message = format!("dependency cycle: {}", join_cycle(names.collect()));
+    let message = format!("dependency cycle: {}", join_cycle(&names.collect::<Vec<_>>()));
     let task = written.place.index(first.as_usize());
     let field = written.field(first, &["dependencies", "depends_on"]);
     let place = task.key(field.map_or("dependencies", |it| it.0));
@@ -80,7 +81,7 @@ fn describe_cycle(cycle: &[TaskIdx], first: TaskIdx, written: &Written<'_, '_>) 
 }
 
 /// Joins names with arrows; where they are many, the middle is counted only.
-fn join_cycle(names: Vec<String>) -> String {
+fn join_cycle(names: &[String]) -> String {
     let fits = |names: &mut dyn Iterator<Item = &String>| {
         let mut chars_left = CYCLE_END_CHARS_MAX;
         let affordable = names.take_while(|it| {
@@ -184,11 +185,12 @@ pub(super) fn check_outputs(
     written: &Written<'_, '_>,
     warnings: &mut Warnings,
 ) {
-    let mut first_writers = IndexMap::with_capacity(outputs.len());
+    let mut first_writers = StringTable::with_capacity(outputs.len());
     let mut shared: IndexMap<&str, Vec<TaskIdx>> = IndexMap::new();
     for &(path, task) in outputs {
-        let first = *first_writers.entry(path).or_insert(task);
-        if first != task {
+        let first = first_writers.insert(path, task.as_u32());
+        if first != task.as_u32() {
+            let first = TaskIdx::from_usize(first as usize);
             shared.entry(path).or_insert_with(|| vec![first]).push(task);
         }
     }
@@ -214,7 +216,11 @@ pub(super) fn check_outputs(
 
 impl<'g> Ancestry<'g> {
     pub(super) fn new(graph: &'g TaskGraph) -> Self {
-        Self { graph, met_in: Vec::new(), n_walks: 0, steps_left: STEPS_MAX }
+        Self::with_budget(graph, STEPS_MAX)
+    }
+
+    fn with_budget(graph: &'g TaskGraph, steps_left: usize) -> Self {
+        Self { graph, met_in: Vec::new(), n_walks: 0, steps_left }
     }
 
     /// Those of `targets` that `task` does not wait for; `None` if the budget is spent.
@@ -252,12 +258,28 @@ impl<'g> Ancestry<'g> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::model::Millis;
+
+    #[test]
+    fn the_search_for_ancestors_has_a_budget_and_ends_at_the_nearest() {
+        let idx = TaskIdx::from_usize;
+        let n_tasks = 100;
+        let edges: Vec<_> =
+            (1..n_tasks).map(|it| Edge { dependency: idx(it - 1), dependent: idx(it) }).collect();
+        let graph = TaskGraph::build(vec![Millis(1); n_tasks], &edges).unwrap();
+        let mut ancestry = Ancestry::with_budget(&graph, 100);
+        assert_eq!(ancestry.without_ancestors_of(idx(99), vec![idx(97)]), Some(vec![]));
+        assert_eq!(ancestry.steps_left, 98);
+        let found = ancestry.without_ancestors_of(idx(50), vec![idx(0), idx(60)]);
+        assert_eq!((found, ancestry.steps_left), (Some(vec![idx(60)]), 48));
+        assert_eq!(ancestry.without_ancestors_of(idx(99), vec![idx(0)]), None);
+    }
 
     #[test]
     fn long_cycles_are_shortened_in_the_middle() {
-        let names = |n: usize| (0..n).map(|it| format!("task-{it:04}")).collect();
-        assert_eq!(join_cycle(names(3)), "task-0000 -> task-0001 -> task-0002");
-        let long = join_cycle(names(1_000));
+        let names = |n: usize| (0..n).map(|it| format!("task-{it:04}")).collect::<Vec<_>>();
+        assert_eq!(join_cycle(&names(3)), "task-0000 -> task-0001 -> task-0002");
+        let long = join_cycle(&names(1_000));
         assert!(long.contains("task-0009 -> … 980 more … -> task-0990"), "{long}");
         assert!(long.ends_with("-> task-0999"));
     }

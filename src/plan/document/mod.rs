@@ -18,6 +18,7 @@ mod input;
 mod links;
 #[cfg(test)]
 mod links_tests;
+mod table;
 mod task;
 mod tasks;
 #[cfg(test)]
@@ -79,15 +80,18 @@ pub fn check_specs(
     config: DispatchConfig,
     rules: &Rules<'_>,
 ) -> Result<Checked, Refusal> {
-    let document = serde_json::to_value(&tasks)
-        .and_then(|tasks| Ok((tasks, serde_json::to_value(&config)?)))
-        .map(|(tasks, config)| serde_json::json!({ "tasks": tasks, "config": config }))
-        .map_err(|error| {
-            let message = format!("failed to write the tasks as JSON: {error}");
-            Refusal::of(ErrorCode::Internal, "", &message, "report this")
-        })?;
-    drop(tasks);
+    let document = serde_json::to_value(Document { tasks, config }).map_err(|error| {
+        let message = format!("failed to write the tasks as JSON: {error}");
+        Refusal::of(ErrorCode::Internal, "", &message, "report this")
+    })?;
     check_document(&Json::from_value(&document)?, rules)
+}
+
+/// A document that was read before.
+#[derive(serde::Serialize)]
+struct Document {
+    tasks: Vec<TaskSpec>,
+    config: DispatchConfig,
 }
 
 /// Checks an agent's input again once its references are resolved.

@@ -151,9 +151,9 @@ impl<'j> TaskReader<'_, 'j> {
             self.faults.add(|| place.say(ErrorCode::InvalidTaskId, &message, ID_HINT));
             return None;
         }
-        let first = self.ids.get(id).unwrap_or_default();
-        if first != current.idx.as_u32() {
+        if self.ids.is_repeat(current.idx.as_u32()) {
             self.faults.add(|| {
+                let first = self.ids.get(id).unwrap_or_default();
                 let message = format!(
                     "task id {} is taken by task number {}",
                     quote(id),
@@ -236,7 +236,7 @@ impl<'j> TaskReader<'_, 'j> {
         let filled = self
             .filler
             .as_mut()
-            .and_then(|it| it.fill(kind?, described, self.rules, &place.subject, self.warnings));
+            .and_then(|it| it.fill(kind?, described, self.rules, self.warnings));
         filled.unwrap_or_else(|| {
             let what = format_args!("is missing");
             let hint = format!("give {needed}");

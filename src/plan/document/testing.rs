@@ -3,7 +3,7 @@
 use serde_json::{Value, json};
 
 use super::{super::rules::*, Checked, check_document};
-use crate::model::{Refusal, json as strict};
+use crate::model::{Refusal, TaskId, json as strict};
 
 /// Allows what is below `/w`; a `trace_dir` may also be relative.
 #[derive(Debug)]
@@ -82,7 +82,7 @@ pub(crate) fn show_plan(plan: Result<Checked, Refusal>) -> String {
     };
     let mut lines = Vec::new();
     for it in &checked.tasks {
-        let waits: Vec<_> = it.dependencies.iter().map(|it| it.as_str()).collect();
+        let waits: Vec<_> = it.dependencies.iter().map(TaskId::as_str).collect();
         let estimate = it.estimate_seconds.map_or_else(String::new, |it| format!(" {it} s"));
         lines.push(format!(
             "{} {} <- {waits:?}{estimate}: {:?}",

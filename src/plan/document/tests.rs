@@ -4,6 +4,7 @@ use expect_test::{Expect, expect};
 use serde_json::{Value, json};
 
 use super::testing::{check_value, coder, show_faults};
+use crate::model::TaskId;
 
 /// Checks a document and shows its faults, or its tasks and warnings.
 #[track_caller]
@@ -15,7 +16,7 @@ pub(super) fn check(document: &Value, expected: &Expect) {
                 .tasks
                 .iter()
                 .map(|it| {
-                    let waits: Vec<_> = it.dependencies.iter().map(|it| it.as_str()).collect();
+                    let waits: Vec<_> = it.dependencies.iter().map(TaskId::as_str).collect();
                     format!("{} {} <- {waits:?}", it.task_id, it.agent)
                 })
                 .collect();
