@@ -1,6 +1,6 @@
 //! The name of an agent, with the aliases that the first documents used.
 
-use std::fmt;
+use std::{borrow::Cow, fmt};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
     Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
 )]
 #[serde(transparent)]
-pub struct AgentName(Box<str>);
+pub struct AgentName(Cow<'static, str>);
 
 impl AgentName {
     /// The built-in agent that writes code.
@@ -20,11 +20,12 @@ impl AgentName {
 
     /// Wraps `name`, with the aliases `agent_coder` and `agent_debug_intelligence` resolved.
     pub fn new(name: &str) -> Self {
-        match name {
-            "agent_coder" => Self(Self::CODER.into()),
-            "agent_debug_intelligence" => Self(Self::DEBUG.into()),
-            _ => Self(name.into()),
-        }
+        // Nearly every task names one of these, so they cost no memory.
+        Self(match name {
+            Self::CODER | "agent_coder" => Cow::Borrowed(Self::CODER),
+            Self::DEBUG | "agent_debug_intelligence" => Cow::Borrowed(Self::DEBUG),
+            _ => Cow::Owned(name.to_owned()),
+        })
     }
 
     /// The canonical name.

@@ -28,9 +28,9 @@ pub enum Json<'a> {
     /// A string.
     String(Cow<'a, str>),
     /// A list.
-    Array(Vec<Self>),
+    Array(Box<[Self]>),
     /// An object, its fields in the order of the text.
-    Object(Vec<(Cow<'a, str>, Self)>),
+    Object(Box<[(Cow<'a, str>, Self)]>),
 }
 
 /// The way to a value, kept on the stack so that it costs nothing until a fault needs it; shown as
@@ -262,9 +262,9 @@ impl<'de> Visitor<'de> for JsonSeed<'_, 'de> {
     }
 }
 
-/// Takes the end of a list; the outermost is taken whole, without a copy.
-fn split_off<T>(list: &mut Vec<T>, begin: usize) -> Vec<T> {
-    if begin == 0 { std::mem::take(list) } else { list.split_off(begin) }
+/// Moves the end of a list to memory of its own; `Vec::split_off` would give away the capacity.
+fn split_off<T>(list: &mut Vec<T>, begin: usize) -> Box<[T]> {
+    list.drain(begin..).collect()
 }
 
 impl JsonSeed<'_, '_> {

@@ -31,9 +31,8 @@ impl<'j> Ids<'j> {
             for (key, value) in fields {
                 match (key.as_ref(), value) {
                     ("task_id", Json::String(name)) => {
-                        if ids.by_name.insert(name, at as u32) != at as u32 {
-                            ids.repeats.push(at as u32);
-                        }
+                        let first = ids.by_name.insert(name, at as u32);
+                        ids.repeats.extend((first != at as u32).then_some(at as u32));
                     }
                     ("dependencies" | "depends_on", Json::Array(items)) => {
                         ids.n_dependencies += items.len();
