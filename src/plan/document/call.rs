@@ -2,6 +2,12 @@
 
 use std::{collections::BTreeMap, str::FromStr};
 
+use serde::{
+    Deserialize as _,
+    de::{IntoDeserializer as _, value::StrDeserializer},
+};
+use serde_json::Value;
+
 use super::{
     Checked, check_parts, check_specs, config,
     faults::{Faults, Place, quote},
@@ -94,20 +100,6 @@ pub(super) static OVERRIDE: Fields<3> = Fields {
 };
 
 const VIEWS: [&str; 3] = ["full", "summary", "markdown"];
-
-/// Every kind of trace event, with its name.
-const KINDS: [(&str, TraceKind); 10] = [
-    ("dispatch_accepted", TraceKind::DispatchAccepted),
-    ("task_kept", TraceKind::TaskKept),
-    ("context_gathered", TraceKind::ContextGathered),
-    ("attempt_started", TraceKind::AttemptStarted),
-    ("upstream_call", TraceKind::UpstreamCall),
-    ("attempt_ended", TraceKind::AttemptEnded),
-    ("attempt_interrupted", TraceKind::AttemptInterrupted),
-    ("task_skipped", TraceKind::TaskSkipped),
-    ("task_cancelled", TraceKind::TaskCancelled),
-    ("dispatch_ended", TraceKind::DispatchEnded),
-];
 
 /// Checks the arguments of `dispatch`.
 pub fn check_dispatch(args: &Json<'_>, rules: &Rules<'_>) -> Result<DispatchCall, Refusal> {
@@ -382,10 +374,14 @@ fn read_kinds(json: &Json<'_>, faults: &mut Faults) -> Option<Vec<TraceKind>> {
         let what = format_args!("must name at least one kind");
         faults.add(|| place.fault(ErrorCode::EmptyValue, what, "leave it out to mean all kinds"));
     }
-    let words = KINDS.map(|it| it.0);
+    // The words of the type itself, so that a new kind is known here at once.
+    let schema = schemars::schema_for!(TraceKind);
+    let variants = schema.get("oneOf").and_then(Value::as_array).into_iter().flatten();
+    let words: Vec<&str> = variants.filter_map(|it| it.get("const")?.as_str()).collect();
     let kinds = items.iter().enumerate().filter_map(|(at, item)| {
         let word = fields::word(item, &place.index(at), &words, faults)?;
-        KINDS.iter().find(|it| it.0 == word).map(|it| it.1)
+        let word: StrDeserializer<'_, serde::de::value::Error> = word.into_deserializer();
+        TraceKind::deserialize(word).ok()
     });
     Some(kinds.collect())
 }

@@ -149,15 +149,21 @@ fn read_trace_takes_nothing_too() {
         ],
     );
     check(
-        &json!({"task_id": "a", "kinds": ["task_keep"], "limit": 0}),
+        &json!({"task_id": "a", "kinds": [1], "limit": 0}),
         &expect![[r#"
         missing_field at /dispatch_id: "dispatch_id" is missing, though "task_id" is given
           hint: a task id means something only within a dispatch
-        invalid_enum at /kinds/0: item 1 of "kinds" must be "dispatch_accepted", "task_kept", "context_gathered", "attempt_started", "upstream_call", "attempt_ended", "attempt_interrupted", "task_skipped", "task_cancelled" or "dispatch_ended", not "task_keep"; did you mean "task_kept"?
-          hint: choose "dispatch_accepted", "task_kept", "context_gathered", "attempt_started", "upstream_call", "attempt_ended", "attempt_interrupted", "task_skipped", "task_cancelled" or "dispatch_ended"
+        invalid_type at /kinds/0: item 1 of "kinds" must be a string, not a number
+          hint: pass a string
         out_of_range at /limit: "limit" must be from 1 to 1000, not 0
           hint: pass a number from 1 to 1000"#]],
     );
+    let args = json!({"kinds": ["task_keep"]});
+    let refusal = check_read_trace(&Json::from_value(&args).unwrap()).unwrap_err();
+    let fault = &refusal.faults()[0];
+    assert_eq!((fault.code, fault.path.as_str()), (ErrorCode::InvalidEnum, "/kinds/0"));
+    assert!(fault.message.contains("\"dispatch_accepted\", \"task_kept\", "), "{refusal}");
+    assert!(fault.hint.contains("\"task_kept\""), "{refusal}");
 }
 
 #[test]
