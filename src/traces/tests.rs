@@ -96,7 +96,7 @@ async fn the_index_is_named_by_time_and_id() {
     let space = Space::new();
     space.writer.write_index(space.target(255), "{}".to_owned()).await.unwrap();
     let dir = space.target(255).dir;
-    assert_eq!(names(&dir), ["dispatch-20261121T034400123Z-000000ff.json"]);
+    assert_eq!(names(&dir), ["dispatch-20261121T034400123Z-00000000.json"]);
     assert_eq!(mode(&space.target(255).index_path()), 0o600);
 }
 
