@@ -22,13 +22,14 @@ const STOP_MAX: Duration = Duration::from_secs(8);
 pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyhow::Result<Exit> {
     let shutdown = CancellationToken::new();
     let stop = CancellationToken::new();
+    let interrupted = signals::interrupted();
     let service =
         Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone()).await?;
     let handle = service.handle.clone();
     let serving = async {
         match arguments.http {
             None => {
-                let server = DispatchServer::new(handle);
+                let server = DispatchServer::new(handle, stop.clone());
                 transport::serve_stdio(server, stop.clone()).await.context("failed to serve stdio")
             }
             Some(address) => {
@@ -36,7 +37,8 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 let address = server.local_addr();
                 info!(%address, "serving /mcp, /sse and /health");
                 let extra = web::router(handle.clone());
-                let new_handler = move || DispatchServer::new(handle.clone());
+                let closing = stop.clone();
+                let new_handler = move || DispatchServer::new(handle.clone(), closing.clone());
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }
         }
@@ -44,7 +46,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let mut serving = Box::pin(serving);
     let served = tokio::select! {
         served = &mut serving => served,
-        () = signals::interrupted() => {
+        () = interrupted => {
             stop.cancel();
             // The answers that are on their way still go out.
             tokio::time::timeout(STOP_MAX / 2, serving).await.unwrap_or(Ok(()))

@@ -9,6 +9,7 @@ use rmcp::{
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
+use super::DispatchServer;
 use crate::{
     model::{DispatchId, DispatchStatus, Refusal},
     runtime::{DispatcherHandle, Progress},
@@ -19,10 +20,13 @@ const HEARTBEAT: Duration = Duration::from_secs(5);
 /// Changes closer together than this are told as one.
 const INTERVAL_MIN: Duration = Duration::from_millis(100);
 
-/// Waits until the dispatch has ended, `wait` is over, or the client cancels its call: that ends
-/// the wait, not the dispatch.
+/// How long calls still wait when the server is about to end: quick work is answered whole.
+const CLOSING_WAIT: Duration = Duration::from_secs(2);
+
+/// Waits until the dispatch has ended, `wait` is over, or nobody waits any more: that ends the
+/// wait, not the dispatch.
 pub(super) async fn wait(
-    handle: &DispatcherHandle,
+    server: &DispatchServer,
     dispatch: DispatchId,
     wait: Duration,
     context: &RequestContext<RoleServer>,
@@ -30,12 +34,26 @@ pub(super) async fn wait(
     if wait.is_zero() {
         return Ok(());
     }
+    let handle = server.handle();
     let token = context.meta.get_progress_token();
     tokio::select! {
         biased;
         ended = handle.wait(dispatch, wait) => ended.map(|_| ()),
-        () = context.ct.cancelled() => Ok(()),
+        () = given_up(server, context) => Ok(()),
         never = tell(handle, dispatch, token, context.peer.clone()) => match never {},
+    }
+}
+
+/// Ends when a call must not wait any longer: its client cancelled it, or the server is about to
+/// end.
+pub(super) async fn given_up(server: &DispatchServer, context: &RequestContext<RoleServer>) {
+    let closed = async {
+        server.closing().cancelled().await;
+        tokio::time::sleep(CLOSING_WAIT).await;
+    };
+    tokio::select! {
+        () = context.ct.cancelled() => (),
+        () = closed => (),
     }
 }
 

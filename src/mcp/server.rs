@@ -8,6 +8,7 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use tokio_util::sync::CancellationToken;
 
 use super::{answer, catalog, tools};
 use crate::{model::json::Json, runtime::DispatcherHandle};
@@ -16,12 +17,18 @@ use crate::{model::json::Json, runtime::DispatcherHandle};
 #[derive(Clone, Debug)]
 pub struct DispatchServer {
     handle: DispatcherHandle,
+    closing: CancellationToken,
 }
 
 impl DispatchServer {
-    /// Serves `handle`.
-    pub fn new(handle: DispatcherHandle) -> Self {
-        Self { handle }
+    /// Serves `handle`. Calls that wait are answered soon after `closing`, with what is there then.
+    pub fn new(handle: DispatcherHandle, closing: CancellationToken) -> Self {
+        Self { handle, closing }
+    }
+
+    /// Cancelled when the server is about to end.
+    pub(super) fn closing(&self) -> &CancellationToken {
+        &self.closing
     }
 
     /// The service behind the tools.

@@ -6,11 +6,11 @@ use rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
     mcp::{
+        DispatchServer,
         catalog::{Effect, Entry},
         progress,
     },
     model::{DispatchRequest, DispatchResult, Refusal, json::Json},
-    runtime::DispatcherHandle,
 };
 
 pub(super) const NAME: &str = "dispatch";
@@ -33,13 +33,13 @@ pub(super) fn entry() -> Entry {
 }
 
 pub(super) async fn call(
-    handle: &DispatcherHandle,
+    server: &DispatchServer,
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = handle.dispatch(args, call_key(context)).await?;
-    progress::wait(handle, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
-    handle.result(ticket.dispatch).await
+    let ticket = server.handle().dispatch(args, call_key(context)).await?;
+    progress::wait(server, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
+    server.handle().result(ticket.dispatch).await
 }
 
 /// Claude Code names each call; a call that it sends again must not dispatch again.

@@ -4,12 +4,12 @@ use rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
     mcp::{
+        DispatchServer,
         catalog::{Effect, Entry},
         progress,
     },
     model::{DispatchResult, GetResultRequest, Refusal, json::Json},
     plan,
-    runtime::DispatcherHandle,
 };
 
 pub(super) const NAME: &str = "get_result";
@@ -27,7 +27,7 @@ pub(super) fn entry() -> Entry {
 }
 
 pub(super) async fn call(
-    handle: &DispatcherHandle,
+    server: &DispatchServer,
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
@@ -36,11 +36,11 @@ pub(super) async fn call(
         && let Some(millis) = request.wait_ms.take()
     {
         let wait = std::time::Duration::from_millis(millis);
-        progress::wait(handle, request.dispatch_id, wait, context).await?;
+        progress::wait(server, request.dispatch_id, wait, context).await?;
     }
     tokio::select! {
         biased;
-        result = handle.get_result(request.clone()) => result,
-        () = context.ct.cancelled() => handle.result(request.dispatch_id).await,
+        result = server.handle().get_result(request.clone()) => result,
+        () = progress::given_up(server, context) => server.handle().result(request.dispatch_id).await,
     }
 }

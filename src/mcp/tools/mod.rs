@@ -22,11 +22,11 @@ pub(super) async fn call(
     let handle = server.handle();
     Ok(match name {
         plan_tasks::NAME => answer(plan_tasks::call(handle, args).await),
-        dispatch::NAME => answer(dispatch::call(handle, args, context).await),
-        get_result::NAME => answer(get_result::call(handle, args, context).await),
+        dispatch::NAME => answer(dispatch::call(server, args, context).await),
+        get_result::NAME => answer(get_result::call(server, args, context).await),
         read_trace::NAME => answer(read_trace::call(handle, args).await),
         cancel_dispatch::NAME => answer(cancel_dispatch::call(handle, args).await),
-        retry_dispatch::NAME => answer(retry_dispatch::call(handle, args, context).await),
+        retry_dispatch::NAME => answer(retry_dispatch::call(server, args, context).await),
         _ => {
             let shown = text::escape(&text::cut(name, 100));
             return Err(ErrorData::invalid_params(format!("unknown tool: {shown}"), None));

@@ -6,12 +6,12 @@ use rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
     mcp::{
+        DispatchServer,
         catalog::{Effect, Entry},
         progress,
     },
     model::{DispatchResult, Refusal, RetryRequest, json::Json},
     plan,
-    runtime::DispatcherHandle,
 };
 
 pub(super) const NAME: &str = "retry_dispatch";
@@ -30,11 +30,11 @@ pub(super) fn entry() -> Entry {
 }
 
 pub(super) async fn call(
-    handle: &DispatcherHandle,
+    server: &DispatchServer,
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = handle.retry(plan::check_retry(args)?).await?;
-    progress::wait(handle, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
-    handle.result(ticket.dispatch).await
+    let ticket = server.handle().retry(plan::check_retry(args)?).await?;
+    progress::wait(server, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
+    server.handle().result(ticket.dispatch).await
 }

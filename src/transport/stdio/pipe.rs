@@ -40,7 +40,8 @@ where
     R: AsyncRead + Send + Unpin + 'static,
     W: AsyncWrite + Send + Unpin + 'static,
 {
-    /// Reads messages from `reader`, until `shutdown`, and writes them to `writer`.
+    /// Reads messages from `reader`, until `shutdown`, and writes them to `writer`. The end of the
+    /// input is a shutdown, too.
     pub(super) fn new(
         reader: R,
         writer: W,
@@ -115,10 +116,14 @@ where
     async fn receive(&mut self) -> Option<ClientJsonRpcMessage> {
         let shutdown = self.shutdown.clone();
         let next = shutdown.run_until_cancelled(self.next()).await.unwrap_or(Ok(None));
-        next.unwrap_or_else(|error| {
+        let message = next.unwrap_or_else(|error| {
             tracing::warn!(%error, "stdio broke off");
             None
-        })
+        });
+        if message.is_none() {
+            shutdown.cancel();
+        }
+        message
     }
 
     /// Does nothing: every line was flushed, and a writer that is stuck must not hold up the end.
