@@ -30,7 +30,8 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
         match arguments.http {
             None => {
                 let server = DispatchServer::new(handle, stop.clone());
-                transport::serve_stdio(server, stop.clone()).await.context("failed to serve stdio")
+                let serving = Box::pin(transport::serve_stdio(server, stop.clone()));
+                serving.await.context("failed to serve stdio")
             }
             Some(address) => {
                 let server = HttpServer::bind(address, options(&settings)).await?;

@@ -34,19 +34,28 @@ pub(super) async fn wait(
     if wait.is_zero() {
         return Ok(());
     }
-    let handle = server.handle();
+    attend(server, dispatch, server.handle().wait(dispatch, wait), context).await
+}
+
+/// Tells the client how the dispatch goes until `ended`, or until nobody waits any more.
+pub(super) async fn attend<T>(
+    server: &DispatchServer,
+    dispatch: DispatchId,
+    ended: impl Future<Output = Result<T, Refusal>>,
+    context: &RequestContext<RoleServer>,
+) -> Result<(), Refusal> {
     let token = context.meta.get_progress_token();
     tokio::select! {
         biased;
-        ended = handle.wait(dispatch, wait) => ended.map(|_| ()),
+        ended = ended => ended.map(drop),
         () = given_up(server, context) => Ok(()),
-        never = tell(handle, dispatch, token, context.peer.clone()) => match never {},
+        never = tell(server.handle(), dispatch, token, context.peer.clone()) => match never {},
     }
 }
 
 /// Ends when a call must not wait any longer: its client cancelled it, or the server is about to
 /// end.
-pub(super) async fn given_up(server: &DispatchServer, context: &RequestContext<RoleServer>) {
+async fn given_up(server: &DispatchServer, context: &RequestContext<RoleServer>) {
     let closed = async {
         server.closing().cancelled().await;
         tokio::time::sleep(CLOSING_WAIT).await;

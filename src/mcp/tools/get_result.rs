@@ -8,7 +8,7 @@ use crate::{
         catalog::{Effect, Entry},
         progress,
     },
-    model::{DispatchResult, GetResultRequest, Refusal, json::Json},
+    model::{DispatchResult, GetResultRequest, Refusal, View, json::Json},
     plan,
 };
 
@@ -20,8 +20,8 @@ pub(super) fn entry() -> Entry {
         "Get result",
         Effect::ReadOnly,
         "Read what became of a dispatch, at any time and from any session: status, each task's \
-         output or error, counts and times. Set wait_ms to wait for the end (of task_ids, if given) \
-         instead of polling. view \"summary\" leaves the outputs out and suits many tasks; \
+         output or error, counts and times. Set wait_ms to wait for the end (of task_ids, if \
+         given) instead of polling. view \"summary\" leaves the outputs out and suits many tasks; \
          \"markdown\" is a text to show. Long results come in pages: pass next_cursor as cursor.",
     )
 }
@@ -32,15 +32,11 @@ pub(super) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
     let mut request = plan::check_get_result(args)?;
-    if request.task_ids.is_none()
-        && let Some(millis) = request.wait_ms.take()
-    {
-        let wait = std::time::Duration::from_millis(millis);
-        progress::wait(server, request.dispatch_id, wait, context).await?;
+    let handle = server.handle();
+    if let Some(millis) = request.wait_ms.take() {
+        let wait_ms = Some(millis);
+        let wait = GetResultRequest { wait_ms, view: Some(View::Summary), ..request.clone() };
+        progress::attend(server, request.dispatch_id, handle.get_result(wait), context).await?;
     }
-    tokio::select! {
-        biased;
-        result = server.handle().get_result(request.clone()) => result,
-        () = progress::given_up(server, context) => server.handle().result(request.dispatch_id).await,
-    }
+    handle.get_result(request).await
 }

@@ -17,8 +17,8 @@ pub(super) fn entry() -> Entry {
          (agent and input_data may be left out: they are filled in from the description), or \
          `request` in plain words, or a Conductor `plan_markdown`. Answers the complete tasks, \
          `waves` (what can run side by side), the critical path, expected times, a Mermaid graph, \
-         warnings, whether dispatching pays, and a `plan_id` that `dispatch` takes instead of tasks. \
-         Every fault is reported at once with a path and a hint.",
+         warnings, whether dispatching pays, and a `plan_id` that `dispatch` takes instead of \
+         tasks. Every fault is reported at once with a path and a hint.",
     )
 }
 

@@ -16,8 +16,9 @@ use super::TransportError;
 
 /// Serves `handler` on the program's standard streams until input ends or `shutdown` is cancelled.
 ///
-/// The end of the input cancels `shutdown`, so that whoever waits can hear of it. Either way requests that run get 5 s to answer before they are cancelled. Nothing else may write
-/// to standard output meanwhile. Where standard input is no pipe, a thread of the runtime may stay
+/// The end of the input cancels `shutdown`, so that whoever waits can hear of it. Either way
+/// requests that run get 5 s to answer before they are cancelled. Nothing else may write to
+/// standard output meanwhile. Where standard input is no pipe, a thread of the runtime may stay
 /// blocked in a read afterwards: shut the runtime down without waiting for it.
 pub async fn serve_stdio<H: ServerHandler>(
     handler: H,
