@@ -5,23 +5,21 @@ use std::time::Duration;
 use parallel_dispatch::transport::HttpOptions;
 use serde_json::{Value, json};
 
-use crate::raw::{Server, call, cancel, http, initialize, initialized, modern, within};
+use crate::{
+    raw::{Server, call, cancel, http, initialize, initialized, modern, within},
+    sse::EventStream,
+};
 
 struct Listener {
-    response: reqwest::Response,
-    heard: String,
+    stream: EventStream,
     address: String,
 }
 
 impl Listener {
     async fn start(server: &Server) -> Self {
-        let response = http().get(server.url("/sse")).send().await.unwrap();
-        assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut listener = Self { response, heard: String::new(), address: String::new() };
-        let (event, data) = listener.event().await.unwrap();
-        assert_eq!(event, "endpoint");
-        listener.address = data;
-        listener
+        let stream = EventStream::open(&http(), server.url("/sse")).await;
+        let address = stream.endpoint.clone();
+        Self { stream, address }
     }
 
     async fn open(server: &Server, version: &str) -> Self {
@@ -43,21 +41,8 @@ impl Listener {
         serde_json::from_str(&data).unwrap()
     }
 
-    /// The next event's name and data; comments come with neither.
     async fn event(&mut self) -> Option<(String, String)> {
-        loop {
-            if let Some((block, rest)) = self.heard.split_once("\n\n") {
-                let field = |name: &str| {
-                    let line = block.lines().find_map(|it| it.strip_prefix(name));
-                    line.unwrap_or_default().to_owned()
-                };
-                let event = (field("event: "), field("data: "));
-                self.heard = rest.to_owned();
-                return Some(event);
-            }
-            let chunk = within(self.response.chunk()).await.unwrap()?;
-            self.heard.push_str(std::str::from_utf8(&chunk).unwrap());
-        }
+        self.stream.event().await
     }
 }
 

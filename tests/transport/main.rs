@@ -7,5 +7,7 @@ mod e2e_http;
 mod e2e_limits;
 mod e2e_sse;
 mod raw;
+#[path = "../support/sse.rs"]
+mod sse;
 mod stdio;
 mod toy;

@@ -1,0 +1,21 @@
+//! The program as its users meet it: processes, sockets, files, and clients of every revision.
+//!
+//! An Archon that happens to run on this machine must not be reached: where a stand-in serves, the
+//! environment names its address; where the embedded Archon is meant, the test first makes sure
+//! that nothing listens on port 8051 and fails with that word if something does.
+
+#![cfg(test)]
+#![cfg(unix)]
+
+mod client;
+mod crash;
+mod faces;
+mod python;
+mod run;
+mod schema;
+mod schemas;
+mod shutdown;
+mod space;
+#[path = "../support/sse.rs"]
+mod sse;
+mod standin;

@@ -1,0 +1,274 @@
+//! `run` and its neighbours, as a shell meets them: exit codes, streams, signals, files.
+
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::{
+    space::{Ended, TestSpace, by_task, document},
+    standin::StandIn,
+};
+
+async fn run_document(space: &TestSpace, document: &Value) -> Ended {
+    space.run(&["run"], &document.to_string()).await
+}
+
+#[tokio::test]
+async fn e2e_exit_0_means_that_every_task_succeeded() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let document = document(&space, &[("a", "coder", &[]), ("b", "debug", &["a"])]);
+    let ended = run_document(&space, &document).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    assert_eq!(ended.json()["status"], "success");
+    assert_eq!(ended.json()["warnings"], json!([]));
+
+    fs::write(space.path("tasks.json"), document.to_string()).unwrap();
+    let from_file = space.run(&["run", "tasks.json"], "").await;
+    assert_eq!((from_file.code, &from_file.json()["status"]), (Some(0), &json!("success")));
+    assert_eq!(space.run(&["run", "-"], &document.to_string()).await.code, Some(0));
+}
+
+#[tokio::test]
+async fn e2e_exit_1_means_that_some_or_all_did_not() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    for (rows, status) in [
+        (vec![("a", "coder", [].as_slice()), ("b", "failing", &[])], "partial"),
+        (vec![("b", "failing", &[])], "failure"),
+    ] {
+        let ended = run_document(&space, &document(&space, &rows)).await;
+        assert_eq!((ended.code, &ended.json()["status"]), (Some(1), &json!(status)));
+        assert!(ended.stderr.contains("1 failed"), "{}", ended.stderr);
+    }
+}
+
+#[tokio::test]
+async fn e2e_exit_2_means_that_nothing_was_run() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let cycle = document(&space, &[("a", "coder", &["b"]), ("b", "coder", &["a"])]).to_string();
+    for (args, input, says) in [
+        (vec!["run"], cycle.as_str(), "error[dependency_cycle]"),
+        (vec!["run"], "{\"tasks\": [], \"tasks\": []}", "error[parse_error]"),
+        (vec!["run"], "", "error[parse_error]"),
+        (vec!["run", "no-such-file.json"], "", "no-such-file.json"),
+        (vec!["run", "--max-workers", "0"], cycle.as_str(), "max"),
+        (vec!["plan"], cycle.as_str(), "a -> b"),
+        (vec!["result", "no-id"], "", "invalid value"),
+        (vec!["result", "01900000-0000-7000-8000-000000000000"], "", "error[unknown_dispatch]"),
+        (vec!["rum"], "", "run"),
+    ] {
+        let ended = space.run(&args, input).await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{args:?}: {ended:?}");
+        assert!(ended.stderr.contains(says), "{args:?} should say {says}: {}", ended.stderr);
+    }
+    assert_eq!(standin.calls().len(), 0);
+    assert!(!Path::new(&space.path("traces")).exists());
+}
+
+#[tokio::test]
+async fn e2e_progress_is_lines_on_standard_error() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    fs::write(
+        space.path("tasks.json"),
+        document(&space, &[("one", "gate", &[]), ("two", "coder", &["one"])]).to_string(),
+    )
+    .unwrap();
+    let mut program = space.start(&["run", "tasks.json"]);
+    program.line_with("0 of 2 done, running one").await;
+    standin.release(1);
+    let ended = program.output().await;
+    assert_eq!(ended.json()["status"], "success");
+    let id = ended.json()["dispatch_id"].as_str().unwrap().to_owned();
+    for line in [format!("dispatch {id}").as_str(), "2 of 2 done", "2 of 2 successful"] {
+        assert!(ended.stderr.contains(line), "{}", ended.stderr);
+    }
+    assert!(!ended.stderr.contains('\u{1b}'), "no colours and no bars where no terminal is");
+}
+
+#[tokio::test]
+async fn e2e_signals_cancel_the_run_and_its_result_is_printed() {
+    for signal in [Signal::INT, Signal::TERM] {
+        let standin = StandIn::start().await;
+        let space = TestSpace::with(&standin);
+        let rows: [(&str, &str, &[&str]); 3] =
+            [("done", "coder", &[]), ("held", "gate", &["done"]), ("after", "coder", &["held"])];
+        fs::write(space.path("tasks.json"), document(&space, &rows).to_string()).unwrap();
+        let program = space.start(&["run", "tasks.json"]);
+        standin.at_gate(1).await;
+        program.signal(signal);
+        let ended = program.output().await;
+        assert_eq!(ended.code, Some(1), "{ended:?}");
+        let result = ended.json();
+        assert_eq!(result["status"], "cancelled");
+        let statuses: Vec<_> = by_task(&result, "status").into_iter().map(|it| it.1).collect();
+        assert_eq!(statuses, ["success", "cancelled", "cancelled"]);
+        assert!(Path::new(result["trace_index"].as_str().unwrap()).is_file());
+    }
+}
+
+#[tokio::test]
+async fn e2e_context_is_gathered_when_it_is_enabled() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    fs::write(space.path("auth.py"), "SECRET_SAUCE = 1\n").unwrap();
+    let mut document = document(&space, &[("a", "coder", &[])]);
+    document["tasks"][0]["context_requirements"] = json!(["file:auth.py"]);
+    let without = run_document(&space, &document).await.json();
+    assert!(without["warnings"][0].as_str().unwrap().contains("enable_context"), "{without}");
+    let with = space.run(&["run", "--enable-context"], &document.to_string()).await;
+    assert_eq!(with.json()["warnings"], json!([]));
+    let calls = standin.calls();
+    assert!(!calls[0].arguments.contains_key("pre_gathered_context"));
+    let context = calls[1].arguments["pre_gathered_context"].to_string();
+    assert!(context.contains("SECRET_SAUCE"), "{context}");
+}
+
+#[tokio::test]
+async fn e2e_other_commands_tell_the_same_story() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let rows: [(&str, &str, &[&str]); 2] = [("good", "coder", &[]), ("bad", "failing", &["good"])];
+    let ran = run_document(&space, &document(&space, &rows)).await.json();
+    let id = ran["dispatch_id"].as_str().unwrap();
+
+    let result = space.run(&["result", id], "").await;
+    assert_eq!((result.code, result.json()), (Some(1), ran.clone()));
+    let list = space.run(&["list", "--json"], "").await.json();
+    assert_eq!((&list[0]["dispatch_id"], &list[0]["status"]), (&json!(id), &json!("partial")));
+    assert!(space.run(&["list"], "").await.stdout.contains(id));
+    let trace = space.run(&["trace", id, "bad"], "").await;
+    let last: Value = serde_json::from_str(trace.stdout.lines().last().unwrap()).unwrap();
+    assert_eq!((&last["kind"], &last["task_id"]), (&json!("attempt_ended"), &json!("bad")));
+    let cancelled = space.run(&["cancel", id], "").await;
+    assert_eq!((cancelled.code, &cancelled.json()["status"]), (Some(0), &json!("partial")));
+    let again = space.run(&["retry", id], "").await;
+    assert_eq!((again.code, &again.json()["retry_of"]), (Some(1), &json!(id)));
+    let calls = (standin.calls_of("good").len(), standin.calls_of("bad").len());
+    assert_eq!(calls, (1, 2), "only what failed runs again");
+}
+
+#[tokio::test]
+async fn e2e_another_process_can_cancel_what_runs() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    fs::write(space.path("tasks.json"), document(&space, &[("a", "gate", &[])]).to_string())
+        .unwrap();
+    let mut program = space.start(&["run", "tasks.json"]);
+    let line = program.line_with("dispatch ").await;
+    standin.at_gate(1).await;
+    let cancelled = space.run(&["cancel", line.split(' ').nth(1).unwrap()], "").await;
+    assert_eq!((cancelled.code, &cancelled.json()["status"]), (Some(0), &json!("cancelled")));
+    let ended = program.output().await;
+    assert_eq!((ended.code, &ended.json()["status"]), (Some(1), &json!("cancelled")));
+}
+
+#[tokio::test]
+async fn e2e_traces_are_private_files_with_relative_links() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let rows: [(&str, &str, &[&str]); 2] = [("good", "coder", &[]), ("bad", "failing", &[])];
+    let result = run_document(&space, &document(&space, &rows)).await.json();
+    let id = result["dispatch_id"].as_str().unwrap();
+    let traces = space.workspace().join("traces");
+    let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+    assert_eq!((mode(&traces), mode(&traces.join(id))), (0o700, 0o700));
+    for (task, _) in by_task(&result, "status") {
+        let file = traces.join(id).join(format!("{task}.json"));
+        assert_eq!(mode(&file), 0o600);
+        let link = fs::read_link(traces.join(format!("{task}.json"))).unwrap();
+        assert_eq!(link, Path::new(id).join(format!("{task}.json")));
+    }
+    let index = Path::new(result["trace_index"].as_str().unwrap());
+    assert_eq!((index.parent().unwrap(), mode(index)), (traces.as_path(), 0o600));
+    let name = index.file_stem().unwrap().to_str().unwrap();
+    let shape: String =
+        name.chars().map(|it| if it.is_ascii_hexdigit() { '0' } else { it }).collect();
+    assert_eq!(shape, "0isp0t0h-00000000T000000000Z-00000000", "{name}");
+    assert!(name.ends_with(&id[..8]));
+}
+
+/// `jq '.summary'` and `jq '.tasks[] | select(.status=="error")'` of the index, and what a task's
+/// own file says.
+#[tokio::test]
+async fn e2e_traces_answer_the_usual_questions() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let rows: [(&str, &str, &[&str]); 3] =
+        [("good", "coder", &[]), ("bad", "failing", &[]), ("after", "debug", &["bad"])];
+    let result = run_document(&space, &document(&space, &rows)).await.json();
+    let read =
+        |path: &str| -> Value { serde_json::from_str(&fs::read_to_string(path).unwrap()).unwrap() };
+    let index = read(result["trace_index"].as_str().unwrap());
+    assert_eq!(index["summary"], result["summary"]);
+    let tasks = index["tasks"].as_array().unwrap();
+    let failed: Vec<_> = tasks.iter().filter(|it| it["status"] == "error").collect();
+    assert_eq!((failed.len(), &failed[0]["task_id"]), (1, &json!("bad")));
+    for (task, listed) in result["results"].as_array().unwrap().iter().zip(tasks) {
+        for field in ["task_id", "agent", "status", "error", "attempts", "trace_file"] {
+            assert_eq!(task[field], listed[field], "{field}");
+        }
+    }
+    let good = read(&space.path("traces/good.json"));
+    assert_eq!(
+        (&good["status"], &good["output"]),
+        (&json!("success"), &result["results"][0]["output"])
+    );
+    assert_eq!(good["input"]["node_type"], "Effect");
+    let attempts = good["attempts"].as_array().unwrap();
+    assert_eq!(attempts.len(), 1, "{good}");
+    assert_eq!(attempts[0]["upstream_calls"][0]["tool"], "agent_coder", "{good}");
+    assert!(attempts[0]["upstream_calls"][0]["duration_ms"].is_u64(), "{good}");
+}
+
+#[tokio::test]
+async fn e2e_every_example_succeeds_with_the_embedded_archon() {
+    let space = TestSpace::embedded();
+    space.copy_examples();
+    for name in
+        ["01_parallel_generation", "02_debug_then_fix", "03_mixed_workflow", "04_references"]
+    {
+        let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
+        let result = ended.json();
+        assert_eq!((ended.code, &result["status"]), (Some(0), &json!("success")), "{ended:?}");
+        let warning = result["warnings"][0].as_str().unwrap();
+        assert!(warning.contains("embedded Archon"), "{warning}");
+    }
+    let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
+    let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
+    assert_eq!(files.len(), 8, "{files:?}");
+    let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
+    assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
+}
+
+#[tokio::test]
+async fn e2e_configured_but_unreachable_is_no_silent_fallback() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    drop(standin);
+    let mut document = document(&space, &[("a", "coder", &[])]);
+    document["config"] = json!({ "timeout_seconds": 20 });
+    let ended = run_document(&space, &document).await;
+    assert_eq!(ended.code, Some(1), "{ended:?}");
+    assert_eq!(ended.json()["results"][0]["failure"]["code"], "upstream_unavailable");
+    assert!(!Path::new(&space.path("generated")).exists());
+}
+
+#[tokio::test]
+async fn e2e_doctor_and_config_say_how_things_stand() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let doctor = space.run(&["doctor"], "").await;
+    assert_eq!(doctor.code, Some(0), "{doctor:?}");
+    assert!(doctor.stdout.contains("has 5 tools"), "{}", doctor.stdout);
+    let config = space.run(&["config", "--explain"], "").await;
+    let line = format!("upstreams.archon.url = {}  (environment ARCHON_MCP_URL)", standin.url);
+    assert!(config.stdout.contains(&line), "{}", config.stdout);
+    drop(standin);
+    let doctor = space.run(&["doctor"], "").await;
+    assert_eq!(doctor.code, Some(1), "{doctor:?}");
+    assert!(doctor.stdout.contains("ARCHON_MCP_URL"), "{}", doctor.stdout);
+}

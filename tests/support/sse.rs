@@ -1,0 +1,50 @@
+//! A client of the legacy HTTP+SSE transport, in some lines: one stream of events, many posts.
+
+use std::time::Duration;
+
+/// The longest that any answer may take.
+const ANSWER_MAX: Duration = Duration::from_secs(20);
+
+/// The stream that `GET /sse` opens.
+pub(crate) struct EventStream {
+    response: reqwest::Response,
+    heard: String,
+    /// Where messages are posted, as the server says it.
+    pub(crate) endpoint: String,
+}
+
+impl EventStream {
+    /// Opens the stream and hears where to post.
+    pub(crate) async fn open(client: &reqwest::Client, url: String) -> Self {
+        let response = client.get(url).send().await.unwrap();
+        assert_eq!(response.headers()["content-type"], "text/event-stream");
+        let mut stream = Self { response, heard: String::new(), endpoint: String::new() };
+        let (event, data) = stream.event().await.unwrap();
+        assert_eq!(event, "endpoint");
+        stream.endpoint = data;
+        stream
+    }
+
+    /// The next event's name and data; comments come with neither. None when the stream has ended.
+    pub(crate) async fn event(&mut self) -> Option<(String, String)> {
+        tokio::time::timeout(ANSWER_MAX, self.event_whenever()).await.unwrap()
+    }
+
+    /// The same, however long it takes.
+    pub(crate) async fn event_whenever(&mut self) -> Option<(String, String)> {
+        loop {
+            if let Some((block, rest)) = self.heard.split_once("\n\n") {
+                let field = |name: &str| {
+                    let line = block.lines().find_map(|it| it.strip_prefix(name));
+                    line.unwrap_or_default().to_owned()
+                };
+                let event = (field("event: "), field("data: "));
+                let n_read = self.heard.len() - rest.len();
+                self.heard.drain(..n_read);
+                return Some(event);
+            }
+            let chunk = self.response.chunk().await.unwrap()?;
+            self.heard.push_str(std::str::from_utf8(&chunk).unwrap());
+        }
+    }
+}
