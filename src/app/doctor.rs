@@ -1,13 +1,17 @@
 //! Looks at everything that a dispatch needs, for `doctor`: says what is wrong and what to do.
 
 use std::{
+    collections::BTreeSet,
     fs,
     path::{Path, PathBuf},
     sync::Arc,
     time::Duration,
 };
 
-use super::{clock::SystemClock, service};
+use super::{
+    clock::SystemClock,
+    service::{self, ARCHON},
+};
 use crate::{
     agents::Agents,
     cli::{Check, Verdict},
@@ -89,13 +93,25 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         Err(error) => return vec![bad("upstreams", format!("{error:#}"), "correct the settings")],
     };
     let mut checks = Vec::new();
+    let mut down = BTreeSet::new();
     for (name, upstream) in &upstreams.named {
-        let is_default = name == "archon" && settings.archon == ArchonSetting::Default;
-        checks.push(upstream_check(name, upstream, is_default).await);
+        let is_default = name == ARCHON && settings.archon == ArchonSetting::Default;
+        let check = upstream_check(name, upstream, is_default).await;
+        if check.verdict == Verdict::Bad {
+            down.insert(name.as_str());
+        }
+        checks.push(check);
     }
     let agents = service::agents(settings, &upstreams);
     for name in service::agent_options(settings).keys() {
-        checks.push(agent_check(&agents, name).await);
+        let own = settings.agents.get(name.as_str()).and_then(|it| it.upstream.as_deref());
+        let upstream = own.unwrap_or(ARCHON);
+        checks.push(if down.contains(upstream) {
+            let found = format!("upstream {upstream} does not answer, so its tasks would fail");
+            note(&format!("agent {name}"), found, "")
+        } else {
+            agent_check(&agents, name).await
+        });
     }
     upstreams.close().await;
     checks

@@ -40,10 +40,22 @@ pub fn main() -> ExitCode {
         // Whoever read the output has seen enough.
         Err(error) if is_broken_pipe(&error) => ExitCode::SUCCESS,
         Err(error) => {
-            cli::report_error(&format!("{error:#}"));
+            cli::report_error(&chain(&error));
             ExitCode::from(Exit::Refused.code())
         }
     }
+}
+
+/// The error and its causes, but for those whose text the one before has already.
+fn chain(error: &anyhow::Error) -> String {
+    let mut text = error.to_string();
+    for cause in error.chain().skip(1).map(ToString::to_string) {
+        if !text.contains(&cause) {
+            text.push_str(": ");
+            text.push_str(&cause);
+        }
+    }
+    text
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -91,7 +103,7 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
     let place = (workspace.as_path(), bytes_max);
     let exit = match command {
         Command::Run(RunArguments { document, .. }) => {
-            commands::run(handle, &document, place, signals::interrupted()).await
+            commands::run(handle, &document, place, signals::interrupted).await
         }
         Command::Plan { document, format } => {
             commands::plan(handle, &document, format, place).await

@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The name of the upstream that serves the built-in agents.
-const ARCHON: &str = "archon";
+pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
 const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 

@@ -115,7 +115,7 @@ pub struct ServeArguments {
     #[arg(long, conflicts_with = "http")]
     pub stdio: bool,
     /// Serve /mcp (streamable HTTP), /sse and /messages (legacy), and /health on this address
-    #[arg(long, value_name = "ADDR")]
+    #[arg(long, value_name = "ADDR", value_parser = parse_address)]
     pub http: Option<SocketAddr>,
 }
 
@@ -177,6 +177,15 @@ impl From<std::ffi::OsString> for DocumentSource {
     fn from(text: std::ffi::OsString) -> Self {
         if text == "-" { Self::Stdin } else { Self::File(PathBuf::from(text)) }
     }
+}
+
+/// Reads `IP:PORT`, and `localhost:PORT` as people write it.
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    let address = match text.strip_prefix("localhost:") {
+        Some(port) => format!("127.0.0.1:{port}"),
+        None => text.to_owned(),
+    };
+    address.parse().map_err(|_| "give an address and a port, as in 127.0.0.1:8080".to_owned())
 }
 
 fn parse_task_id(text: &str) -> Result<TaskId, String> {

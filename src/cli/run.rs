@@ -2,6 +2,8 @@
 
 use std::{path::Path, time::Duration};
 
+use serde_json::Value;
+
 use super::{
     DocumentSource,
     expand::{Places, expand},
@@ -19,15 +21,21 @@ use crate::{
 /// Longer than any dispatch may take.
 const FOREVER: Duration = Duration::from_hours(10 * 365 * 24);
 
-/// Runs a document and prints its result. `interrupted` ends when the user wants no more: then the
-/// dispatch is cancelled and its result printed all the same.
-pub async fn run(
+/// Runs a document and prints its result. What `listen` makes ends when the user wants no more:
+/// then the dispatch is cancelled and its result printed all the same. It is called when the
+/// document was read, which may wait for a terminal for ever.
+pub async fn run<Interrupted: Future<Output = ()>>(
     handle: &DispatcherHandle,
     document: &DocumentSource,
     (workspace, bytes_max): (&Path, u64),
-    interrupted: impl Future<Output = ()>,
+    listen: impl FnOnce() -> Interrupted,
 ) -> Outcome {
-    match submit(handle, document, workspace, bytes_max).await {
+    let document = match read(document, workspace, bytes_max) {
+        Ok(document) => document,
+        Err(refusal) => return Ok(refuse(&refusal)),
+    };
+    let interrupted = listen();
+    match submit(handle, &document).await {
         Ok(dispatch) => see_through(handle, dispatch, interrupted).await,
         Err(refusal) => Ok(refuse(&refusal)),
     }
@@ -63,18 +71,17 @@ pub(super) async fn see_through(
     }
 }
 
-async fn submit(
-    handle: &DispatcherHandle,
-    document: &DocumentSource,
-    workspace: &Path,
-    bytes_max: u64,
-) -> Result<DispatchId, Refusal> {
+fn read(document: &DocumentSource, workspace: &Path, bytes_max: u64) -> Result<Value, Refusal> {
     let text = source::read(document, bytes_max)?;
     let mut value = json::read(&text)?.to_value();
     if let Some(places) = Places::of(workspace) {
         expand(&mut value, &places);
     }
-    handle.dispatch_document(&Json::from_value(&value)?).await
+    Ok(value)
+}
+
+async fn submit(handle: &DispatcherHandle, document: &Value) -> Result<DispatchId, Refusal> {
+    handle.dispatch_document(&Json::from_value(document)?).await
 }
 
 async fn cancel(handle: &DispatcherHandle, dispatch: DispatchId) -> Result<(), Refusal> {

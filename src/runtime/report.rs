@@ -127,7 +127,9 @@ pub(super) fn task_result(
 pub(super) fn summarise(row: &DispatchRow, tasks: &[StoredTask], now: Millis) -> Summary {
     let count = |status| tasks.iter().filter(|it| it.row.status == status).count();
     let total = row.ended_at.unwrap_or(now).since(row.created_at).0;
-    let times = tasks.iter().filter_map(|it| execution_time(&it.row));
+    // What was kept from another dispatch took no time in this one.
+    let is_own = |it: &&StoredTask| it.row.started_at.is_some_and(|at| at >= row.created_at);
+    let times = tasks.iter().filter(is_own).filter_map(|it| execution_time(&it.row));
     let sequential = times.map(|it| it.0).sum();
     Summary {
         total_tasks: tasks.len(),
@@ -179,9 +181,10 @@ fn next_steps(row: &DispatchRow, summary: &Summary, has_more: bool) -> Vec<Strin
     }
     let n_lost = summary.failed + summary.skipped + summary.cancelled;
     if n_lost > 0 && row.status != DispatchStatus::Running {
+        let noun = if n_lost == 1 { "task" } else { "tasks" };
         steps.push(format!(
             "after mending the cause: retry_dispatch {{\"dispatch_id\": \"{id}\"}} runs {n_lost} \
-             tasks again and keeps the rest"
+             {noun} again and keeps the rest"
         ));
     }
     if row.status == DispatchStatus::Success {

@@ -256,6 +256,21 @@ async fn a_retry_keeps_what_succeeded() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_retry_counts_the_time_of_what_ran_again_only() {
+    let world = World::new().await;
+    let id = world.dispatch(&document("a !gate\nb !fail <- a")).await.unwrap();
+    world.agents.wait_for_start("a#1").await;
+    tokio::time::advance(Duration::from_secs(3)).await;
+    world.agents.gate.send_replace(true);
+    let first = world.finish(id).await;
+    assert_eq!(first.summary.sequential_time_ms, 3_000);
+    let ticket = world.handle.retry(retry_of(first.dispatch_id, None)).await.unwrap();
+    let second = world.finish(ticket.dispatch).await;
+    assert_eq!(second.summary.sequential_time_ms, 0);
+    assert_eq!(second.next_steps.last().unwrap().matches("runs 1 task again").count(), 1);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_retry_of_a_named_task_runs_what_depends_on_it_too() {
     let world = World::new().await;
     let first = world.run(&document("a\nb <- a\nc")).await;

@@ -1,12 +1,13 @@
 //! `run` and its neighbours, as a shell meets them: exit codes, streams, signals, files.
 
-use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command};
+use std::{fs, os::unix::fs::PermissionsExt as _, path::Path, process::Command, time::Duration};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
+use tokio::io::AsyncWriteExt as _;
 
 use crate::{
-    space::{Ended, TestSpace, by_task, document},
+    space::{Ended, TestSpace, by_task, document, within},
     standin::StandIn,
 };
 
@@ -107,6 +108,36 @@ async fn e2e_signals_cancel_the_run_and_its_result_is_printed() {
         let statuses: Vec<_> = by_task(&result, "status").into_iter().map(|it| it.1).collect();
         assert_eq!(statuses, ["success", "cancelled", "cancelled"]);
         assert!(Path::new(result["trace_index"].as_str().unwrap()).is_file());
+    }
+}
+
+#[tokio::test]
+async fn e2e_a_signal_ends_a_run_whose_document_does_not_come() {
+    let space = TestSpace::offline();
+    let mut program = space.start(&["run"]);
+    let (_stdout, mut stdin) = program.streams();
+    // More than a pipe holds, so that it reads when this is written.
+    within(stdin.write_all(&vec![b' '; 1 << 20])).await.unwrap();
+    program.signal(Signal::INT);
+    assert!(!program.ended(Duration::from_secs(10)).await.success());
+}
+
+#[tokio::test]
+async fn e2e_an_address_that_cannot_be_served_is_an_error_with_a_reason() {
+    let space = TestSpace::offline();
+    let (_program, url) = space.serve_http().await;
+    let taken = url.strip_prefix("http://").unwrap();
+    let by_name = taken.replace("127.0.0.1", "localhost");
+    for (address, says) in [
+        (taken, "Address already in use"),
+        (by_name.as_str(), "Address already in use"),
+        ("0.0.0.0:0", "use 127.0.0.1"),
+        ("8080", "as in 127.0.0.1:8080"),
+    ] {
+        let ended = space.run(&["serve", "--http", address], "").await;
+        assert_eq!((ended.code, ended.stdout.as_str()), (Some(2), ""), "{ended:?}");
+        assert_eq!(ended.stderr.matches(says).count(), 1, "{address}: {}", ended.stderr);
+        assert_eq!(ended.stderr.matches("already").count(), says.matches("already").count());
     }
 }
 
@@ -271,4 +302,5 @@ async fn e2e_doctor_and_config_say_how_things_stand() {
     let doctor = space.run(&["doctor"], "").await;
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(doctor.stdout.contains("ARCHON_MCP_URL"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("note agent coder: upstream archon does not answer"));
 }

@@ -34,8 +34,8 @@ fn fault(value: &Value, schema: &Value, root: &Value, at: &str) -> Result<(), St
                 return fault(value, root.pointer(pointer).unwrap(), root, at);
             }
             "type" => {
-                let mut types = says.as_array().map_or(std::slice::from_ref(says), |it| it).iter();
-                types.any(|it| is_of_type(value, it))
+                let types = says.as_array().cloned().unwrap_or_else(|| vec![says.clone()]);
+                types.iter().any(|it| is_of_type(value, it))
             }
             "const" => value == says,
             "enum" => says.as_array().unwrap().contains(value),
