@@ -68,7 +68,7 @@ async fn run_agent(
         agent: task.agent.clone(),
         description: task.description.as_str().into(),
         input,
-        timeout: Duration::from_millis(job.deadline.since(job.clock.now()).0),
+        timeout: own_timeout(Duration::from_millis(job.deadline.since(job.clock.now()).0)),
         cancelled: job.cancelled.clone(),
         calls,
     };
@@ -82,6 +82,12 @@ async fn run_agent(
             Err(Failure::new(FailureCode::Cancelled, "the attempt was given up"))
         }
     }
+}
+
+/// Ends the agent's waits a little before the attempt's deadline, so that it is the agent who says
+/// what was waited for, and the trace has the call.
+fn own_timeout(left: Duration) -> Duration {
+    left - (left / 20).min(Duration::from_millis(100))
 }
 
 /// The input that the agent gets: references resolved, context filled in.

@@ -256,6 +256,24 @@ async fn e2e_traces_answer_the_usual_questions() {
 }
 
 #[tokio::test]
+async fn e2e_a_timeout_says_which_call_took_too_long() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let mut document = document(&space, &[("held", "gate", &[]), ("other", "coder", &[])]);
+    document["config"] = json!({ "timeout_seconds": 2 });
+    let ended = run_document(&space, &document).await;
+    let result = ended.json();
+    assert_eq!((ended.code, &result["status"]), (Some(1), &json!("partial")));
+    assert_eq!(result["results"][0]["failure"]["code"], "timeout");
+    let error = result["results"][0]["error"].as_str().unwrap();
+    assert!(error.contains("archon"), "{error}");
+    let trace = fs::read_to_string(space.path("traces/held.json")).unwrap();
+    let trace: Value = serde_json::from_str(&trace).unwrap();
+    let call = &trace["attempts"][0]["upstream_calls"][0];
+    assert_eq!((&call["tool"], &call["ok"]), (&json!("gate"), &json!(false)), "{trace}");
+}
+
+#[tokio::test]
 async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     let space = TestSpace::embedded();
     space.copy_examples();
