@@ -87,7 +87,7 @@ async fn run_agent(
 /// Ends the agent's waits a little before the attempt's deadline, so that it is the agent who says
 /// what was waited for, and the trace has the call.
 fn own_timeout(left: Duration) -> Duration {
-    left - (left / 20).min(Duration::from_millis(100))
+    left.saturating_sub((left / 20).min(Duration::from_millis(100)))
 }
 
 /// The input that the agent gets: references resolved, context filled in.
