@@ -87,7 +87,12 @@ fn write_document(n_tasks: usize) -> String {
         // Writing to a string cannot fail.
         let _ok = write!(
             text,
-            r#"{comma}{{"task_id": "gen-{at}", "agent": "coder", "description": "Generate writer {at}", "input_data": {{"contract_description": "Effect node that writes users", "node_type": "Effect", "output_path": "/workspace/node_{at}_effect.py"}}, "dependencies": [{dependency}]}}"#
+            "{comma}{{\"task_id\": \"gen-{at}\", \"agent\": \"coder\", \
+             \"description\": \"Generate writer {at}\", \"input_data\": {{\
+             \"contract_description\": \"Effect node that writes users\", \
+             \"node_type\": \"Effect\", \
+             \"output_path\": \"/workspace/node_{at}_effect.py\"}}, \
+             \"dependencies\": [{dependency}]}}"
         );
     }
     text + "]}"

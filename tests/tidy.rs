@@ -67,6 +67,8 @@ struct Source {
     /// From the repository's root, with slashes.
     path: String,
     text: String,
+    /// Whether the whole file is for tests.
+    is_test: bool,
 }
 
 #[test]
@@ -97,7 +99,7 @@ fn every_room_has_a_row() {
 #[test]
 fn pure_rooms_do_no_io_and_read_no_clock() {
     report(&sources(), |source| {
-        if !PURE.contains(&source.room.as_str()) || source.is_test() {
+        if !PURE.contains(&source.room.as_str()) || source.is_test {
             return Vec::new();
         }
         let code = source.code();
@@ -116,7 +118,7 @@ fn pure_rooms_do_no_io_and_read_no_clock() {
 #[test]
 fn only_the_settings_read_the_environment() {
     report(&sources(), |source| {
-        if source.room == "config" || source.is_test() {
+        if source.room == "config" || source.is_test {
             return Vec::new();
         }
         let lines = find_words(&source.code(), "env::var").into_iter();
@@ -141,7 +143,7 @@ fn files_stay_small_and_narrow() {
             offences.push(format!("1: {n_lines} lines, at most {PRODUCTION_LINES_MAX}"));
         }
         // What a test expects stands as it is shown, however wide.
-        let lines = source.production().lines().enumerate().filter(|_| !source.is_test());
+        let lines = source.production().lines().enumerate().filter(|_| !source.is_test);
         for (at, line) in lines.filter(|it| it.1.chars().count() > COLUMNS_MAX) {
             offences.push(format!("{}: {} columns", at + 1, line.chars().count()));
         }
@@ -188,13 +190,20 @@ impl Source {
     fn new(path: &str, text: String) -> Self {
         let inner = path.strip_prefix("src/").unwrap_or(path);
         let room = inner.split('/').next().unwrap().trim_end_matches(".rs").to_owned();
-        Self { room, path: path.to_owned(), text }
+        Self { room, path: path.to_owned(), text, is_test: false }
     }
 
-    /// Whether the whole file is for tests.
-    fn is_test(&self) -> bool {
-        let is_test = |it: &str| matches!(it, "tests" | "tests.rs" | "testing" | "testing.rs");
-        self.path.split('/').any(is_test)
+    /// The paths, without their ends, of the modules that it declares for tests alone.
+    fn test_modules(&self) -> Vec<String> {
+        let (folder, name) = self.path.rsplit_once('/').unwrap();
+        let own = name.trim_end_matches(".rs");
+        let is_top = matches!(own, "mod" | "lib" | "main");
+        let folder = if is_top { folder.to_owned() } else { format!("{folder}/{own}") };
+        let declared = self.text.split("#[cfg(test)]").skip(1).filter_map(|it| {
+            let line = it.trim_start().lines().next()?;
+            line.strip_suffix(';')?.split_once("mod ").map(|it| it.1)
+        });
+        declared.map(|it| format!("{folder}/{it}")).collect()
     }
 
     /// The text up to the tests at its end.
@@ -218,7 +227,7 @@ impl Source {
 
 /// The names below the crate that production code refers to, with their lines.
 fn imports(source: &Source) -> Vec<(usize, String)> {
-    if source.is_test() {
+    if source.is_test {
         return Vec::new();
     }
     let code = source.code();
@@ -291,6 +300,7 @@ fn line_of(text: &str, at: usize) -> usize {
 fn sources() -> Vec<Source> {
     let mut files = Vec::new();
     collect(&root().join("src"), &is_rust, &mut files);
+    mark_tests(&mut files);
     files
 }
 
@@ -299,7 +309,20 @@ fn rust_files() -> Vec<Source> {
     for folder in ["src", "tests", "benches"] {
         collect(&root().join(folder), &is_rust, &mut files);
     }
+    mark_tests(&mut files);
     files
+}
+
+/// Marks the files whose modules are declared for tests alone, and all below them.
+fn mark_tests(files: &mut [Source]) {
+    let modules: Vec<String> = files.iter().flat_map(Source::test_modules).collect();
+    for file in files {
+        let is_in = |module: &String| {
+            let rest = file.path.strip_prefix(module.as_str());
+            rest.is_some_and(|it| it == ".rs" || it.starts_with('/'))
+        };
+        file.is_test = file.path.starts_with("tests/") || modules.iter().any(is_in);
+    }
 }
 
 fn is_rust(name: &str) -> bool {

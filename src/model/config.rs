@@ -11,7 +11,8 @@ pub struct DispatchConfig {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 1, max = 1024))]
     pub max_workers: Option<u32>,
-    /// How long one attempt at a task may take, in seconds: above 0, at most 86,400; 300 unless set.
+    /// How long one attempt at a task may take, in seconds: above 0, at most 86,400; 300 unless
+    /// set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub timeout_seconds: Option<f64>,

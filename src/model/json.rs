@@ -1,7 +1,8 @@
 //! Strict reading of JSON: what means two things, or goes too deep, is refused with its place.
 //!
-//! `serde_json` keeps the last of two equal keys silently, and takes any depth up to 128; a document
-//! from strangers must not be read in two ways. [`read`] finds every duplicate key in one pass.
+//! `serde_json` keeps the last of two equal keys silently, and takes any depth up to 128; a
+//! document from strangers must not be read in two ways. [`read`] finds every duplicate key in one
+//! pass.
 
 use std::{borrow::Cow, fmt};
 

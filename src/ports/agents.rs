@@ -59,7 +59,10 @@ pub struct Binding {
 
 /// Why nobody serves an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them", .looked_for.join(", "))]
+#[error(
+    "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
+    .looked_for.join(", ")
+)]
 pub struct BindError {
     /// The agent.
     pub agent: AgentName,

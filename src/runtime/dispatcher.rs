@@ -15,7 +15,7 @@ use super::{
     batch::Batch,
     gather::gather,
     live::{Live, Waiter},
-    message::{AttemptEnd, Message, Submitted},
+    message::{AttemptEnd, Inboxes, Message, Submitted},
     options::Dependencies,
     rules::OwnedRules,
     submission::Submission,
@@ -62,17 +62,6 @@ pub(super) struct Dispatcher {
     accepted_at: Millis,
     dispatches_open_max: usize,
     out: Outbox,
-}
-
-/// Where the dispatcher hears from others.
-#[derive(Debug)]
-pub(super) struct Inboxes {
-    /// Cancels, waits, ends of gathering.
-    pub(super) control: mpsc::UnboundedReceiver<Message>,
-    /// For jobs that report back.
-    pub(super) to_control: mpsc::WeakUnboundedSender<Message>,
-    /// New dispatches.
-    pub(super) submissions: mpsc::Receiver<Message>,
 }
 
 /// What woke the dispatcher.
@@ -293,7 +282,7 @@ impl Dispatcher {
         let dispatch = asked.dispatch;
         if let Some(live) = self.lives.get_mut(&dispatch) {
             live.cancel(now, asked, &mut self.out, batch);
-            // A dispatch that still gathers context has not been started, and must end all the same.
+            // A dispatch that still gathers context has not started, and must end all the same.
             live.handle(now, Input::Start, &mut self.out, batch);
             batch.touched.push(dispatch);
         }

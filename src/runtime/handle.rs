@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
-use sha2::{Digest as _, Sha256};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
@@ -13,21 +12,21 @@ use uuid::Uuid;
 
 use super::{
     defaults,
-    dispatcher::{Dispatcher, Inboxes},
+    dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
-    message::{Message, Progress, Submitted},
+    message::{Inboxes, Message, Progress, Submitted},
     options::{Dependencies, Options, Recover},
     query::{self, ResultQuery},
     recovery, report,
     rules::OwnedRules,
-    submission::{Backends, KeptTask, Submission},
+    submission::{Backends, Extras, KeptTask, Submission, digest},
     tracer,
 };
 use crate::{
     model::{
-        AgentName, CancelRequest, DispatchConfig, DispatchId, DispatchResult, ErrorCode,
-        GetResultRequest, PlanId, PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId,
-        TaskIdx, TaskStatus, TracePage, View, json::Json,
+        AgentName, CancelRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
+        PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId, TaskIdx, TaskStatus,
+        TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::{AgentDirectory, CancelAsked, Write},
@@ -59,15 +58,6 @@ pub struct Ticket {
     pub dispatch: DispatchId,
     /// How long the caller wants to wait, in milliseconds.
     pub wait_ms: u64,
-}
-
-/// What else a submission comes with.
-#[derive(Debug, Default)]
-struct Extras {
-    key: Option<String>,
-    retry_of: Option<DispatchId>,
-    kept: Vec<KeptTask>,
-    warnings: Vec<String>,
 }
 
 impl DispatcherHandle {
@@ -492,11 +482,6 @@ pub(super) async fn bind_all(
         backends.insert(name, binding.backend);
     }
     Ok((backends, warnings))
-}
-
-fn digest(tasks: &[crate::model::TaskSpec], config: &DispatchConfig) -> [u8; 32] {
-    let json = serde_json::to_vec(&(tasks, config)).unwrap_or_default();
-    Sha256::digest(&json).into()
 }
 
 fn unknown_cursor() -> Refusal {

@@ -16,8 +16,8 @@ pub(super) fn write(result: &DispatchResult) -> String {
     // Writing to a string cannot fail.
     _ = write!(
         out,
-        "## Dispatch {}\n\n**Status**: {:?}  \n**Tasks**: {} ({} successful, {} failed, {} skipped, \
-         {} cancelled)  \n**Time**: {} ms (one after the other {} ms, speed-up {})\n",
+        "## Dispatch {}\n\n**Status**: {:?}  \n**Tasks**: {} ({} successful, {} failed, \
+         {} skipped, {} cancelled)  \n**Time**: {} ms (one after the other {} ms, speed-up {})\n",
         result.dispatch_id,
         result.status,
         summary.total_tasks,

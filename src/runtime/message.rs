@@ -1,7 +1,7 @@
 //! What the dispatcher is told, and what it tells those who follow a dispatch.
 
 use serde_json::{Map, Value};
-use tokio::sync::{oneshot, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{gather::Gathered, submission::Submission};
 use crate::{
@@ -24,6 +24,17 @@ pub(super) enum Message {
     Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
+}
+
+/// Where the dispatcher hears from others.
+#[derive(Debug)]
+pub(super) struct Inboxes {
+    /// Cancels, waits, ends of gathering.
+    pub(super) control: mpsc::UnboundedReceiver<Message>,
+    /// For jobs that report back.
+    pub(super) to_control: mpsc::WeakUnboundedSender<Message>,
+    /// New dispatches.
+    pub(super) submissions: mpsc::Receiver<Message>,
 }
 
 /// What became of a submission.

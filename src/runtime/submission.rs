@@ -2,9 +2,11 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
+use sha2::{Digest as _, Sha256};
+
 use super::document::{Meta, StoredDocument};
 use crate::{
-    model::{AgentName, DispatchId, TaskIdx},
+    model::{AgentName, DispatchConfig, DispatchId, TaskIdx, TaskSpec},
     plan::TaskGraph,
     ports::{AgentBackend, TaskRow},
 };
@@ -32,4 +34,19 @@ pub(super) struct KeptTask {
     pub(super) task: TaskIdx,
     pub(super) row: TaskRow,
     pub(super) output: Option<String>,
+}
+
+/// What else a submission comes with.
+#[derive(Debug, Default)]
+pub(super) struct Extras {
+    pub(super) key: Option<String>,
+    pub(super) retry_of: Option<DispatchId>,
+    pub(super) kept: Vec<KeptTask>,
+    pub(super) warnings: Vec<String>,
+}
+
+/// What an idempotency key stands for.
+pub(super) fn digest(tasks: &[TaskSpec], config: &DispatchConfig) -> [u8; 32] {
+    let json = serde_json::to_vec(&(tasks, config)).unwrap_or_default();
+    Sha256::digest(&json).into()
 }

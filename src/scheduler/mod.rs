@@ -2,7 +2,8 @@
 //!
 //! [`Scheduler::handle`] takes an [`Input`] and the time, and fills an [`Outbox`] with [`Event`]s,
 //! which are facts to be journaled, and [`Action`]s, which the shell may carry out once the events
-//! are durable. [`Scheduler::apply`] alone changes state, so a journal replays into the same machine.
+//! are durable. [`Scheduler::apply`] alone changes state, so a journal replays into the same
+//! machine.
 //!
 //! ```text
 //! Blocked ──► Ready ──► Running ──► Succeeded | Failed | Cancelled

@@ -14,8 +14,8 @@ use crate::{
 };
 
 /// The columns that [`dispatch_row`] reads.
-pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ended_at, n_tasks, n_successful, n_unsuccessful, \
-     critical_path, meta";
+pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ended_at, n_tasks, \
+     n_successful, n_unsuccessful, critical_path, meta";
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \

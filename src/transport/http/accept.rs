@@ -56,7 +56,8 @@ impl Acceptor {
                 }
                 accepted = self.accept() => match accepted {
                     Ok((stream, place)) => {
-                        let served = serve(stream, app.clone(), self.header_timeout, shutdown.clone());
+                        let (app, shutdown) = (app.clone(), shutdown.clone());
+                        let served = serve(stream, app, self.header_timeout, shutdown);
                         connections.spawn(async move {
                             served.await;
                             drop(place);

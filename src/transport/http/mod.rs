@@ -48,8 +48,8 @@ impl HttpServer {
     /// Serves until `shutdown` is cancelled; requests that run then get [`HttpOptions::grace`].
     ///
     /// `new_handler` makes one handler a session, or a request where the client has no session; it
-    /// should be cheap. `extra` adds routes behind the same guard, which also gives their plain-text
-    /// errors a JSON body; it must not have `/mcp`, `/sse` or `/messages`.
+    /// should be cheap. `extra` adds routes behind the same guard, which also gives their errors in
+    /// plain text a JSON body; it must not have `/mcp`, `/sse` or `/messages`.
     pub async fn serve<H, F>(
         self,
         new_handler: F,

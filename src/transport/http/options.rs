@@ -5,8 +5,8 @@ use std::time::Duration;
 /// The limits of an [`HttpServer`](super::HttpServer); the default suits one machine's users.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
-    /// Origins of web pages that are let in besides localhost, 127.0.0.1 and `[::1]`; each exactly as
-    /// a browser sends it (`https://app.example:8443`). None unless set.
+    /// Origins of web pages that are let in besides localhost, 127.0.0.1 and `[::1]`; each exactly
+    /// as a browser sends it (`https://app.example:8443`). None unless set.
     pub allowed_origins: Vec<String>,
     /// How many connections are served at once, 1 at least; others wait in the system's queue.
     /// 1,024 unless set.
