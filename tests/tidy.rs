@@ -13,14 +13,12 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("scheduler", &["model", "plan"]),
     ("ports", &["model", "scheduler"]),
     ("confine", &["model"]),
-    ("context", &["model", "ports"]),
-    ("runtime", &["model", "plan", "scheduler", "ports", "context", "confine"]),
+    ("runtime", &["model", "plan", "scheduler", "ports", "confine"]),
     ("upstream", &["model", "ports"]),
     ("agents", &["model", "ports", "upstream"]),
     ("sources", &["model", "ports", "upstream", "confine"]),
-    ("stores", &["model", "scheduler", "ports", "confine"]),
-    ("cluster", &["model", "scheduler", "ports"]),
-    ("traces", &["model", "ports", "confine"]),
+    ("stores", &["model", "ports"]),
+    ("traces", &["model", "ports"]),
     ("archon", &["model", "confine"]),
     ("mcp", &["model", "plan", "runtime"]),
     ("transport", &["model"]),
@@ -85,6 +83,33 @@ fn rooms_import_only_what_their_row_allows() {
             .map(|(line, it)| format!("{line}: `{}` may not import `{it}`", source.room))
             .collect()
     });
+}
+
+#[test]
+fn the_page_shows_the_same_rooms() {
+    let page = fs::read_to_string(root().join("ARCHITECTURE.md")).unwrap();
+    let table = page.split_once("\n| room |").unwrap().1.split("\n\n").next().unwrap();
+    let shown = table.lines().skip(2).map(|it| {
+        let mut cells = it.trim_start_matches("| ").split(" | ");
+        format!("{} | {}", cells.next().unwrap().trim_matches('`'), cells.next().unwrap())
+    });
+    let row = |(room, allowed): &(&str, &[&str])| match (ROOTS.contains(room), allowed.len()) {
+        (true, _) => format!("{room} | everything"),
+        (false, 0) => format!("{room} | nothing"),
+        (false, _) => format!("{room} | `{}`", allowed.join("`, `")),
+    };
+    let known: Vec<String> = ROOMS.iter().map(row).collect();
+    assert_eq!(shown.collect::<Vec<_>>(), known);
+}
+
+#[test]
+fn every_row_has_a_room() {
+    let is_there = |room: &str| {
+        let place = root().join("src").join(room);
+        place.is_dir() || place.with_extension("rs").is_file()
+    };
+    let empty: Vec<_> = ROOMS.iter().map(|it| it.0).filter(|it| !is_there(it)).collect();
+    assert_eq!(empty, [""; 0]);
 }
 
 #[test]
