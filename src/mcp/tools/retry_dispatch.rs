@@ -24,8 +24,8 @@ pub(super) fn entry() -> Entry {
         "Run again what did not succeed in a dispatch that has ended. It becomes a new dispatch \
          (new dispatch_id, retry_of names the old one) that keeps every successful result. Name \
          task_ids to run those again although they succeeded. Change what was wrong with \
-         overrides: {\"task-id\": {\"input_data\": {…}, \"description\": …, \"timeout_seconds\": …}}. Waits \
-         like dispatch.",
+         overrides: {\"task-id\": {\"input_data\": {…}, \"description\": …, \
+         \"timeout_seconds\": …}}. Waits like dispatch.",
     )
 }
 

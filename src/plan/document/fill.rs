@@ -41,7 +41,8 @@ impl Filler {
         agent
     }
 
-    /// Makes an input from a task's id and description; `None` if there is no workspace to write to.
+    /// Makes an input from a task's id and description; `None` if there is no workspace to write
+    /// to.
     pub(super) fn fill(
         &mut self,
         kind: InputKind,
