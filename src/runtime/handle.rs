@@ -28,7 +28,7 @@ use crate::{
         PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId, TaskIdx, TaskStatus,
         TracePage, View, json::Json,
     },
-    plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
+    plan::{self, Checked, DispatchCall, PathPolicy as _, RetryCall, Rules, Source},
     ports::{AgentDirectory, CancelAsked, Write},
 };
 
@@ -442,7 +442,9 @@ impl DispatcherHandle {
             super::retry::apply(&mut document.tasks[at.as_usize()], change);
         }
         let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
-        let config = super::retry::config(&document, &meta);
+        let config = super::retry::config(&document, &meta, |dir| {
+            self.dependencies.paths.check_trace_dir(dir).is_ok()
+        });
         let checked = plan::check_specs(document.tasks, config, &self.rules())?;
         let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
         let again = super::retry::tasks_to_run(&checked.graph, named.as_deref(), is_success);

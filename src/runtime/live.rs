@@ -1,6 +1,6 @@
 //! One live dispatch: its scheduler, and what the store and the users are told of it.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value};
 use tokio::sync::{oneshot, watch};
@@ -45,6 +45,7 @@ pub(super) struct Live {
     /// was taken over from a dead process.
     pub(super) traces_from_store: bool,
     history: History,
+    running: BTreeSet<TaskIdx>,
     last_seq: u64,
     n_ended: usize,
     n_unsuccessful: usize,
@@ -102,6 +103,7 @@ impl Live {
             progress: watch::Sender::new(progress),
             traces_from_store: n_tasks > TRACE_FILES_MAX,
             history: History::default(),
+            running: BTreeSet::new(),
             last_seq: 0,
             n_ended: 0,
             n_unsuccessful: 0,
@@ -209,14 +211,9 @@ impl Live {
 
     /// Tells those who follow how it goes.
     pub(super) fn publish(&self, status: DispatchStatus) {
-        let n_running = self.scheduler.n_running() as usize;
-        let running = self.rows.iter().zip(&self.document.tasks);
-        let names = running.filter(|(row, _)| row.status == TaskStatus::Running);
-        let running = if n_running == 0 || self.progress.receiver_count() == 0 {
-            Vec::new()
-        } else {
-            names.map(|(_, task)| task.task_id.clone()).take(3).collect()
-        };
+        let n_running = self.running.len();
+        let name = |it: &TaskIdx| self.document.tasks[it.as_usize()].task_id.clone();
+        let running = self.running.iter().take(3).map(name).collect();
         self.progress.send_replace(Progress {
             status,
             n_tasks: self.rows.len(),
@@ -273,6 +270,11 @@ impl Live {
     ) {
         update_row(&mut self.rows[task.as_usize()], now, event);
         let row = self.rows[task.as_usize()].clone();
+        if row.status == TaskStatus::Running {
+            self.running.insert(task);
+        } else {
+            self.running.remove(&task);
+        }
         if row.status.is_final() {
             self.count_end(task, event);
             if !self.traces_from_store {

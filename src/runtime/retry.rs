@@ -24,13 +24,19 @@ pub(super) fn apply(task: &mut TaskSpec, change: TaskOverride) {
     task.timeout_seconds = timeout_seconds.or(task.timeout_seconds);
 }
 
-/// The settings of the first dispatch, as its document would have given them.
+/// The settings of the first dispatch, as its document would have given them. Its trace directory
+/// may have come from a flag that this process was not given; then the traces go to this one's.
 #[expect(clippy::cast_precision_loss, reason = "at most 86,400,000")]
-pub(super) fn config(document: &StoredDocument, meta: &Meta) -> DispatchConfig {
+pub(super) fn config(
+    document: &StoredDocument,
+    meta: &Meta,
+    is_allowed: impl Fn(&str) -> bool,
+) -> DispatchConfig {
+    let trace_dir = meta.trace_dir.display().to_string();
     DispatchConfig {
         max_workers: Some(document.config.max_workers),
         timeout_seconds: Some(document.config.timeout.0 as f64 / 1_000.0),
-        trace_dir: Some(meta.trace_dir.display().to_string()),
+        trace_dir: is_allowed(&trace_dir).then_some(trace_dir),
         on_failure: Some(document.config.on_failure),
         enable_context: Some(document.config.enable_context),
     }
@@ -55,4 +61,26 @@ pub(super) fn tasks_to_run(
         again[task.as_usize()] |= graph.dependencies(task).iter().any(|it| again[it.as_usize()]);
     }
     again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::document::StoredConfig, *};
+    use crate::model::{Millis, OnFailure};
+
+    #[test]
+    fn a_trace_directory_of_another_process_is_not_insisted_on() {
+        let config = StoredConfig {
+            max_workers: 3,
+            timeout: Millis(1_500),
+            on_failure: OnFailure::Continue,
+            enable_context: false,
+        };
+        let document = StoredDocument::new(Vec::new(), config);
+        let meta = Meta::new("/elsewhere".into(), Vec::new(), None);
+        let refused = super::config(&document, &meta, |_| false);
+        assert_eq!((refused.trace_dir, refused.timeout_seconds), (None, Some(1.5)));
+        let allowed = super::config(&document, &meta, |it| it == "/elsewhere");
+        assert_eq!(allowed.trace_dir.as_deref(), Some("/elsewhere"));
+    }
 }
