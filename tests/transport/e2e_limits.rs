@@ -4,7 +4,10 @@ use std::time::Duration;
 
 use parallel_dispatch::transport::HttpOptions;
 use serde_json::json;
-use tokio::{io::AsyncReadExt as _, net::TcpStream};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpStream,
+};
 
 use crate::raw::{Server, call, http, initialize, within};
 
@@ -35,17 +38,28 @@ async fn e2e_a_body_that_does_not_arrive_is_refused() {
 async fn e2e_connections_over_the_cap_wait_for_a_place() {
     let options = HttpOptions { connections_max: 1, ..HttpOptions::default() };
     let server = Server::start(options).await;
-    let first = TcpStream::connect(server.address).await.unwrap();
+    let mut first = TcpStream::connect(server.address).await.unwrap();
     let second =
         server.exchange(b"GET /health HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     let mut second = Box::pin(second);
     tokio::select! {
         biased;
         answer = &mut second => panic!("{answer}"),
-        () = tokio::time::sleep(SHORT) => drop(first),
+        () = within(ask_often(&mut first)) => drop(first),
     }
     assert!(within(second).await.ends_with("well"));
     server.stop().await;
+}
+
+/// Twenty exchanges on one connection: time enough for any other that is served.
+async fn ask_often(stream: &mut TcpStream) {
+    for _ in 0..20 {
+        stream.write_all(b"GET /health HTTP/1.1\r\nhost: localhost\r\n\r\n").await.unwrap();
+        let mut answer = Vec::new();
+        while !answer.ends_with(b"well") {
+            assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed");
+        }
+    }
 }
 
 #[tokio::test]
@@ -79,8 +93,13 @@ async fn e2e_an_idle_session_ends_and_one_with_a_running_call_does_not() {
     let mut waiting = Box::pin(waiting);
     tokio::select! {
         answer = &mut waiting => panic!("{answer:?}"),
-        () = server.strings.dropped.notified() => panic!("ended while a call ran"),
-        () = tokio::time::sleep(session_idle * 2) => server.strings.release.notify_one(),
+        () = within(server.strings.started.notified()) => (),
+    }
+    // A younger session with nothing to do ends first; the older one must have outlived its time.
+    server.open().await;
+    tokio::select! {
+        answer = &mut waiting => panic!("{answer:?}"),
+        () = within(server.strings.dropped.notified()) => server.strings.release.notify_one(),
     }
     let (status, answer) = within(waiting).await;
     assert_eq!(status, 200);
