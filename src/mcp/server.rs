@@ -54,11 +54,11 @@ impl ServerHandler for DispatchServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(catalog::tools()))
+        Ok(ListToolsResult::with_all_items(catalog::tools().to_vec()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        catalog::tools().into_iter().find(|it| it.name == name)
+        catalog::tools().iter().find(|it| it.name == name).cloned()
     }
 
     async fn call_tool(
