@@ -258,6 +258,12 @@ pub trait Journal: Debug + Send + Sync {
         dispatch: DispatchId,
     ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>>;
 
+    /// One dispatch with all its tasks, in document order, as they stood at one moment.
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>>;
+
     /// The document of a dispatch.
     fn document(
         &self,

@@ -18,4 +18,4 @@ pub use journal::{
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
-pub use traces::{TraceFiles, TraceTarget, TraceWriteError};
+pub use traces::{MakeTraceFiles, TraceFile, TraceFiles, TraceTarget, TraceWriteError};

@@ -32,6 +32,8 @@ use crate::{
 
 /// How many messages and ends of attempts make one round at most.
 const ROUND_MAX: usize = 256;
+/// How often the others are let run before a commit, while attempts run that may end.
+const SETTLE_MAX: usize = 8;
 /// How long to wait before a commit that failed is tried again.
 const COMMIT_RETRY: Duration = Duration::from_millis(500);
 /// How often requests of other processes to cancel are looked for, while dispatches are live.
@@ -110,7 +112,7 @@ impl Dispatcher {
                 Wake::Time => self.take_time(&mut batch).await,
                 Wake::Shutdown => break,
             }
-            self.take_what_waits(&mut batch);
+            self.take_what_comes(&mut batch).await;
             if self.commit(&mut batch).await.is_err() {
                 break;
             }
@@ -143,9 +145,22 @@ impl Dispatcher {
         deadlines.chain(poll).min()
     }
 
-    /// Takes what else is there without waiting, so that one commit serves all of it.
-    fn take_what_waits(&mut self, batch: &mut Batch) {
-        for _ in 0..ROUND_MAX {
+    /// Takes what else is there or about to be there, so that one commit serves all of it: a sync
+    /// of the disk costs more than letting everything that can run do so first.
+    async fn take_what_comes(&mut self, batch: &mut Batch) {
+        let mut n_left = ROUND_MAX;
+        for _ in 0..SETTLE_MAX {
+            self.take_what_waits(&mut n_left, batch);
+            if n_left == 0 || self.running.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_what_waits(&mut self, n_left: &mut usize, batch: &mut Batch) {
+        while *n_left > 0 {
+            *n_left -= 1;
             if let Some(end) = self.attempts.try_join_next_with_id() {
                 self.take_end(end, batch);
             } else if let Ok(message) = self.control.try_recv() {
@@ -153,6 +168,7 @@ impl Dispatcher {
             } else if let Ok(message) = self.submissions.try_recv() {
                 self.take_message(message, batch);
             } else {
+                *n_left += 1;
                 return;
             }
         }
@@ -413,9 +429,9 @@ impl Dispatcher {
                 Action::Finish { status } => finished.push((dispatch, status)),
             }
         }
-        for trace in batch.traces {
+        if !batch.traces.is_empty() {
             // The tracer lives as long as the dispatcher.
-            let _closed = self.traces.send(Job::Task(Box::new(trace))).await;
+            let _closed = self.traces.send(Job::Tasks(batch.traces)).await;
         }
         self.tell_followers(batch.touched);
         for (dispatch, status) in finished {
@@ -469,13 +485,15 @@ impl Dispatcher {
     }
 
     async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
-        let Some(live) = self.lives.remove(&dispatch) else { return };
+        let Some(mut live) = self.lives.remove(&dispatch) else { return };
         info!(dispatch_id = %dispatch, ?status, "dispatch ended");
+        let (row, tasks) = live.stored(status, self.dependencies.ownership.me());
         let trace = DispatchTrace {
             target: live.trace_target(),
             document: live.document,
             meta: live.meta,
-            status,
+            row,
+            tasks,
             from_store: live.traces_from_store,
             waiters: live.waiters.into_iter().map(|it| it.reply).collect(),
             progress: live.progress,

@@ -258,6 +258,7 @@ impl DispatcherHandle {
         for task in &mut tasks {
             defaults::task(task, &self.options);
         }
+        let wants_context = has_requirements && settings.enable_context;
         let document = StoredDocument::new(tasks, settings);
         let names = document.agents().into_iter().cloned();
         let (backends, bind_warnings) = bind_all(&self.dependencies.agents, names).await?;
@@ -270,7 +271,7 @@ impl DispatcherHandle {
         let submission = Submission {
             dispatch,
             document: Arc::new(document),
-            meta: Arc::new(Meta::new(trace_dir, warnings, retry_of)),
+            meta: Arc::new(Meta::new(trace_dir, warnings, retry_of, wants_context)),
             graph: Arc::new(graph),
             backends,
             idempotency: key.clone().map(|it| (it, digest)),
@@ -346,11 +347,13 @@ impl DispatcherHandle {
 
     async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
         let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, dispatch).await?;
-        if row.ended_at.is_some() || tasks.is_empty() {
-            return Ok(row.ended_at.is_some());
+        if tasks.is_empty() {
+            return Ok(query::dispatch_row(journal, dispatch).await?.ended_at.is_some());
         }
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let (row, rows) = query::overview(journal, dispatch).await?;
+        if row.ended_at.is_some() {
+            return Ok(true);
+        }
         let is_final =
             |it: &TaskIdx| rows.get(it.as_usize()).is_none_or(|row| row.row.status.is_final());
         Ok(tasks.iter().all(is_final))
@@ -362,9 +365,10 @@ impl DispatcherHandle {
         names: Option<&[TaskId]>,
     ) -> Result<Vec<TaskIdx>, Refusal> {
         let journal = &self.dependencies.journal;
-        query::dispatch_row(journal, dispatch).await?;
-        let Some(names) = names else { return Ok(Vec::new()) };
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let Some(names) = names else {
+            return query::dispatch_row(journal, dispatch).await.map(|_| Vec::new());
+        };
+        let (_, rows) = query::overview(journal, dispatch).await?;
         query::places(&rows, names)
     }
 

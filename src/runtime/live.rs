@@ -20,7 +20,10 @@ use crate::{
         Timestamp,
     },
     plan::TaskGraph,
-    ports::{CancelAsked, Record, RecordBody, TaskRow, TraceTarget, Write},
+    ports::{
+        CancelAsked, DispatchRow, OwnerId, Record, RecordBody, StoredTask, TaskRow, TraceTarget,
+        Write,
+    },
     scheduler::{Event, Input, Outbox, Scheduler},
 };
 
@@ -52,6 +55,7 @@ pub(super) struct Live {
     /// For each task that ended, the longest chain of execution times up to its end.
     chains: Vec<Millis>,
     longest_chain: Millis,
+    ended_at: Option<Millis>,
 }
 
 /// Somebody who waits for tasks to end.
@@ -109,6 +113,7 @@ impl Live {
             n_unsuccessful: 0,
             chains: vec![Millis(0); n_tasks],
             longest_chain: Millis(0),
+            ended_at: None,
             graph,
         }
     }
@@ -224,6 +229,33 @@ impl Live {
         });
     }
 
+    /// What stands in the store of a dispatch that has ended, but for its `meta`.
+    pub(super) fn stored(
+        &mut self,
+        status: DispatchStatus,
+        owner: OwnerId,
+    ) -> (DispatchRow, Vec<StoredTask>) {
+        let row = DispatchRow {
+            dispatch: self.id,
+            owner,
+            status,
+            created_at: self.created_at,
+            ended_at: self.ended_at,
+            n_tasks: self.rows.len(),
+            n_successful: self.n_ended - self.n_unsuccessful,
+            n_unsuccessful: self.n_unsuccessful,
+            critical_path: self.longest_chain,
+            meta: String::new(),
+        };
+        let rows = std::mem::take(&mut self.rows).into_iter().enumerate();
+        let stored = |(at, row): (usize, TaskRow)| {
+            let spec = &self.document.tasks[at];
+            let (task_id, agent) = (spec.task_id.clone(), spec.agent.clone());
+            StoredTask { task: TaskIdx::from_usize(at), task_id, agent, row }
+        };
+        (row, rows.map(stored).collect())
+    }
+
     fn note_input(&mut self, task: TaskIdx, input: Map<String, Value>) {
         if !self.traces_from_store {
             self.history.note_input(task, input);
@@ -257,6 +289,7 @@ impl Live {
             self.note_task((now, task), event, json, batch);
         } else if let Event::DispatchEnded { status } = *event {
             let critical_path = self.longest_chain;
+            self.ended_at = Some(now);
             batch.writes.push(Write::End { dispatch: self.id, status, at: now, critical_path });
         }
     }

@@ -52,6 +52,15 @@ impl Journal for MemoryStore {
         self.read(move |state| state.dispatches.get(&dispatch).map(Kept::row))
     }
 
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>> {
+        self.read(move |state| {
+            state.dispatches.get(&dispatch).map(|it| (it.row(), it.tasks.clone()))
+        })
+    }
+
     fn document(
         &self,
         dispatch: DispatchId,

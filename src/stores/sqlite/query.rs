@@ -22,6 +22,17 @@ pub(super) fn dispatch(
     one(connection, &sql, [dispatch.as_bytes()], dispatch_row)
 }
 
+pub(super) fn overview(
+    connection: &Connection,
+    dispatch: DispatchId,
+) -> Result<Option<(DispatchRow, Vec<StoredTask>)>, Trouble> {
+    // One snapshot for both.
+    let transaction = connection.unchecked_transaction()?;
+    let Some(row) = self::dispatch(&transaction, dispatch)? else { return Ok(None) };
+    let tasks = tasks(&transaction, dispatch)?;
+    Ok(Some((row, tasks)))
+}
+
 pub(super) fn document(
     connection: &Connection,
     dispatch: DispatchId,
@@ -45,7 +56,7 @@ pub(super) fn outputs(
     tasks: &[TaskIdx],
 ) -> Result<Vec<Option<String>>, Trouble> {
     let Some(id) = id_of(connection, dispatch)? else { return Ok(vec![None; tasks.len()]) };
-    let mut statement = connection.prepare("SELECT json FROM outputs WHERE key = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT json FROM outputs WHERE key = ?1")?;
     let mut read =
         |task: &TaskIdx| statement.query_row([key(id, task.as_u32())], |row| row.get(0)).optional();
     Ok(tasks.iter().map(&mut read).collect::<Result<_, _>>()?)
@@ -124,7 +135,7 @@ fn one<T>(
     params: impl Params,
     read: impl FnOnce(&Row<'_>) -> Result<T, Trouble>,
 ) -> Result<Option<T>, Trouble> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     rows.next()?.map(read).transpose()
 }
@@ -135,7 +146,7 @@ fn all<T>(
     params: impl Params,
     read: impl Fn(&Row<'_>) -> Result<T, Trouble>,
 ) -> Result<Vec<T>, Trouble> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

@@ -97,6 +97,13 @@ impl Journal for SqliteStore {
         self.readers.ask(move |it| query::dispatch(it, dispatch))
     }
 
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>> {
+        self.readers.ask(move |it| query::overview(it, dispatch))
+    }
+
     fn document(
         &self,
         dispatch: DispatchId,
