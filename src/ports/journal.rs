@@ -190,6 +190,9 @@ pub struct DispatchRow {
     pub meta: String,
 }
 
+/// A dispatch and its tasks, in document order.
+pub type Overview = (DispatchRow, Vec<StoredTask>);
+
 /// A request to cancel, by another process than the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CancelAsked {
@@ -262,7 +265,7 @@ pub trait Journal: Debug + Send + Sync {
     fn overview(
         &self,
         dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>>;
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>>;
 
     /// The document of a dispatch.
     fn document(

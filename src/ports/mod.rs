@@ -13,8 +13,8 @@ pub use agents::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, 
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use journal::{
-    Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, RecordFilter,
-    StoreError, StoredTask, TaskRow, Write,
+    Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
+    RecordFilter, StoreError, StoredTask, TaskRow, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};

@@ -10,7 +10,7 @@ use crate::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
         Timestamp, TraceEvent, TraceKind, TracePage, View, text,
     },
-    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask},
+    ports::{DispatchRow, Journal, Overview, RecordBody, RecordFilter, StoreError, StoredTask},
 };
 
 /// How many outputs are read from the store at once.
@@ -107,7 +107,7 @@ pub(super) async fn dispatch_row(
 pub(super) async fn overview(
     journal: &Arc<dyn Journal>,
     dispatch: DispatchId,
-) -> Result<(DispatchRow, Vec<StoredTask>), Refusal> {
+) -> Result<Overview, Refusal> {
     let found = journal.overview(dispatch).await.map_err(|it| refuse(&it))?;
     found.ok_or_else(|| unknown(dispatch))
 }

@@ -27,7 +27,7 @@ use crate::{
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Clock,
         Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        MakeTraceFiles, OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask,
+        MakeTraceFiles, Overview, OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask,
         TraceFile, TraceFiles, TraceTarget, TraceWriteError, Write,
     },
     stores::MemoryStore,
@@ -356,7 +356,7 @@ impl Journal for Flaky {
         self.inner.dispatch(dispatch)
     }
 
-    fn overview(&self, dispatch: DispatchId) -> Answer<Option<(DispatchRow, Vec<StoredTask>)>> {
+    fn overview(&self, dispatch: DispatchId) -> Answer<Option<Overview>> {
         self.inner.overview(dispatch)
     }
 

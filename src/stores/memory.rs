@@ -12,8 +12,8 @@ use super::head::{Head, accepted_twice, refuse, unknown};
 use crate::{
     model::{AgentName, DispatchId, DispatchStatus, Millis, PlanId, TaskId, TaskIdx, TaskStatus},
     ports::{
-        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record,
-        RecordFilter, StoreError, StoredTask, TaskRow, Write,
+        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
+        Record, RecordFilter, StoreError, StoredTask, TaskRow, Write,
     },
 };
 
@@ -55,7 +55,7 @@ impl Journal for MemoryStore {
     fn overview(
         &self,
         dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>> {
         self.read(move |state| {
             state.dispatches.get(&dispatch).map(|it| (it.row(), it.tasks.clone()))
         })

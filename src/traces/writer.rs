@@ -64,7 +64,10 @@ fn write_all(
     let mut first_error = Ok(());
     for file in files {
         let written = place.write(target, &file);
-        first_error = first_error.and(written.map_err(|it| failed(&path_of(target, &file), &it)));
+        let written = written.map_err(|it| failed(&path_of(target, &file), &it));
+        if first_error.is_ok() {
+            first_error = written;
+        }
     }
     first_error
 }

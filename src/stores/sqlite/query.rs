@@ -11,7 +11,10 @@ use super::{
 };
 use crate::{
     model::{DispatchId, PlanId, TaskIdx},
-    ports::{CancelAsked, DispatchRow, KeyedDispatch, OwnerId, Record, RecordFilter, StoredTask},
+    ports::{
+        CancelAsked, DispatchRow, KeyedDispatch, Overview, OwnerId, Record, RecordFilter,
+        StoredTask,
+    },
 };
 
 pub(super) fn dispatch(
@@ -25,7 +28,7 @@ pub(super) fn dispatch(
 pub(super) fn overview(
     connection: &Connection,
     dispatch: DispatchId,
-) -> Result<Option<(DispatchRow, Vec<StoredTask>)>, Trouble> {
+) -> Result<Option<Overview>, Trouble> {
     // One snapshot for both.
     let transaction = connection.unchecked_transaction()?;
     let Some(row) = self::dispatch(&transaction, dispatch)? else { return Ok(None) };

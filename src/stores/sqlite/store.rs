@@ -20,8 +20,8 @@ use super::{
 use crate::{
     model::{DispatchId, PlanId, TaskIdx},
     ports::{
-        CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record, RecordFilter,
-        StoreError, StoredTask, Write,
+        CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId, Record,
+        RecordFilter, StoreError, StoredTask, Write,
     },
 };
 
@@ -100,7 +100,7 @@ impl Journal for SqliteStore {
     fn overview(
         &self,
         dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<(DispatchRow, Vec<StoredTask>)>, StoreError>> {
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>> {
         self.readers.ask(move |it| query::overview(it, dispatch))
     }
 
