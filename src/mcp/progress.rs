@@ -11,8 +11,8 @@ use tokio::time::{Instant, MissedTickBehavior};
 
 use super::DispatchServer;
 use crate::{
-    model::{DispatchId, DispatchStatus, Refusal},
-    runtime::{DispatcherHandle, Progress},
+    model::{DispatchId, DispatchResult, DispatchStatus, Refusal},
+    runtime::{DispatcherHandle, Progress, Ticket},
 };
 
 /// Clients that show progress hear at least this often that the call is alive.
@@ -23,32 +23,35 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long calls still wait when the server is about to end: quick work is answered whole.
 const CLOSING_WAIT: Duration = Duration::from_secs(2);
 
-/// Waits until the dispatch has ended, `wait` is over, or nobody waits any more: that ends the
-/// wait, not the dispatch.
-pub(super) async fn wait(
+/// Waits until the dispatch has ended, the wait is over, or nobody waits any more, which ends the
+/// wait but not the dispatch; answers what is there then.
+pub(super) async fn finish(
     server: &DispatchServer,
-    dispatch: DispatchId,
-    wait: Duration,
+    Ticket { dispatch, wait_ms }: Ticket,
     context: &RequestContext<RoleServer>,
-) -> Result<(), Refusal> {
-    if wait.is_zero() {
-        return Ok(());
+) -> Result<DispatchResult, Refusal> {
+    let handle = server.handle();
+    if wait_ms > 0 {
+        let finished = handle.finished(dispatch, Duration::from_millis(wait_ms));
+        if let Some(result) = attend(server, dispatch, finished, context).await? {
+            return Ok(result);
+        }
     }
-    attend(server, dispatch, server.handle().wait(dispatch, wait), context).await
+    handle.result(dispatch).await
 }
 
-/// Tells the client how the dispatch goes until `ended`, or until nobody waits any more.
+/// Tells the client how the dispatch goes until `ended`, or until nobody waits any more: `None`.
 pub(super) async fn attend<T>(
     server: &DispatchServer,
     dispatch: DispatchId,
     ended: impl Future<Output = Result<T, Refusal>>,
     context: &RequestContext<RoleServer>,
-) -> Result<(), Refusal> {
+) -> Result<Option<T>, Refusal> {
     let token = context.meta.get_progress_token();
     tokio::select! {
         biased;
-        ended = ended => ended.map(drop),
-        () = given_up(server, context) => Ok(()),
+        ended = ended => ended.map(Some),
+        () = given_up(server, context) => Ok(None),
         never = tell(server.handle(), dispatch, token, context.peer.clone()) => match never {},
     }
 }

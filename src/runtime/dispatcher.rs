@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,13 +19,10 @@ use super::{
     options::Dependencies,
     rules::OwnedRules,
     submission::Submission,
-    tracer::{DispatchTrace, Job},
+    tracer::Job,
 };
 use crate::{
-    model::{
-        Attempt, DispatchId, DispatchStatus, ErrorCode, Failure, FailureCode, Millis, Refusal,
-        TaskIdx,
-    },
+    model::{Attempt, DispatchId, ErrorCode, Failure, FailureCode, Millis, Refusal, TaskIdx},
     ports::{Accept, CancelAsked, RecordBody, StoreError, Write},
     scheduler::{Action, Input, Outbox},
 };
@@ -46,16 +43,16 @@ type Running = BTreeMap<(DispatchId, TaskIdx), (Attempt, CancellationToken)>;
 /// Owns the live dispatches.
 #[derive(Debug)]
 pub(super) struct Dispatcher {
-    dependencies: Dependencies,
+    pub(super) dependencies: Dependencies,
     /// Cancels, waits, ends of gathering: small, and never behind submissions.
     control: mpsc::UnboundedReceiver<Message>,
     submissions: mpsc::Receiver<Message>,
     /// For jobs that report back.
     to_control: mpsc::WeakUnboundedSender<Message>,
-    traces: mpsc::Sender<Job>,
+    pub(super) traces: mpsc::Sender<Job>,
     rules: Arc<OwnedRules>,
     shutdown: CancellationToken,
-    lives: BTreeMap<DispatchId, Live>,
+    pub(super) lives: BTreeMap<DispatchId, Live>,
     attempts: JoinSet<AttemptEnd>,
     attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
     running: Running,
@@ -213,7 +210,7 @@ impl Dispatcher {
     fn submit(
         &mut self,
         mut submission: Submission,
-        reply: tokio::sync::oneshot::Sender<Submitted>,
+        reply: oneshot::Sender<Submitted>,
         batch: &mut Batch,
     ) {
         if self.lives.len() >= self.dispatches_open_max {
@@ -465,40 +462,6 @@ impl Dispatcher {
         let id = self.attempts.spawn(attempt::run(job)).id();
         self.attempt_keys.insert(id, (dispatch, task, attempt));
         self.running.insert((dispatch, task), (attempt, cancelled));
-    }
-
-    fn tell_followers(&mut self, mut touched: Vec<DispatchId>) {
-        touched.sort_unstable();
-        touched.dedup();
-        for id in touched {
-            let Some(live) = self.lives.get_mut(&id) else { continue };
-            live.publish(DispatchStatus::Running);
-            let (done, waiting) = std::mem::take(&mut live.waiters)
-                .into_iter()
-                .partition(|it| live.has_ended(&it.tasks));
-            live.waiters = waiting;
-            let done: Vec<Waiter> = done;
-            for waiter in done {
-                let _gone = waiter.reply.send(());
-            }
-        }
-    }
-
-    async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
-        let Some(mut live) = self.lives.remove(&dispatch) else { return };
-        info!(dispatch_id = %dispatch, ?status, "dispatch ended");
-        let (row, tasks) = live.stored(status, self.dependencies.ownership.me());
-        let trace = DispatchTrace {
-            target: live.trace_target(),
-            document: live.document,
-            meta: live.meta,
-            row,
-            tasks,
-            from_store: live.traces_from_store,
-            waiters: live.waiters.into_iter().map(|it| it.reply).collect(),
-            progress: live.progress,
-        };
-        let _closed = self.traces.send(Job::Dispatch(Box::new(trace))).await;
     }
 
     /// Gives up what runs; it will be started again by the next process.

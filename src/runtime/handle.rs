@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinHandle,
+    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
 use tracing::warn;
@@ -14,21 +15,20 @@ use super::{
     defaults,
     dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
-    message::{Inboxes, Message, Progress, Submitted},
+    message::{Ended, Inboxes, Message, Progress, Submitted},
     options::{Dependencies, Options, Recover},
     query::{self, ResultQuery},
     recovery, report,
     rules::OwnedRules,
-    submission::{Backends, Extras, KeptTask, Submission, digest},
+    submission::{Backends, Extras, Submission, digest},
     tracer,
 };
 use crate::{
     model::{
         AgentName, CancelRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
-        PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId, TaskIdx, TaskStatus,
-        TracePage, View, json::Json,
+        PlanReport, ReadTraceRequest, Refusal, TaskId, TaskIdx, TracePage, View, json::Json,
     },
-    plan::{self, Checked, DispatchCall, PathPolicy as _, RetryCall, Rules, Source},
+    plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::{AgentDirectory, CancelAsked, Write},
 };
 
@@ -44,7 +44,7 @@ const TRACE_LIMIT: u32 = 100;
 /// Everything that faces may ask for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DispatcherHandle {
-    dependencies: Dependencies,
+    pub(super) dependencies: Dependencies,
     options: Arc<Options>,
     rules: Arc<OwnedRules>,
     control: mpsc::UnboundedSender<Message>,
@@ -141,7 +141,25 @@ impl DispatcherHandle {
     /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
     /// has.
     pub async fn wait(&self, dispatch: DispatchId, wait: Duration) -> Result<bool, Refusal> {
-        self.wait_for(dispatch, Vec::new(), wait).await
+        let until = Instant::now() + wait;
+        let Some(ended) = self.wait_for(dispatch, Vec::new(), wait).await? else {
+            return Ok(false);
+        };
+        Ok(tokio::time::timeout_at(until, ended.files_written()).await.is_ok())
+    }
+
+    /// Waits like [`Self::wait`], and answers what is there then.
+    pub async fn finished(
+        &self,
+        dispatch: DispatchId,
+        wait: Duration,
+    ) -> Result<DispatchResult, Refusal> {
+        let until = Instant::now() + wait;
+        let ended = self.wait_for(dispatch, Vec::new(), wait).await?.unwrap_or_default();
+        let written = tokio::time::timeout_at(until, ended.files_written());
+        // The answer is put together while the files are written.
+        let (result, _late) = tokio::join!(self.result(dispatch), written);
+        result
     }
 
     /// Follows a dispatch that is live in this process.
@@ -219,7 +237,7 @@ impl DispatcherHandle {
         self.options.agents.keys()
     }
 
-    fn rules(&self) -> Rules<'_> {
+    pub(super) fn rules(&self) -> Rules<'_> {
         self.rules.as_rules()
     }
 
@@ -318,31 +336,32 @@ impl DispatcherHandle {
         }
     }
 
-    /// Waits for tasks, or for the whole dispatch if there are none. Returns whether they ended.
+    /// Waits for tasks, or for the whole dispatch if there are none; `None` if time is over first.
     async fn wait_for(
         &self,
         dispatch: DispatchId,
         tasks: Vec<TaskIdx>,
         wait: Duration,
-    ) -> Result<bool, Refusal> {
+    ) -> Result<Option<Ended>, Refusal> {
         let ended = async {
             loop {
-                if self.wait_here(dispatch, tasks.clone()).await
-                    || self.has_ended(dispatch, &tasks).await?
-                {
-                    return Ok(true);
+                if let Some(ended) = self.wait_here(dispatch, tasks.clone()).await {
+                    return Ok(Some(ended));
+                }
+                if self.has_ended(dispatch, &tasks).await? {
+                    return Ok(Some(Ended::default()));
                 }
                 tokio::time::sleep(FOREIGN_POLL).await;
             }
         };
-        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(false))
+        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(None))
     }
 
-    /// Waits in the dispatcher; false at once if the dispatch is not live in this process.
-    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> bool {
+    /// Waits in the dispatcher; `None` at once if the dispatch is not live in this process.
+    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> Option<Ended> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Wait { dispatch, tasks, reply });
-        sent.is_ok() && answer.await.is_ok()
+        self.control.send(Message::Wait { dispatch, tasks, reply }).ok()?;
+        answer.await.ok()
     }
 
     async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
@@ -422,50 +441,6 @@ impl DispatcherHandle {
         if self.control.send(message).is_ok() {
             let _gone = answer.await;
         }
-    }
-
-    /// The document of a retry, and the results that it keeps.
-    async fn retried(&self, request: RetryRequest) -> Result<(Checked, Extras), Refusal> {
-        let RetryRequest { dispatch_id, task_ids, overrides, .. } = request;
-        let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, dispatch_id).await?;
-        if row.ended_at.is_none() {
-            let message = format!("dispatch {dispatch_id} has not ended");
-            let hint = "wait for it with get_result, or cancel it first";
-            return Err(
-                Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000)
-            );
-        }
-        let stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
-        let json = journal.document(dispatch_id).await.map_err(|it| query::refuse(&it))?;
-        let document = StoredDocument::read(&json.unwrap_or_default());
-        let mut document = document.map_err(|it| query::refuse(&it))?;
-        let named = task_ids.map(|it| query::places(&stored, &it)).transpose()?;
-        for (name, change) in overrides.unwrap_or_default() {
-            let at = query::places(&stored, std::slice::from_ref(&name))?[0];
-            super::retry::apply(&mut document.tasks[at.as_usize()], change);
-        }
-        let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
-        let config = super::retry::config(&document, &meta, |dir| {
-            self.dependencies.paths.check_trace_dir(dir).is_ok()
-        });
-        let checked = plan::check_specs(document.tasks, config, &self.rules())?;
-        let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
-        let again = super::retry::tasks_to_run(&checked.graph, named.as_deref(), is_success);
-        let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
-        let outputs = journal.outputs(dispatch_id, kept.clone()).await;
-        let outputs = outputs.map_err(|it| query::refuse(&it))?;
-        let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
-            task,
-            row: stored[task.as_usize()].row.clone(),
-            output,
-        };
-        let kept: Vec<_> = kept.into_iter().zip(outputs).map(keep).collect();
-        let mut warnings = Vec::new();
-        if kept.len() == stored.len() {
-            warnings.push("every task had succeeded: nothing ran again".to_owned());
-        }
-        Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
     }
 }
 

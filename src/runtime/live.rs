@@ -10,7 +10,7 @@ use super::{
     document::{Meta, StoredDocument},
     filter::ContextPool,
     history::History,
-    message::{AttemptEnd, Progress},
+    message::{AttemptEnd, Ended, Progress},
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
@@ -63,7 +63,7 @@ pub(super) struct Live {
 pub(super) struct Waiter {
     /// The tasks; all if empty.
     pub(super) tasks: Vec<TaskIdx>,
-    pub(super) reply: oneshot::Sender<()>,
+    pub(super) reply: oneshot::Sender<Ended>,
 }
 
 /// A row of a task that has not started.

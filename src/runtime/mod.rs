@@ -21,9 +21,11 @@ mod paths;
 mod query;
 mod recovery;
 mod report;
+mod retried;
 mod retry;
 mod rules;
 mod submission;
+mod telling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

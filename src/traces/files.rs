@@ -8,7 +8,10 @@ use std::{
     io::{self, Write as _},
     os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
     path::{Component, Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cap_std::{
@@ -130,8 +133,9 @@ impl PrivateDir {
 }
 
 fn temporary_name() -> PathBuf {
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let seq = TEMPORARY_SEQ.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!(".parallel-dispatch-trace-{}-{seq}.tmp", std::process::id()))
+    PathBuf::from(format!(".parallel-dispatch-trace-{}-{seq}.tmp", *PROCESS))
 }
 
 /// The innermost root that `path` stands beneath, compared component by component.
