@@ -162,11 +162,7 @@ fn schemas() -> BTreeMap<String, serde_json::Value> {
 }
 
 fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
-    // Half of the cores: what waits for the disk or computes has threads of its own, and each
-    // worker more makes the hand-over of a message more often a wake-up of a sleeping core.
-    let n_cores = std::thread::available_parallelism().map_or(1, usize::from);
     tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(n_cores.div_ceil(2))
         .enable_all()
         .build()
         .context("failed to start the async runtime")
