@@ -93,7 +93,7 @@ impl<'r> DraftMaker<'r> {
             task_id: TaskId::new(&task_id),
             agent: AgentName::new(agent),
             description: draft.description,
-            input_data,
+            input_data: input_data.into(),
             dependencies: draft.dependencies,
             context_requirements: Vec::new(),
             timeout_seconds: None,

@@ -8,7 +8,7 @@ use super::{
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
 };
 use crate::{
-    model::json::Json,
+    model::{InputData, json::Json},
     plan::{
         reference,
         rules::{InputKind, Rules},
@@ -51,7 +51,7 @@ const ANALYSIS_DEPTHS: [&str; 3] = ["quick", "standard", "deep"];
 #[derive(Debug, Default)]
 pub(super) struct Input<'j> {
     /// The fields, those that are null left out for the built-in agents.
-    pub(super) data: Map<String, Value>,
+    pub(super) data: InputData,
     /// Where a coder writes, unless a reference decides it.
     pub(super) output_path: Option<&'j str>,
 }
@@ -76,12 +76,8 @@ pub(super) fn read<'j>(
         }
         Some(InputKind::Free) | None => None,
     };
-    let mut data = Map::with_capacity(entries.len());
-    for (key, value) in entries {
-        if !matches!((value, kind), (Json::Null, Some(InputKind::Coder | InputKind::Debug))) {
-            data.insert(key.as_ref().to_owned(), value.to_value());
-        }
-    }
+    let keeps_nulls = !matches!(kind, Some(InputKind::Coder | InputKind::Debug));
+    let data = InputData::from_fields(entries, |it| keeps_nulls || !matches!(it, Json::Null));
     Input { data, output_path }
 }
 
