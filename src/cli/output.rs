@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::model::{DispatchStatus, Refusal, text};
+use crate::model::{DispatchStatus, ErrorCode, Fault, Refusal, text};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -67,13 +67,24 @@ pub(super) fn refuse(refusal: &Refusal) -> Exit {
     let body = refusal.to_body();
     for it in &body.errors {
         let place = if it.path.is_empty() { String::new() } else { format!(" at {}", it.path) };
-        say(&format!("error[{}]{place}: {}\n  hint: {}", it.code.as_str(), it.message, it.hint));
+        say(&format!("error[{}]{place}: {}\n  hint: {}", it.code.as_str(), it.message, hint(it)));
     }
     let n_more = body.error_count - body.errors.len();
     if n_more > 0 {
         say(&format!("and {n_more} more"));
     }
     Exit::Refused
+}
+
+/// What to do, with the shell's commands where the hint names a tool.
+fn hint(fault: &Fault) -> &str {
+    if fault.code == ErrorCode::UnknownDispatch {
+        "`parallel-dispatch list` shows the recent dispatches"
+    } else if fault.code == ErrorCode::UnknownTask && fault.hint.starts_with("get_result") {
+        "`parallel-dispatch result ID --summary` lists the tasks"
+    } else {
+        &fault.hint
+    }
 }
 
 /// Says that the program cannot do its work at all.

@@ -1,0 +1,94 @@
+//! Runs the program as a shell does, and looks at what it prints.
+#![cfg(test)]
+
+use std::{
+    path::Path,
+    process::{Command, Output},
+};
+
+use tempfile::TempDir;
+
+const DOCUMENT: &str = r#"{"tasks": [{"task_id": "look", "agent": "debug",
+    "description": "find out", "input_data": {"problem_description": "it fails"}}]}"#;
+const NO_DISPATCH: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+
+/// A home, a workspace and a state directory of their own.
+struct TestSpace(TempDir);
+
+impl TestSpace {
+    fn new() -> Self {
+        let dir = TempDir::new().unwrap();
+        std::fs::create_dir(dir.path().join("work")).unwrap();
+        std::fs::write(dir.path().join("work/document.json"), DOCUMENT).unwrap();
+        Self(dir)
+    }
+
+    fn path(&self) -> &Path {
+        self.0.path()
+    }
+
+    fn shell(&self, arguments: &[&str]) -> Shown {
+        let work = self.path().join("work");
+        let output = Command::new(env!("CARGO_BIN_EXE_parallel-dispatch"))
+            .env_clear()
+            .env("HOME", self.path())
+            .current_dir(&work)
+            .arg("--workspace")
+            .arg(&work)
+            .arg("--state-dir")
+            .arg(self.path().join("state"))
+            .args(arguments)
+            .output()
+            .unwrap();
+        Shown::from(output)
+    }
+
+    /// Runs the document, and says which dispatch that was.
+    fn run(&self) -> String {
+        let shown = self.shell(&["run", "document.json"]);
+        let first = shown.stderr.lines().next().unwrap();
+        first.strip_prefix("dispatch ").unwrap().to_owned()
+    }
+}
+
+#[derive(Debug)]
+struct Shown {
+    stdout: String,
+    stderr: String,
+}
+
+impl From<Output> for Shown {
+    fn from(output: Output) -> Self {
+        let text = |it| String::from_utf8(it).unwrap();
+        Self { stdout: text(output.stdout), stderr: text(output.stderr) }
+    }
+}
+
+#[test]
+fn e2e_an_unknown_task_of_a_trace_is_refused_in_words_of_the_shell() {
+    let space = TestSpace::new();
+    let dispatch = space.run();
+    let shown = space.shell(&["trace", &dispatch, "nope"]);
+    assert_eq!(
+        shown.stderr,
+        "error[unknown_task] at /task_id: the dispatch has no task \"nope\"\n  \
+         hint: `parallel-dispatch result ID --summary` lists the tasks\n"
+    );
+    let shown = space.shell(&["trace", &dispatch, "lok"]);
+    assert!(shown.stderr.contains("hint: did you mean \"look\"?"), "{shown:?}");
+}
+
+#[test]
+fn e2e_an_unknown_dispatch_is_refused_in_words_of_the_shell() {
+    let space = TestSpace::new();
+    for command in ["result", "trace", "cancel", "retry"] {
+        let shown = space.shell(&[command, NO_DISPATCH]);
+        assert_eq!(
+            shown.stderr,
+            format!(
+                "error[unknown_dispatch] at /dispatch_id: there is no dispatch {NO_DISPATCH}\n  \
+                 hint: `parallel-dispatch list` shows the recent dispatches\n"
+            )
+        );
+    }
+}
