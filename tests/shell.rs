@@ -92,3 +92,12 @@ fn e2e_an_unknown_dispatch_is_refused_in_words_of_the_shell() {
         );
     }
 }
+
+#[test]
+fn e2e_statuses_have_their_names_of_the_json() {
+    let space = TestSpace::new();
+    let shown = space.shell(&["run", "document.json"]);
+    assert!(shown.stderr.contains("\nsuccess: 1 of 1 successful"), "{shown:?}");
+    let shown = space.shell(&["list"]);
+    assert!(shown.stdout.contains("  success    1/1 successful"), "{shown:?}");
+}

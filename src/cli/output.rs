@@ -57,6 +57,12 @@ pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
+/// A status or another plain word as it is written in JSON.
+pub(super) fn word(value: &impl Serialize) -> io::Result<String> {
+    let word = serde_json::to_value(value)?;
+    Ok(word.as_str().unwrap_or_default().to_owned())
+}
+
 /// Writes one line for people to standard error; that nobody reads it is no error.
 pub(super) fn say(line: &str) {
     let _closed = writeln!(io::stderr().lock(), "{}", text::escape_lines(line));
