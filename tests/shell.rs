@@ -6,6 +6,7 @@ use std::{
     process::{Command, Output},
 };
 
+use expect_test::expect;
 use tempfile::TempDir;
 
 const DOCUMENT: &str = r#"{"tasks": [{"task_id": "look", "agent": "debug",
@@ -100,4 +101,21 @@ fn e2e_statuses_have_their_names_of_the_json() {
     assert!(shown.stderr.contains("\nsuccess: 1 of 1 successful"), "{shown:?}");
     let shown = space.shell(&["list"]);
     assert!(shown.stdout.contains("  success    1/1 successful"), "{shown:?}");
+}
+
+#[test]
+fn e2e_settings_that_depend_on_the_command_are_shown_for_each() {
+    let space = TestSpace::new();
+    let shown = space.shell(&["config", "--explain"]);
+    let about = |it: &&str| it.starts_with("dispatcher.trace_dir") || it.starts_with("logging.l");
+    let lines: Vec<_> = shown.stdout.lines().filter(about).collect();
+    let home = space.path().display().to_string();
+    expect![[r#"
+        dispatcher.trace_dir = HOME/state/traces  (built in)
+        dispatcher.trace_dir = HOME/work/traces  (built in)  for run
+        logging.level = warn  (built in)
+        logging.level = info  (built in)  for serve"#]]
+    .assert_eq(&lines.join("\n").replace(&home, "HOME"));
+    let shown = space.shell(&["--trace-dir", "elsewhere", "config", "--explain"]);
+    assert_eq!(shown.stdout.matches("dispatcher.trace_dir").count(), 1, "{shown:?}");
 }
