@@ -104,6 +104,29 @@ fn e2e_statuses_have_their_names_of_the_json() {
 }
 
 #[test]
+fn e2e_a_plan_is_markdown() {
+    let space = TestSpace::new();
+    let shown = space.shell(&["plan", "document.json", "--format", "markdown"]);
+    let (title, text) = shown.stdout.split_once("\n\n").unwrap();
+    assert!(title.starts_with("# Plan "), "{title}");
+    expect![[r#"
+        single: there is one task, about 60 s: an agent can do it directly
+
+        Expected: 60.0 s (one after the other 60.0 s)
+
+        1. look
+
+        Critical path: look
+
+        ```mermaid
+        flowchart TD
+            t0["look (debug)<br/>find out"]
+        ```
+    "#]]
+    .assert_eq(text);
+}
+
+#[test]
 fn e2e_settings_that_depend_on_the_command_are_shown_for_each() {
     let space = TestSpace::new();
     let shown = space.shell(&["config", "--explain"]);

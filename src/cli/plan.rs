@@ -70,7 +70,7 @@ fn markdown(report: &PlanReport) -> io::Result<String> {
     for it in &report.warnings {
         _ = writeln!(out, "> {}\n", text::escape(it));
     }
-    _ = writeln!(out, "```mermaid\n{}\n```", report.mermaid);
+    _ = writeln!(out, "```mermaid\n{}\n```", report.mermaid.trim_end());
     Ok(out)
 }
 
