@@ -21,7 +21,7 @@ use parallel_dispatch::{
         UpstreamCall,
     },
     ports::{Accept, Journal, OwnerId, Record, RecordBody, RecordFilter, TaskRow, Write},
-    scheduler::Event,
+    scheduler::{Decision, Event},
     stores::SqliteStore,
 };
 use tokio::task::JoinSet;
@@ -151,7 +151,9 @@ fn a_task(dispatch: DispatchId, task: TaskIdx, seq: &mut u64, output: &str) -> [
         *seq += 1;
         record(dispatch, *seq, body)
     };
-    let started = Event::AttemptStarted { task, attempt, deadline: Millis(1_795_232_940_000) };
+    let deadline = Millis(1_795_232_940_000);
+    let decision = Decision { n_ready: 12, released_by: Some(task), ..Decision::default() };
+    let started = Event::AttemptStarted { task, attempt, deadline, decision };
     let ended = Event::AttemptEnded { task, attempt, result: Ok(()) };
     [
         next(RecordBody::Scheduler(started)),

@@ -3,15 +3,15 @@
 //! A commit is one transaction with one sync; it holds the writes of many dispatches. Reads see
 //! every commit that was answered. All of it may be used from several threads and processes.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::Record;
 use crate::model::{
-    AgentName, DispatchId, DispatchStatus, Failure, Millis, PlanId, TaskId, TaskIdx, TaskStatus,
-    TraceKind,
+    AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, TaskId,
+    TaskIdx, TaskStatus, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -89,6 +89,15 @@ pub enum Write {
         /// The document.
         document: String,
     },
+    /// An attempt succeeded: a sample for estimates.
+    Duration {
+        /// What kind of work it was.
+        key: Arc<DurationKey>,
+        /// When it ended.
+        at: Millis,
+        /// How long it took.
+        took: Millis,
+    },
 }
 
 impl Write {
@@ -103,7 +112,7 @@ impl Write {
             | Self::RequestCancel { dispatch, .. }
             | Self::CancelHandled { dispatch }
             | Self::Adopt { dispatch, .. } => Some(*dispatch),
-            Self::Plan { .. } => None,
+            Self::Plan { .. } | Self::Duration { .. } => None,
         }
     }
 }
@@ -317,4 +326,10 @@ pub trait Journal: Debug + Send + Sync {
 
     /// The document of a plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
+
+    /// How long attempts of these agents took, by kind of work.
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>>;
 }

@@ -6,10 +6,12 @@
 
 mod attempt;
 mod batch;
+mod decision;
 mod defaults;
 mod dispatcher;
 mod document;
 mod filter;
+mod forecast;
 mod gather;
 mod handle;
 mod history;

@@ -6,13 +6,13 @@ use tracing::warn;
 
 use super::{
     document::{Meta, StoredDocument},
-    handle::bind_all,
     live::Live,
     options::Dependencies,
-    submission::Submission,
+    submission::{Submission, bind_all},
 };
 use crate::{
     model::Refusal,
+    plan::DurationKeys,
     ports::{DispatchRow, RecordFilter, StoreError},
 };
 
@@ -61,6 +61,7 @@ pub(super) async fn load(
     let submission = Submission {
         dispatch: row.dispatch,
         meta: Arc::new(Meta::read(&row.meta)?),
+        keys: DurationKeys::new(&document.tasks),
         document,
         graph,
         backends,

@@ -5,6 +5,9 @@ use crate::{
     ports::{StoreError, Write},
 };
 
+/// How many kinds of work of one agent are kept; those without samples for longest are forgotten.
+pub(super) const KINDS_MAX: usize = 1_000;
+
 /// The numbers of a dispatch that its writes are checked against.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Head {

@@ -8,9 +8,12 @@ use std::{
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 
-use super::head::{Head, accepted_twice, refuse, unknown};
+use super::head::{Head, KINDS_MAX, accepted_twice, refuse, unknown};
 use crate::{
-    model::{AgentName, DispatchId, DispatchStatus, Millis, PlanId, TaskId, TaskIdx, TaskStatus},
+    model::{
+        AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Millis, PlanId, TaskId,
+        TaskIdx, TaskStatus,
+    },
     ports::{
         Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
         Record, RecordFilter, StoreError, StoredTask, TaskRow, Write,
@@ -139,6 +142,16 @@ impl Journal for MemoryStore {
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
         self.read(move |state| state.plans.get(&plan).cloned())
     }
+
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
+        self.read(move |state| {
+            let wanted = state.durations.iter().filter(|(key, _)| agents.contains(&key.agent));
+            wanted.map(|(key, it)| (DurationKey::clone(key), it.1.clone())).collect()
+        })
+    }
 }
 
 #[derive(Debug, Default)]
@@ -146,6 +159,8 @@ struct State {
     dispatches: BTreeMap<DispatchId, Kept>,
     keys: BTreeMap<String, KeyedDispatch>,
     plans: BTreeMap<PlanId, String>,
+    /// Each with the time of its last sample.
+    durations: BTreeMap<Arc<DurationKey>, (Millis, Durations)>,
 }
 
 #[derive(Debug)]
@@ -210,7 +225,8 @@ impl State {
                 | Write::End { .. }
                 | Write::CancelHandled { .. }
                 | Write::Adopt { .. }
-                | Write::Plan { .. } => {}
+                | Write::Plan { .. }
+                | Write::Duration { .. } => {}
             }
         }
         Ok(())
@@ -255,6 +271,21 @@ impl State {
                 self.change(dispatch, |kept| kept.cancels.clear());
             }
             Write::Adopt { dispatch, owner } => self.change(dispatch, |kept| kept.owner = owner),
+            Write::Duration { key, at, took } => self.add_duration(key, at, took),
+        }
+    }
+
+    fn add_duration(&mut self, key: Arc<DurationKey>, at: Millis, took: Millis) {
+        let agent = key.agent.clone();
+        let (last, durations) = self.durations.entry(key).or_default();
+        *last = at;
+        durations.add(took);
+        let kinds = self.durations.iter().filter(|it| it.0.agent == agent);
+        if kinds.clone().count() > KINDS_MAX
+            && let Some((oldest, _)) = kinds.min_by_key(|it| it.1.0)
+        {
+            let oldest = Arc::clone(oldest);
+            self.durations.remove(&oldest);
         }
     }
 

@@ -11,10 +11,10 @@ use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
 
 /// How each version's tables are made from those of the version before.
-const MIGRATIONS: [&str; 1] = [include_str!("schema.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("migration_2.sql")];
 
 /// The newest version that this program reads and writes.
-pub(super) const VERSION: i64 = 1;
+pub(super) const VERSION: i64 = 2;
 
 /// `pdsp`, in the header of our files.
 const APPLICATION_ID: i64 = 0x7064_7370;

@@ -11,6 +11,7 @@
 #[cfg(test)]
 mod crash;
 mod database;
+mod duration;
 mod place;
 mod query;
 mod reader;

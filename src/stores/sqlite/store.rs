@@ -18,7 +18,7 @@ use super::{
     writer::{self, Commit, Order},
 };
 use crate::{
-    model::{DispatchId, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
     ports::{
         CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId, Record,
         RecordFilter, StoreError, StoredTask, Write,
@@ -162,5 +162,12 @@ impl Journal for SqliteStore {
 
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
         self.readers.ask(move |it| query::plan(it, plan))
+    }
+
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
+        self.readers.ask(move |it| query::durations(it, &agents))
     }
 }
