@@ -44,9 +44,9 @@ pub struct DurationKeys {
 /// What earlier attempts have taught.
 #[derive(Clone, Debug, Default)]
 pub struct History {
-    same_size: BTreeMap<DurationKey, Durations>,
-    same_kind: BTreeMap<(AgentName, String), Durations>,
-    same_agent: BTreeMap<AgentName, Durations>,
+    keys: BTreeMap<DurationKey, Durations>,
+    kinds: BTreeMap<(AgentName, String), Durations>,
+    agents: BTreeMap<AgentName, Durations>,
 }
 
 impl Estimate {
@@ -124,9 +124,9 @@ impl History {
         let mut this = Self::default();
         for (key, durations) in rows {
             let kind = (key.agent.clone(), key.kind.clone());
-            this.same_kind.entry(kind).or_default().merge(&durations);
-            this.same_agent.entry(key.agent.clone()).or_default().merge(&durations);
-            this.same_size.entry(key).or_default().merge(&durations);
+            this.kinds.entry(kind).or_default().merge(&durations);
+            this.agents.entry(key.agent.clone()).or_default().merge(&durations);
+            this.keys.entry(key).or_default().merge(&durations);
         }
         this
     }
@@ -135,8 +135,8 @@ impl History {
     /// same size of input, else the same kind of input, else the same agent. `None` if nothing is.
     pub fn estimate(&self, key: &DurationKey) -> Option<Estimate> {
         let kind = (key.agent.clone(), key.kind.clone());
-        let known = self.same_size.get(key).or_else(|| self.same_kind.get(&kind));
-        known.or_else(|| self.same_agent.get(&key.agent)).and_then(Estimate::learned)
+        let known = self.keys.get(key).or_else(|| self.kinds.get(&kind));
+        known.or_else(|| self.agents.get(&key.agent)).and_then(Estimate::learned)
     }
 }
 

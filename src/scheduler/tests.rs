@@ -150,13 +150,13 @@ fn a_crash_runs_the_interrupted_attempt_again_and_no_finished_one() {
 fn each_start_says_what_it_was_decided_on() {
     check_decisions(
         "a\nb <- a\nc <- a\nd <- a\ne <- d\nf",
-        &expect![[r#"
+        &expect![[r"
             a: of 2 ready
             f: of 1 ready
             d: of 3 ready, released by a, worker of a
             b: of 2 ready, released by a, worker of f
             c: of 1 ready, waited 10, released by a, worker of b
-            e: of 1 ready, released by d, worker of d"#]],
+            e: of 1 ready, released by d, worker of d"]],
     );
 }
 
