@@ -37,7 +37,8 @@ pub struct Durations {
 }
 
 impl Durations {
-    /// Takes a sample in, which then counts in full; all earlier ones count a little less than before.
+    /// Takes a sample in, which then counts in full; all earlier ones count a little less from now
+    /// on.
     pub fn add(&mut self, took: Millis) {
         for (_, weight) in &mut self.buckets {
             *weight = decay(*weight);

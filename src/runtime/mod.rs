@@ -12,6 +12,8 @@ mod dispatcher;
 mod document;
 mod filter;
 mod forecast;
+#[cfg(test)]
+mod forecast_tests;
 mod gather;
 mod handle;
 mod history;

@@ -91,7 +91,7 @@ pub(super) async fn trace_page(
     Ok(cut_to_answer(dispatch, events, has_more))
 }
 
-/// What is asked of a trace, in terms of what is stored: a decision is made from an attempt's start.
+/// What is asked of a trace, in terms of what is stored: decisions are made from starts.
 struct Wanted {
     decisions: bool,
     /// Whether the starts themselves are asked for.

@@ -6,9 +6,8 @@ use uuid::Uuid;
 
 use crate::{
     model::{
-        AgentName, Attempt, DispatchId, DispatchStatus, DurationKey, Durations, Failure,
-        FailureCode, Millis, PlanId, TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind,
-        UpstreamCall,
+        AgentName, Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, PlanId,
+        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
     },
     ports::{
         Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record,
@@ -62,7 +61,9 @@ macro_rules! journal_contract {
 }
 pub(super) use journal_contract;
 
-type Store = Arc<dyn Journal>;
+pub(super) use super::duration_contract::*;
+
+pub(super) type Store = Arc<dyn Journal>;
 
 pub(super) const OWNER: OwnerId = OwnerId(Uuid::from_u128(7));
 
@@ -138,13 +139,7 @@ pub(super) async fn commit(store: &Store, writes: Vec<Write>) {
     assert_eq!(store.commit(writes).await, Ok(Committed::default()));
 }
 
-/// A sample of `coder`'s work, with its time and span.
-pub(super) fn took(kind: &str, size: u8, (at, took): (u64, u64)) -> Write {
-    let key = DurationKey { agent: AgentName::new("coder"), kind: kind.to_owned(), size };
-    Write::Duration { key: Arc::new(key), at: Millis(at), took: Millis(took) }
-}
-
-async fn refuse(store: &Store, writes: Vec<Write>) {
+pub(super) async fn refuse(store: &Store, writes: Vec<Write>) {
     let answer = store.commit(writes).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
 }
@@ -490,41 +485,4 @@ pub(super) async fn a_large_output_reads_back(store: Store) {
 pub(super) async fn an_empty_commit_is_answered(store: Store) {
     commit(&store, Vec::new()).await;
     assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
-}
-
-pub(super) async fn durations_add_up_by_kind(store: Store) {
-    let writes = vec![
-        accepted(1, 1),
-        took("Effect", 8, (1, 100)),
-        took("Reducer", 8, (1, 7)),
-        took("Effect", 8, (2, 400)),
-        took("Effect", 9, (2, 900)),
-    ];
-    commit(&store, writes).await;
-    commit(&store, vec![took("Effect", 8, (3, 1_600))]).await;
-    let found = store.durations(vec![AgentName::new("coder")]).await.unwrap();
-    let shown: Vec<_> =
-        found.iter().map(|(key, it)| (key.kind.as_str(), key.size, it.n_samples())).collect();
-    assert_eq!(shown, [("Effect", 8, 3), ("Effect", 9, 1), ("Reducer", 8, 1)]);
-    let mut wanted = Durations::default();
-    for it in [100, 400, 1_600] {
-        wanted.add(Millis(it));
-    }
-    assert_eq!(found[0].1, wanted);
-    assert_eq!(store.durations(vec![AgentName::new("debug")]).await, Ok(Vec::new()));
-    assert_eq!(store.durations(Vec::new()).await, Ok(Vec::new()));
-}
-
-pub(super) async fn the_durations_of_a_refused_commit_do_not_count(store: Store) {
-    refuse(&store, vec![took("Effect", 8, (1, 100)), record(1, 1, kept(0))]).await;
-    assert_eq!(store.durations(vec![AgentName::new("coder")]).await, Ok(Vec::new()));
-}
-
-pub(super) async fn only_so_many_kinds_of_an_agent_are_kept(store: Store) {
-    let kinds = 0..super::head::KINDS_MAX as u64 + 5;
-    let sample = |it: u64| took(&format!("kind-{it:04}"), 8, (it, 100));
-    commit(&store, kinds.clone().map(sample).collect()).await;
-    let found = store.durations(vec![AgentName::new("coder")]).await.unwrap();
-    assert_eq!(found.len(), super::head::KINDS_MAX);
-    assert!(found.iter().all(|it| it.0.kind.as_str() >= "kind-0005"), "the oldest must go first");
 }
