@@ -182,6 +182,9 @@ impl Scheduler {
 
     /// Takes a fact of the journal, and when it was written.
     pub fn replay(&mut self, at: Millis, event: &Event) {
+        if self.now == Millis(0) {
+            self.readiness.iter_mut().for_each(|it| it.at = at);
+        }
         self.now = at;
         self.apply(event);
         self.freed.clear();
