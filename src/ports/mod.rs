@@ -9,7 +9,9 @@ mod ownership;
 mod record;
 mod traces;
 
-pub use agents::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog};
+pub use agents::{
+    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
+};
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use journal::{

@@ -27,6 +27,8 @@ mod recovery;
 mod report;
 mod retried;
 mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod rules;
 mod submission;
 mod telling;

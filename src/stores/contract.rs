@@ -107,9 +107,13 @@ pub(super) fn record(number: u128, seq: u64, body: RecordBody) -> Write {
 
 pub(super) fn started(at: usize) -> RecordBody {
     let deadline = Millis(9_000);
-    let (task, attempt) = (task(at), Attempt(1));
-    let decision = Decision::default();
-    RecordBody::Scheduler(Event::AttemptStarted { task, attempt, deadline, decision })
+    RecordBody::Scheduler(Event::AttemptStarted {
+        task: task(at),
+        attempt: Attempt(1),
+        deadline,
+        total_deadline: None,
+        decision: Decision::default(),
+    })
 }
 
 pub(super) fn kept(at: usize) -> RecordBody {
@@ -252,9 +256,15 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store) {
     };
     let scheduler = [
         Event::TaskKept { task },
-        Event::AttemptStarted { task, attempt, deadline: Millis(u64::MAX), decision },
-        Event::AttemptEnded { task, attempt, result: Ok(()) },
-        Event::AttemptEnded { task, attempt, result: Err(failure) },
+        Event::AttemptStarted {
+            task,
+            attempt,
+            deadline: Millis(u64::MAX),
+            total_deadline: Some(Millis(7)),
+            decision,
+        },
+        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None },
+        Event::AttemptEnded { task, attempt, result: Err(failure), retry_at: Some(Millis(9)) },
         Event::AttemptInterrupted { task, attempt },
         Event::TaskSkipped { task, because: task },
         Event::TaskCancelled { task },
