@@ -3,51 +3,49 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use uuid::Uuid;
 
 use super::{
     defaults,
     dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
-    message::{Inboxes, Message, Progress, Submitted},
-    options::{Dependencies, Options, Recover},
+    message::{Inboxes, Message, Submitted},
+    options::{Dependencies, Options},
+    orphans::{self, Adopter},
     query::{self, ResultQuery},
-    recovery, report,
+    report,
+    retention::{self, PruneMode, Pruned, Retention},
     rules::OwnedRules,
     submission::{Backends, Extras, KeptTask, Submission, digest},
     tracer,
 };
 use crate::{
     model::{
-        AgentName, CancelRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
-        PlanReport, ReadTraceRequest, Refusal, RetryRequest, TaskId, TaskIdx, TaskStatus,
-        TracePage, View, json::Json,
+        AgentName, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId, PlanReport,
+        ReadTraceRequest, Refusal, RetryRequest, TaskIdx, TaskStatus, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, PathPolicy as _, RetryCall, Rules, Source},
-    ports::{AgentDirectory, CancelAsked, Write},
+    ports::{AgentDirectory, Write},
 };
 
 /// How many submissions may queue before callers are told to come back.
 const SUBMISSIONS_MAX: usize = 256;
 /// How many trace files may queue before the dispatcher waits for the disk.
 const TRACES_MAX: usize = 4_096;
-/// How often a dispatch of another process is looked at while somebody waits for it.
-const FOREIGN_POLL: Duration = Duration::from_millis(250);
 /// How many events a trace page holds unless asked otherwise.
 const TRACE_LIMIT: u32 = 100;
 
 /// Everything that faces may ask for. Cheap to clone.
 #[derive(Clone, Debug)]
 pub struct DispatcherHandle {
-    dependencies: Dependencies,
+    pub(super) dependencies: Dependencies,
     options: Arc<Options>,
     rules: Arc<OwnedRules>,
-    control: mpsc::UnboundedSender<Message>,
+    pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
 }
 
@@ -63,7 +61,7 @@ pub struct Ticket {
 impl DispatcherHandle {
     /// Starts the dispatcher; it runs until `shutdown`, and the returned task ends when all its
     /// work is put away.
-    pub async fn start(
+    pub fn start(
         dependencies: Dependencies,
         options: Options,
         shutdown: CancellationToken,
@@ -81,19 +79,21 @@ impl DispatcherHandle {
             },
             traces,
             (Arc::clone(&rules), options.dispatches_open_max),
-            shutdown,
+            shutdown.clone(),
         );
         let (files, journal) =
             (Arc::clone(&dependencies.traces), Arc::clone(&dependencies.journal));
+        let watch = orphans::run(
+            Adopter { dependencies: dependencies.clone(), control: control.downgrade() },
+            options.recover,
+            shutdown.clone(),
+        );
+        let upkeep = retention::run(dependencies.clone(), options.retention, shutdown);
         let task = tokio::spawn(async move {
-            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal));
+            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
         });
         let options = Arc::new(options);
-        let this = Self { dependencies, options, rules, control, submissions };
-        if this.options.recover == Recover::AtStart {
-            this.recover().await;
-        }
-        (this, task)
+        (Self { dependencies, options, rules, control, submissions }, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -138,19 +138,6 @@ impl DispatcherHandle {
         self.submit(checked, Extras::default()).await
     }
 
-    /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
-    /// has.
-    pub async fn wait(&self, dispatch: DispatchId, wait: Duration) -> Result<bool, Refusal> {
-        self.wait_for(dispatch, Vec::new(), wait).await
-    }
-
-    /// Follows a dispatch that is live in this process.
-    pub async fn follow(&self, dispatch: DispatchId) -> Option<watch::Receiver<Progress>> {
-        let (reply, answer) = oneshot::channel();
-        self.control.send(Message::Follow { dispatch, reply }).ok()?;
-        answer.await.ok().flatten()
-    }
-
     /// A dispatch's result; the first page of it where it is long.
     pub async fn result(&self, dispatch: DispatchId) -> Result<DispatchResult, Refusal> {
         self.answer(ResultQuery::page(dispatch)).await
@@ -193,25 +180,18 @@ impl DispatcherHandle {
             .await
     }
 
-    /// Gives up a dispatch or some of its tasks, in whatever process it runs.
-    pub async fn cancel(&self, request: CancelRequest) -> Result<DispatchResult, Refusal> {
-        let dispatch = request.dispatch_id;
-        let tasks = self.places(dispatch, request.task_ids.as_deref()).await?;
-        let reason = request.reason.unwrap_or_default();
-        let asked = CancelAsked { dispatch, tasks: tasks.clone(), reason: reason.clone() };
-        if !self.cancel_here(asked.clone()).await {
-            self.cancel_elsewhere(asked).await?;
-        }
-        self.wait_for(dispatch, tasks, Duration::from_secs(5)).await?;
-        self.result(dispatch).await
-    }
-
     /// Runs again what did not succeed, as a new dispatch that keeps the results of the rest.
     pub async fn retry(&self, call: RetryCall) -> Result<Ticket, Refusal> {
         let RetryCall { request, wait_ms } = call;
         let (checked, extras) = self.retried(request).await?;
         let dispatch = self.submit(checked, extras).await?;
         Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// Removes what is older than `retention` says, or says what would go.
+    pub async fn prune(&self, retention: Retention, mode: PruneMode) -> Result<Pruned, Refusal> {
+        let pruned = retention::prune(&self.dependencies, retention, mode, usize::MAX).await;
+        pruned.map_err(|it| query::refuse(&it))
     }
 
     /// The agents that documents may name.
@@ -314,109 +294,6 @@ impl DispatcherHandle {
                 let code = ErrorCode::IdempotencyConflict;
                 Err(Refusal::of(code, "/idempotency_key", &message, hint))
             }
-        }
-    }
-
-    /// Waits for tasks, or for the whole dispatch if there are none. Returns whether they ended.
-    async fn wait_for(
-        &self,
-        dispatch: DispatchId,
-        tasks: Vec<TaskIdx>,
-        wait: Duration,
-    ) -> Result<bool, Refusal> {
-        let ended = async {
-            loop {
-                if self.wait_here(dispatch, tasks.clone()).await
-                    || self.has_ended(dispatch, &tasks).await?
-                {
-                    return Ok(true);
-                }
-                tokio::time::sleep(FOREIGN_POLL).await;
-            }
-        };
-        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(false))
-    }
-
-    /// Waits in the dispatcher; false at once if the dispatch is not live in this process.
-    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Wait { dispatch, tasks, reply });
-        sent.is_ok() && answer.await.is_ok()
-    }
-
-    async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
-        let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, dispatch).await?;
-        if row.ended_at.is_some() || tasks.is_empty() {
-            return Ok(row.ended_at.is_some());
-        }
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
-        let is_final =
-            |it: &TaskIdx| rows.get(it.as_usize()).is_none_or(|row| row.row.status.is_final());
-        Ok(tasks.iter().all(is_final))
-    }
-
-    async fn places(
-        &self,
-        dispatch: DispatchId,
-        names: Option<&[TaskId]>,
-    ) -> Result<Vec<TaskIdx>, Refusal> {
-        let journal = &self.dependencies.journal;
-        query::dispatch_row(journal, dispatch).await?;
-        let Some(names) = names else { return Ok(Vec::new()) };
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
-        query::places(&rows, names)
-    }
-
-    async fn cancel_here(&self, asked: CancelAsked) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Cancel { asked, reply });
-        sent.is_ok() && answer.await.unwrap_or(false)
-    }
-
-    /// Asks the owner to cancel; takes the dispatch over if the owner is gone.
-    async fn cancel_elsewhere(&self, asked: CancelAsked) -> Result<(), Refusal> {
-        let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, asked.dispatch).await?;
-        if row.ended_at.is_some() {
-            return Ok(());
-        }
-        if !self.dependencies.ownership.is_alive(row.owner) {
-            self.adopt(&row).await;
-            self.cancel_here(asked).await;
-            return Ok(());
-        }
-        let CancelAsked { dispatch, tasks, reason } = asked;
-        let write = Write::RequestCancel { dispatch, tasks, reason };
-        journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
-        Ok(())
-    }
-
-    async fn adopt(&self, row: &crate::ports::DispatchRow) {
-        match recovery::load(&self.dependencies, row).await {
-            Ok(live) => self.send_adopted(live).await,
-            Err(error) => {
-                warn!(dispatch_id = %row.dispatch, %error, "failed to take a dispatch over");
-            }
-        }
-    }
-
-    async fn recover(&self) {
-        match recovery::find_orphans(&self.dependencies).await {
-            Ok(orphans) => {
-                for live in orphans {
-                    self.send_adopted(live).await;
-                }
-            }
-            Err(error) => warn!(%error, "failed to look for dispatches to take over"),
-        }
-    }
-
-    async fn send_adopted(&self, live: super::live::Live) {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Adopt { live: Box::new(live), reply };
-        if self.control.send(message).is_ok() {
-            let _gone = answer.await;
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
         Timestamp,
     },
     plan::TaskGraph,
-    ports::{CancelAsked, Record, RecordBody, TaskRow, TraceTarget, Write},
+    ports::{CancelAsked, Epoch, Record, RecordBody, TaskRow, TraceTarget, Write},
     scheduler::{Event, Input, Outbox, Scheduler},
 };
 
@@ -32,6 +32,8 @@ pub(super) const TRACE_FILES_MAX: usize = 1_000;
 pub(super) struct Live {
     pub(super) id: DispatchId,
     pub(super) created_at: Millis,
+    /// Which of its owners this process is.
+    pub(super) epoch: Epoch,
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
     pub(super) graph: Arc<TaskGraph>,
@@ -93,6 +95,7 @@ impl Live {
         Self {
             id: dispatch,
             created_at,
+            epoch: Epoch::FIRST,
             scheduler: Scheduler::new(Arc::clone(&graph), document.policy()),
             document,
             meta,
@@ -123,6 +126,11 @@ impl Live {
         {
             self.count_end(task, event);
         }
+    }
+
+    /// The number of the last record.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.last_seq
     }
 
     /// Where the trace files go.

@@ -22,6 +22,8 @@ use cap_std::{
 /// How many names are tried for a temporary file; leftovers of a killed process take some.
 const TEMPORARY_TRIES_MAX: u32 = 1_000;
 
+const TEMPORARY_PREFIX: &str = ".parallel-dispatch-trace-";
+
 /// Tells the temporary files of one process apart.
 static TEMPORARY_SEQ: AtomicU64 = AtomicU64::new(0);
 
@@ -52,17 +54,7 @@ impl PrivateDir {
     pub(super) fn child(&self, name: &str) -> io::Result<Self> {
         let name = plain(name)?;
         make_dir(&self.0, name)?;
-        let named = self.0.symlink_metadata(name)?;
-        if named.is_symlink() {
-            return Err(io::Error::other("a symbolic link is in the way"));
-        }
-        let dir = self.0.open_dir(name)?;
-        let opened = dir.dir_metadata()?;
-        // Whoever exchanges the directory for a link between the two looks gets nothing.
-        if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
-            return Err(io::Error::other("the directory was exchanged for another one"));
-        }
-        Ok(Self(dir))
+        open_child(&self.0, name).map(Self)
     }
 
     /// Writes a whole file in place of whatever file or link has this name.
@@ -119,11 +111,31 @@ impl PrivateDir {
 
 fn temporary_name() -> PathBuf {
     let seq = TEMPORARY_SEQ.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!(".parallel-dispatch-trace-{}-{seq}.tmp", std::process::id()))
+    PathBuf::from(format!("{TEMPORARY_PREFIX}{}-{seq}.tmp", std::process::id()))
+}
+
+/// Whether a name is one that temporary files have.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX)
+}
+
+/// Opens a directory by its name; a link in its place is not followed.
+pub(super) fn open_child(dir: &Dir, name: &Path) -> io::Result<Dir> {
+    let named = dir.symlink_metadata(name)?;
+    if named.is_symlink() {
+        return Err(io::Error::other("a symbolic link is in the way"));
+    }
+    let child = dir.open_dir(name)?;
+    let opened = child.dir_metadata()?;
+    // Whoever exchanges the directory for a link between the two looks gets nothing.
+    if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
+        return Err(io::Error::other("the directory was exchanged for another one"));
+    }
+    Ok(child)
 }
 
 /// The innermost root that `path` stands beneath, compared component by component.
-fn root_of<'r>(roots: &'r [PathBuf], path: &Path) -> io::Result<&'r Path> {
+pub(super) fn root_of<'r>(roots: &'r [PathBuf], path: &Path) -> io::Result<&'r Path> {
     let has_parent = path.components().any(|it| it == Component::ParentDir);
     let beneath = roots.iter().filter(|root| !has_parent && path.starts_with(root));
     let innermost = beneath.max_by_key(|it| it.components().count());

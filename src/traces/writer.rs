@@ -9,10 +9,10 @@ use std::{
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::files::PrivateDir;
+use super::{files::PrivateDir, remove::remove};
 use crate::{
     model::{DispatchId, TaskId, text},
-    ports::{TraceFiles, TraceTarget, TraceWriteError},
+    ports::{RemovedTraces, TraceFiles, TraceTarget, TraceWriteError},
 };
 
 /// How many files are written at once; more would only take threads from others.
@@ -34,11 +34,11 @@ impl TraceFileWriter {
     }
 
     /// Runs `work` on a thread that may block; the path is for the error.
-    fn run(
+    fn run<T: Send + 'static>(
         &self,
         path: PathBuf,
-        work: impl FnOnce(&[PathBuf]) -> io::Result<()> + Send + 'static,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
+        work: impl FnOnce(&[PathBuf]) -> io::Result<T> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, TraceWriteError>> {
         let (roots, places) = (Arc::clone(&self.roots), Arc::clone(&self.places));
         Box::pin(async move {
             let place = places.acquire_owned().await.map_err(|it| failed(&path, &it))?;
@@ -95,6 +95,18 @@ impl TraceFiles for TraceFileWriter {
             let name = path.file_name().and_then(|it| it.to_str());
             let name = name.ok_or_else(|| io::Error::from(io::ErrorKind::InvalidFilename))?;
             PrivateDir::open(roots, &target.dir)?.write(name, json.as_bytes())
+        })
+    }
+
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
+        let removed = self.run(target.dir.clone(), move |roots| remove(roots, &target));
+        Box::pin(async move {
+            match removed.await {
+                Ok(n_files) => RemovedTraces { n_files, left: None },
+                Err(TraceWriteError { path, reason }) => {
+                    RemovedTraces { n_files: 0, left: Some(format!("{path}: {reason}")) }
+                }
+            }
         })
     }
 }
