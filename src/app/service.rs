@@ -78,13 +78,15 @@ impl Service {
             .context("failed to open the workspaces")?;
         let paths = Arc::new(paths);
         let upstreams = upstreams(settings, &paths, &clock)?;
+        // What a server wrote by default can be removed by every command.
+        let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
             agents: Arc::new(agents(settings, &upstreams)),
             sources: sources(paths.workspaces(), &upstreams.archon),
-            traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
+            traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
             ownership: Arc::new(owners),
             paths,

@@ -29,6 +29,8 @@ mod retry;
 mod rules;
 mod submission;
 #[cfg(test)]
+mod takeover_tests;
+#[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;

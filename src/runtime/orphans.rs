@@ -101,11 +101,12 @@ impl Adopter {
     /// goes on after all.
     pub(super) async fn take_over(&self, row: &DispatchRow) -> Result<bool, RecoveryError> {
         let id = row.dispatch;
-        let Some(row) = self.dependencies.journal.dispatch(id).await? else { return Ok(false) };
-        if row.ended_at.is_some() || row.tenure.owner == self.dependencies.ownership.me() {
+        // Spares whoever comes second the reading of it all.
+        let now = self.dependencies.journal.dispatch(id).await?;
+        if now.is_none_or(|it| it.ended_at.is_some() || it.tenure != row.tenure) {
             return Ok(false);
         }
-        let Some(live) = recovery::load(&self.dependencies, &row).await? else { return Ok(false) };
+        let Some(live) = recovery::load(&self.dependencies, row).await? else { return Ok(false) };
         let Some(control) = self.control.upgrade() else { return Ok(false) };
         let (reply, answer) = oneshot::channel();
         let message = Message::Adopt { live: Box::new(live), found: row.tenure, reply };

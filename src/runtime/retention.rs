@@ -16,9 +16,10 @@ use crate::{
     ports::{EndedDispatch, RemovedTraces, StoreError, TraceTarget},
 };
 
-/// How many dispatches go in one step because of their age, and because of the store's size.
+/// How many dispatches go in one step because of their age; because of the store's size they go one
+/// by one, for each may be most of it.
 const AGED_STEP: usize = 64;
-const SIZE_STEP: usize = 8;
+const SIZE_STEP: usize = 1;
 /// The pause between two steps, in which others get at the store.
 const PAUSE: Duration = Duration::from_millis(5);
 /// When the background work begins, and how often it comes back.

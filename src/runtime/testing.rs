@@ -17,7 +17,7 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover};
+use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention};
 use crate::{
     model::{
         AgentName, DispatchId, DispatchResult, Failure, FailureCode, Millis, OnFailure, PlanId,
@@ -25,10 +25,10 @@ use crate::{
     },
     plan::{InputKind, Limits},
     ports::{
-        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Clock,
+        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
         Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask, TraceFiles, TraceTarget,
-        TraceWriteError, Write,
+        OpenOwner, OwnerId, Ownership, Record, RecordFilter, RemovedTraces, StoreError, StoredTask,
+        TraceFiles, TraceTarget, TraceWriteError, Write,
     },
     stores::MemoryStore,
 };
@@ -61,6 +61,7 @@ impl World {
         let root = Path::new("/ws");
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
+            upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
             sources: vec![Arc::new(Echo)],
             traces: Arc::clone(&files) as _,
@@ -69,9 +70,8 @@ impl World {
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
         };
         let shutdown = CancellationToken::new();
-        let (handle, dispatcher) =
-            DispatcherHandle::start(dependencies, options(dispatches_open_max), shutdown.clone())
-                .await;
+        let options = options(dispatches_open_max);
+        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, shutdown, dispatcher }
     }
 
@@ -154,6 +154,11 @@ fn options(dispatches_open_max: usize) -> Options {
         },
         dispatches_open_max,
         recover: Recover::AtStart,
+        retention: Some(Retention {
+            age_max: Some(Millis(43_200_000)),
+            bytes_max: Some(1_000_000),
+            keep: 0,
+        }),
     }
 }
 
@@ -297,6 +302,15 @@ impl TraceFiles for Files {
         self.written.lock().insert(target.index_path().display().to_string(), json);
         Box::pin(async { Ok(()) })
     }
+
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
+        let mut written = self.written.lock();
+        let n_before = written.len();
+        let (folder, index) = (target.dispatch.to_string(), target.index_path());
+        written.retain(|it, _| !it.contains(&folder) && Path::new(it) != index);
+        let n_files = n_before - written.len();
+        Box::pin(async move { RemovedTraces { n_files, left: None } })
+    }
 }
 
 /// The processes that live.
@@ -350,6 +364,15 @@ impl Clock for TokioClock {
 pub(super) struct Flaky {
     inner: MemoryStore,
     pub(super) is_broken: AtomicBool,
+    /// Whether commits wait until this is false again: the process seems to hang.
+    pub(super) is_stuck: watch::Sender<bool>,
+}
+
+impl Flaky {
+    /// The same store, as another process reaches it.
+    pub(super) fn elsewhere(&self) -> Arc<Self> {
+        Arc::new(Self { inner: self.inner.clone(), ..Self::default() })
+    }
 }
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -361,7 +384,11 @@ impl Journal for Flaky {
             let error = StoreError::Unavailable { action: "write", reason };
             return Box::pin(async { Err(error) });
         }
-        self.inner.commit(writes)
+        let (mut is_stuck, inner) = (self.is_stuck.subscribe(), self.inner.clone());
+        Box::pin(async move {
+            is_stuck.wait_for(|it| !it).await.ok();
+            inner.commit(writes).await
+        })
     }
 
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
@@ -394,6 +421,14 @@ impl Journal for Flaky {
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
         self.inner.open_dispatches()
+    }
+
+    fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
+        self.inner.open_owners()
+    }
+
+    fn changes(&self) -> Changes {
+        self.inner.changes()
     }
 
     fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {

@@ -10,8 +10,9 @@ use crate::{
         TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
     },
     ports::{
-        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record,
-        RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+        Accept, CancelAsked, Committed, DispatchRow, EndedDispatch, Epoch, Journal, KeyedDispatch,
+        OpenOwner, OwnerId, Record, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow,
+        Tenure, Upkeep, Write,
     },
     scheduler::Event,
 };
@@ -37,13 +38,21 @@ macro_rules! journal_contract {
             task_rows_read_back_whole
             outputs_come_in_the_order_asked
             an_output_is_replaced_by_a_later_attempt
-            an_adopted_dispatch_has_its_new_owner
+            an_adopted_dispatch_has_its_new_owner_in_the_next_epoch
+            one_of_two_adopters_wins
+            what_went_on_or_ended_is_not_adopted
+            a_stale_owner_writes_nothing
+            leases_are_told_of_owners_of_open_dispatches_only
             an_ended_dispatch_is_no_longer_open
             cancel_requests_wait_for_the_owner
             plans_read_back
             concurrent_commits_are_all_answered_and_readable
             a_large_output_reads_back
             an_empty_commit_is_answered
+            changes_are_heard_of_once_and_none_is_missed
+            what_ended_first_comes_first
+            a_forgotten_dispatch_is_gone_with_its_key
+            sweeping_leaves_what_is_kept
         }
     };
     (@each $open:expr; $($name:ident)+) => {
@@ -51,7 +60,9 @@ macro_rules! journal_contract {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (_space, store) = $open;
-                $crate::stores::contract::$name(std::sync::Arc::new(store)).await;
+                let store = std::sync::Arc::new(store);
+                let upkeep = std::sync::Arc::clone(&store);
+                $crate::stores::contract::$name(store, upkeep).await;
             }
         )+
     };
@@ -59,8 +70,10 @@ macro_rules! journal_contract {
 pub(super) use journal_contract;
 
 type Store = Arc<dyn Journal>;
+type Maintained = Arc<dyn Upkeep>;
 
 pub(super) const OWNER: OwnerId = OwnerId(Uuid::from_u128(7));
+const OTHER: OwnerId = OwnerId(Uuid::from_u128(8));
 
 pub(super) fn id(number: u128) -> DispatchId {
     DispatchId::new(Uuid::from_u128(number))
@@ -146,16 +159,44 @@ pub(super) fn everything() -> RecordFilter {
     RecordFilter { limit: usize::MAX, ..RecordFilter::default() }
 }
 
+fn tenure(owner: OwnerId, epoch: u32, last_seq: u64) -> Tenure {
+    Tenure { owner, epoch: Epoch(epoch), last_seq }
+}
+
+async fn tenure_of(store: &Store, number: u128) -> Tenure {
+    store.dispatch(id(number)).await.unwrap().unwrap().tenure
+}
+
+fn adopted(number: u128, found: Tenure, owner: OwnerId) -> Write {
+    Write::Adopt { dispatch: id(number), found, owner }
+}
+
+fn claimed(number: u128, owner: OwnerId, epoch: u32) -> Write {
+    Write::Claim { dispatch: id(number), owner, epoch: Epoch(epoch) }
+}
+
+/// Sweeps until nothing is left, and answers how many plans went.
+async fn sweep(upkeep: &Maintained, plans_before: Millis) -> usize {
+    let mut n_plans = 0;
+    loop {
+        let swept = upkeep.sweep(plans_before).await.unwrap();
+        n_plans += swept.n_plans;
+        if swept.is_done {
+            return n_plans;
+        }
+    }
+}
+
 fn numbers(rows: &[DispatchRow]) -> Vec<u128> {
     let number = |it: &DispatchRow| u128::from_be_bytes(*it.dispatch.as_bytes());
     rows.iter().map(number).collect()
 }
 
-pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store) {
+pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 2), record(1, 1, kept(0))]).await;
     let row = DispatchRow {
         dispatch: id(1),
-        owner: OWNER,
+        tenure: Tenure { owner: OWNER, epoch: Epoch::FIRST, last_seq: 1 },
         status: DispatchStatus::Running,
         created_at: Millis(1_000),
         ended_at: None,
@@ -178,7 +219,7 @@ pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store) {
     assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
 }
 
-pub(super) async fn what_is_unknown_reads_as_nothing(store: Store) {
+pub(super) async fn what_is_unknown_reads_as_nothing(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1)]).await;
     let nobody = id(2);
     assert_eq!(store.dispatch(nobody).await, Ok(None));
@@ -191,7 +232,7 @@ pub(super) async fn what_is_unknown_reads_as_nothing(store: Store) {
     assert_eq!(store.plan(PlanId::new(Uuid::from_u128(2))).await, Ok(None));
 }
 
-pub(super) async fn records_come_in_order_and_in_pages(store: Store) {
+pub(super) async fn records_come_in_order_and_in_pages(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
     for seq in 1..=5 {
         commit(&store, vec![record(1, seq, kept(0)), record(2, seq, kept(0))]).await;
@@ -205,7 +246,7 @@ pub(super) async fn records_come_in_order_and_in_pages(store: Store) {
     assert!(seqs(&store, 1, RecordFilter::default()).await.is_empty());
 }
 
-pub(super) async fn records_are_filtered_by_kind_and_task(store: Store) {
+pub(super) async fn records_are_filtered_by_kind_and_task(store: Store, _: Maintained) {
     let bodies = [kept(0), started(1), started(0), kept(1)];
     let records = (1..).zip(bodies).map(|(seq, body)| record(1, seq, body));
     commit(&store, [accepted(1, 2)].into_iter().chain(records).collect()).await;
@@ -221,7 +262,7 @@ pub(super) async fn records_are_filtered_by_kind_and_task(store: Store) {
     assert_eq!(seqs(&store, 1, both).await, [2]);
 }
 
-pub(super) async fn every_kind_of_record_reads_back(store: Store) {
+pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained) {
     let (task, attempt) = (task(0), Attempt(3));
     let failure = Failure::new(FailureCode::Timeout, "it took \"too\" long\n");
     let call = UpstreamCall {
@@ -261,7 +302,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store) {
     assert_eq!(store.records(id(1), everything()).await, Ok(records));
 }
 
-pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Store) {
+pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Store, _: Maintained) {
     for number in [3, 1, 4, 2] {
         commit(&store, vec![accepted(number, 1)]).await;
     }
@@ -271,7 +312,10 @@ pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Stor
     assert_eq!(numbers(&store.recent(Some(id(1)), 2).await.unwrap()), [0; 0]);
 }
 
-pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: Store) {
+pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(
+    store: Store,
+    _: Maintained,
+) {
     commit(&store, vec![accepted_with_key(1, "key")]).await;
     let writes = vec![
         accepted_with_key(2, "key"),
@@ -280,7 +324,10 @@ pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: 
         accepted_with_key(3, "other key"),
         record(1, 1, kept(0)),
     ];
-    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(
+        store.commit(writes).await,
+        Ok(Committed { refused: vec![id(2)], ..Committed::default() })
+    );
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
     assert!(store.dispatch(id(3)).await.unwrap().is_some());
     assert_eq!(seqs(&store, 1, everything()).await, [1]);
@@ -288,13 +335,19 @@ pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: 
     assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(keyed));
 }
 
-pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(store: Store) {
+pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(
+    store: Store,
+    _: Maintained,
+) {
     let writes = vec![accepted_with_key(1, "key"), accepted_with_key(2, "key")];
-    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(
+        store.commit(writes).await,
+        Ok(Committed { refused: vec![id(2)], ..Committed::default() })
+    );
     assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [1]);
 }
 
-pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store) {
+pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     let writes = vec![
         accepted_with_key(2, "key"),
@@ -313,19 +366,22 @@ pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store) {
     commit(&store, vec![record(1, 2, kept(0))]).await;
 }
 
-pub(super) async fn a_repeated_record_is_refused(store: Store) {
+pub(super) async fn a_repeated_record_is_refused(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     refuse(&store, vec![record(1, 1, kept(0))]).await;
     refuse(&store, vec![record(1, 0, kept(0))]).await;
     refuse(&store, vec![record(1, u64::MAX, kept(0))]).await;
 }
 
-pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store) {
+pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1)]).await;
     refuse(&store, vec![record(2, 1, kept(0))]).await;
     refuse(&store, vec![moved(2, 0, TaskStatus::Running)]).await;
     refuse(&store, vec![output(2, 0, "{}")]).await;
-    refuse(&store, vec![Write::Adopt { dispatch: id(2), owner: OWNER }]).await;
+    let lost = store.commit(vec![adopted(2, tenure(OWNER, 1, 0), OTHER)]).await;
+    assert_eq!(lost, Ok(Committed { lost: vec![id(2)], ..Committed::default() }));
+    let fenced = store.commit(vec![claimed(2, OWNER, 1)]).await;
+    assert_eq!(fenced, Ok(Committed { fenced: vec![id(2)], ..Committed::default() }));
     let status = DispatchStatus::Success;
     refuse(&store, vec![ended(2, status, Millis(1))]).await;
     refuse(&store, vec![moved(1, 1, TaskStatus::Running)]).await;
@@ -334,7 +390,7 @@ pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store) {
     refuse(&store, vec![Write::Task { dispatch: id(1), task: task(0), row }]).await;
 }
 
-pub(super) async fn a_dispatch_is_accepted_once(store: Store) {
+pub(super) async fn a_dispatch_is_accepted_once(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     refuse(&store, vec![accepted(1, 5)]).await;
     refuse(&store, vec![accepted(2, 5), accepted(2, 5)]).await;
@@ -342,7 +398,7 @@ pub(super) async fn a_dispatch_is_accepted_once(store: Store) {
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
 }
 
-pub(super) async fn counters_follow_the_tasks(store: Store) {
+pub(super) async fn counters_follow_the_tasks(store: Store, _: Maintained) {
     let counts = async || {
         let row = store.dispatch(id(1)).await.unwrap().unwrap();
         (row.n_successful, row.n_unsuccessful)
@@ -358,7 +414,7 @@ pub(super) async fn counters_follow_the_tasks(store: Store) {
     assert_eq!(counts().await, (2, 2));
 }
 
-pub(super) async fn task_rows_read_back_whole(store: Store) {
+pub(super) async fn task_rows_read_back_whole(store: Store, _: Maintained) {
     let row = TaskRow {
         status: TaskStatus::Error,
         attempts: u32::MAX,
@@ -375,7 +431,7 @@ pub(super) async fn task_rows_read_back_whole(store: Store) {
     assert_eq!(store.tasks(id(1)).await.unwrap()[0].row, self::row(TaskStatus::Success));
 }
 
-pub(super) async fn outputs_come_in_the_order_asked(store: Store) {
+pub(super) async fn outputs_come_in_the_order_asked(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 3), output(1, 0, "0"), output(1, 2, "2")]).await;
     let asked = vec![task(2), task(1), task(0), task(2)];
     let found = store.outputs(id(1), asked).await.unwrap();
@@ -383,22 +439,97 @@ pub(super) async fn outputs_come_in_the_order_asked(store: Store) {
     assert_eq!(found, [Some("2"), None, Some("0"), Some("2")]);
 }
 
-pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store) {
+pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), output(1, 0, "1")]).await;
     commit(&store, vec![output(1, 0, "2")]).await;
     let found = store.outputs(id(1), vec![task(0)]).await;
     assert_eq!(found, Ok(vec![Some("2".to_owned())]));
 }
 
-pub(super) async fn an_adopted_dispatch_has_its_new_owner(store: Store) {
-    let owner = OwnerId(Uuid::from_u128(8));
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![Write::Adopt { dispatch: id(1), owner }]).await;
-    assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().owner, owner);
-    assert_eq!(store.dispatch(id(2)).await.unwrap().unwrap().owner, OWNER);
+pub(super) async fn an_adopted_dispatch_has_its_new_owner_in_the_next_epoch(
+    store: Store,
+    _: Maintained,
+) {
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0)), accepted(2, 1)]).await;
+    let writes = vec![adopted(1, tenure(OWNER, 1, 1), OTHER), record(1, 2, kept(0))];
+    commit(&store, writes).await;
+    assert_eq!(tenure_of(&store, 1).await, tenure(OTHER, 2, 2));
+    assert_eq!(tenure_of(&store, 2).await, tenure(OWNER, 1, 0));
+    commit(&store, vec![claimed(1, OTHER, 2), record(1, 3, kept(0))]).await;
 }
 
-pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store) {
+pub(super) async fn one_of_two_adopters_wins(store: Store, _: Maintained) {
+    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
+    let found = tenure(OWNER, 1, 0);
+    commit(&store, vec![adopted(1, found, OTHER)]).await;
+    let third = OwnerId(Uuid::from_u128(9));
+    let late = vec![
+        adopted(1, found, third),
+        record(1, 1, kept(0)),
+        output(1, 0, "{}"),
+        adopted(2, found, third),
+        record(2, 1, kept(0)),
+    ];
+    let answer = store.commit(late).await;
+    assert_eq!(answer, Ok(Committed { lost: vec![id(1)], ..Committed::default() }));
+    assert_eq!(tenure_of(&store, 1).await, tenure(OTHER, 2, 0));
+    assert_eq!(tenure_of(&store, 2).await, tenure(third, 2, 1));
+    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
+}
+
+pub(super) async fn what_went_on_or_ended_is_not_adopted(store: Store, _: Maintained) {
+    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    let lost = Ok(Committed { lost: vec![id(1)], ..Committed::default() });
+    let adopt = |seq| vec![adopted(1, tenure(OWNER, 1, seq), OTHER)];
+    assert_eq!(store.commit(adopt(0)).await, lost);
+    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
+    assert_eq!(store.commit(adopt(1)).await, lost);
+    assert_eq!(tenure_of(&store, 1).await, tenure(OWNER, 1, 1));
+}
+
+pub(super) async fn a_stale_owner_writes_nothing(store: Store, _: Maintained) {
+    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
+    commit(&store, vec![claimed(1, OWNER, 1), record(1, 1, kept(0))]).await;
+    commit(&store, vec![adopted(1, tenure(OWNER, 1, 1), OTHER)]).await;
+    let stale = vec![
+        claimed(1, OWNER, 1),
+        claimed(2, OWNER, 1),
+        record(1, 2, kept(0)),
+        output(1, 0, "{}"),
+        moved(1, 0, TaskStatus::Success),
+        ended(1, DispatchStatus::Success, Millis(5)),
+        record(2, 1, kept(0)),
+    ];
+    let answer = store.commit(stale).await;
+    assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
+    let row = store.dispatch(id(1)).await.unwrap().unwrap();
+    assert_eq!((row.status, row.n_successful), (DispatchStatus::Running, 0));
+    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
+    assert_eq!(seqs(&store, 1, everything()).await, [1]);
+    assert_eq!(seqs(&store, 2, everything()).await, [1]);
+    // The same process in an older epoch is stale, too.
+    commit(&store, vec![adopted(1, tenure(OTHER, 2, 1), OWNER)]).await;
+    let answer = store.commit(vec![claimed(1, OWNER, 1), record(1, 2, kept(0))]).await;
+    assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
+    commit(&store, vec![claimed(1, OWNER, 3), record(1, 2, kept(0))]).await;
+}
+
+pub(super) async fn leases_are_told_of_owners_of_open_dispatches_only(store: Store, _: Maintained) {
+    let lease = |owner, until| Write::Lease { owner, pid: 1, until: Millis(until) };
+    commit(&store, vec![lease(OWNER, 5), lease(OTHER, 6)]).await;
+    assert_eq!(store.open_owners().await, Ok(Vec::new()));
+    commit(&store, vec![accepted(1, 1), accepted(2, 1), lease(OWNER, 7)]).await;
+    let known = OpenOwner { owner: OWNER, lease_until: Some(Millis(7)) };
+    assert_eq!(store.open_owners().await, Ok(vec![known]));
+    let third = OwnerId(Uuid::from_u128(9));
+    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), third)]).await;
+    let unknown = OpenOwner { owner: third, lease_until: None };
+    assert_eq!(store.open_owners().await, Ok(vec![known, unknown]));
+    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
+    assert_eq!(store.open_owners().await, Ok(vec![unknown]));
+}
+
+pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintained) {
     commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
     assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
     let (status, at) = (DispatchStatus::Partial, Millis(5));
@@ -409,7 +540,7 @@ pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store) {
     assert_eq!(ended.critical_path, Millis(7));
 }
 
-pub(super) async fn cancel_requests_wait_for_the_owner(store: Store) {
+pub(super) async fn cancel_requests_wait_for_the_owner(store: Store, _: Maintained) {
     let asked = |number, reason: &str| CancelAsked {
         dispatch: id(number),
         tasks: vec![task(0)],
@@ -424,16 +555,16 @@ pub(super) async fn cancel_requests_wait_for_the_owner(store: Store) {
     commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
     commit(&store, vec![request(asked(1, "one")), request(asked(2, "two"))]).await;
     assert_eq!(requests(OWNER).await, [asked(1, "one"), asked(2, "two")]);
-    let other = OwnerId(Uuid::from_u128(8));
+    let other = OTHER;
     assert_eq!(requests(other).await, []);
-    commit(&store, vec![Write::Adopt { dispatch: id(2), owner: other }]).await;
+    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), other)]).await;
     commit(&store, vec![Write::CancelHandled { dispatch: id(1) }]).await;
     assert_eq!(requests(OWNER).await, []);
     assert_eq!(requests(other).await, [asked(2, "two")]);
     refuse(&store, vec![request(CancelAsked { tasks: vec![task(1)], ..asked(1, "") })]).await;
 }
 
-pub(super) async fn plans_read_back(store: Store) {
+pub(super) async fn plans_read_back(store: Store, _: Maintained) {
     let plan = |number, document: &str| Write::Plan {
         plan: PlanId::new(Uuid::from_u128(number)),
         at: Millis(1),
@@ -444,7 +575,7 @@ pub(super) async fn plans_read_back(store: Store) {
     assert_eq!(found, Ok(Some("two".to_owned())));
 }
 
-pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store) {
+pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {
     let mut commits = tokio::task::JoinSet::new();
     for number in 1..=64 {
         let writes = vec![accepted(number, 1), record(number, 1, kept(0)), output(number, 0, "1")];
@@ -460,14 +591,103 @@ pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Stor
     }
 }
 
-pub(super) async fn a_large_output_reads_back(store: Store) {
+pub(super) async fn a_large_output_reads_back(store: Store, _: Maintained) {
     let large = "ä".repeat(1_000_000);
     commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
     let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
     assert!(found[0].as_deref() == Some(large.as_str()));
 }
 
-pub(super) async fn an_empty_commit_is_answered(store: Store) {
+pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {
     commit(&store, Vec::new()).await;
     assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
+}
+
+pub(super) async fn changes_are_heard_of_once_and_none_is_missed(store: Store, _: Maintained) {
+    commit(&store, vec![accepted(1, 1)]).await;
+    let mut changes = store.changes();
+    for seq in 1..=20 {
+        let written = commit(&store, vec![record(1, seq, kept(0))]);
+        let heard = async {
+            while seqs(&store, 1, everything()).await.len() as u64 != seq {
+                changes.next().await;
+            }
+        };
+        let both = async { tokio::join!(written, heard) };
+        tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
+    }
+}
+
+pub(super) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {
+    commit(&store, (1..=5).map(|it| accepted(it, 1)).collect()).await;
+    for (number, at) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
+        commit(&store, vec![ended(number, DispatchStatus::Success, Millis(at))]).await;
+    }
+    let found = async |before, after, limit| {
+        let found = upkeep.ended(Millis(before), after, limit).await.unwrap();
+        let number = |it: &EndedDispatch| u128::from_be_bytes(*it.dispatch.as_bytes());
+        found.iter().map(number).collect::<Vec<_>>()
+    };
+    assert_eq!(found(u64::MAX, None, 9).await, [2, 4, 3, 1]);
+    assert_eq!(found(20, None, 9).await, [2, 4]);
+    assert_eq!(found(u64::MAX, Some((Millis(10), id(2))), 2).await, [4, 3]);
+    assert_eq!(upkeep.usage().await.unwrap().n_ended, 4);
+    let first = upkeep.ended(Millis(11), None, 1).await.unwrap().remove(0);
+    assert_eq!((first.created_at, first.ended_at, first.n_tasks), (Millis(1_000), Millis(10), 1));
+    assert_eq!((first.status, first.meta.as_str()), (DispatchStatus::Success, "{}"));
+}
+
+pub(super) async fn a_forgotten_dispatch_is_gone_with_its_key(store: Store, upkeep: Maintained) {
+    commit(&store, vec![accepted_with_key(1, "key"), record(1, 1, kept(0)), output(1, 0, "1")])
+        .await;
+    commit(&store, vec![accepted(2, 1)]).await;
+    upkeep.forget(vec![id(1), id(2), id(3)]).await.unwrap();
+    assert!(store.dispatch(id(1)).await.unwrap().is_some(), "an open dispatch was forgotten");
+    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
+    assert!(upkeep.size_of(id(1)).await.unwrap() > 0);
+    upkeep.forget(vec![id(1), id(2)]).await.unwrap();
+    assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [2]);
+    assert_eq!(store.dispatch(id(1)).await, Ok(None));
+    assert_eq!(store.document(id(1)).await, Ok(None));
+    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
+    assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(None));
+    assert_eq!(upkeep.size_of(id(1)).await, Ok(0));
+    // Before anything is swept, the key and the rows are free for others.
+    commit(&store, vec![accepted_with_key(3, "key"), record(3, 1, kept(0)), output(3, 0, "3")])
+        .await;
+    assert_eq!(sweep(&upkeep, Millis(0)).await, 0);
+    assert_eq!(store.outputs(id(3), vec![task(0)]).await, Ok(vec![Some("3".to_owned())]));
+    assert_eq!(seqs(&store, 3, everything()).await, [1]);
+    assert_eq!(store.tasks(id(3)).await.unwrap().len(), 1);
+}
+
+pub(super) async fn sweeping_leaves_what_is_kept(store: Store, upkeep: Maintained) {
+    let plan = |number: u128, at| {
+        let document = "x".repeat(600_000);
+        Write::Plan { plan: PlanId::new(Uuid::from_u128(number)), at: Millis(at), document }
+    };
+    commit(&store, (1..=9).map(|it| plan(it, it as u64)).collect()).await;
+    for number in 1..=3 {
+        commit(&store, vec![accepted(number, 3_000)]).await;
+        let records = (1..=3_000).map(|seq| record(number, seq, kept(0)));
+        let outputs = (0..3).map(|at| output(number, at, &"x".repeat(500_000)));
+        commit(&store, records.chain(outputs).collect()).await;
+    }
+    let full = upkeep.usage().await.unwrap();
+    let status = DispatchStatus::Success;
+    commit(&store, vec![ended(1, status, Millis(5)), ended(3, status, Millis(6))]).await;
+    upkeep.forget(vec![id(1), id(3)]).await.unwrap();
+    assert_eq!(sweep(&upkeep, Millis(8)).await, 7);
+    while !upkeep.shrink().await.unwrap() {}
+    let left = upkeep.usage().await.unwrap();
+    assert!(left.bytes_used * 2 < full.bytes_used, "{left:?} of {full:?}");
+    assert!(left.bytes_taken * 2 < full.bytes_taken, "{left:?} of {full:?}");
+    assert_eq!(store.tasks(id(2)).await.unwrap().len(), 3_000);
+    assert_eq!(seqs(&store, 2, everything()).await.len(), 3_000);
+    let found = store.outputs(id(2), vec![task(2)]).await.unwrap();
+    assert_eq!(found[0].as_ref().map(String::len), Some(500_000));
+    for (number, is_kept) in [(7, false), (8, true)] {
+        let found = store.plan(PlanId::new(Uuid::from_u128(number))).await.unwrap();
+        assert_eq!(found.is_some(), is_kept, "plan {number}");
+    }
 }

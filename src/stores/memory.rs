@@ -123,7 +123,10 @@ impl Journal for MemoryStore {
             let open = state.dispatches.values().filter(|it| !it.head.has_ended);
             let owners: BTreeSet<OwnerId> = open.map(|it| it.head.owner).collect();
             let lease_until = |it| state.leases.get(&it).copied();
-            owners.into_iter().map(|it| OpenOwner { owner: it, lease_until: lease_until(it) }).collect()
+            owners
+                .into_iter()
+                .map(|it| OpenOwner { owner: it, lease_until: lease_until(it) })
+                .collect()
         })
     }
 

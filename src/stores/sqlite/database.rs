@@ -11,8 +11,7 @@ use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
 
 /// How each version's tables are made from those of the version before.
-const MIGRATIONS: [&str; 2] =
-    [include_str!("schema.sql"), include_str!("migration_epochs.sql")];
+const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("migration_epochs.sql")];
 
 /// The newest version that this program reads and writes.
 pub(super) const VERSION: i64 = 2;

@@ -11,7 +11,7 @@ use std::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::SqliteStore;
+use super::{SqliteStore, database::VERSION};
 use crate::{
     model::TaskStatus,
     ports::{Committed, Journal, StoreError, Write},
@@ -72,6 +72,22 @@ async fn two_stores_on_one_file_write_and_see_each_other() {
     assert_eq!((row.n_successful, row.n_unsuccessful), (1, 1));
 }
 
+#[tokio::test]
+async fn a_commit_of_another_process_is_heard_of() {
+    let (_space, path) = space();
+    let (one, two) = (open(&path), open(&path));
+    let mut changes = two.changes();
+    for number in 1..=5 {
+        commit(&one, vec![accepted(number, 1)]).await;
+        let heard = async {
+            while two.dispatch(id(number)).await.unwrap().is_none() {
+                changes.next().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
+    }
+}
+
 #[test]
 fn a_store_is_opened_by_many_at_once() {
     let (_space, path) = space();
@@ -88,10 +104,10 @@ fn the_store_of_a_newer_program_is_refused_and_left_alone() {
     let (_space, path) = space();
     drop(open(&path));
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 2).unwrap();
+    connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
     drop(connection);
     let refused = SqliteStore::open(&path).map(drop);
-    assert_eq!(refused, Err(StoreError::Version { found: 2, known: 1 }));
+    assert_eq!(refused, Err(StoreError::Version { found: VERSION + 1, known: VERSION }));
 }
 
 #[test]
@@ -101,7 +117,7 @@ fn the_database_of_another_program_is_refused() {
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch("CREATE TABLE theirs (it TEXT)").unwrap();
     let refused = SqliteStore::open(&path).map(drop);
-    assert_eq!(refused, Err(StoreError::Version { found: 0, known: 1 }));
+    assert_eq!(refused, Err(StoreError::Version { found: 0, known: VERSION }));
     let n_tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).unwrap();
     assert_eq!(n_tables, 1);

@@ -281,12 +281,7 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    fn adopt(
-        &mut self,
-        dispatch: DispatchId,
-        owner: OwnerId,
-        epoch: Epoch,
-    ) -> Result<(), Trouble> {
+    fn adopt(&mut self, dispatch: DispatchId, owner: OwnerId, epoch: Epoch) -> Result<(), Trouble> {
         let stored = self.head(dispatch)?;
         for it in [&mut stored.stored, &mut stored.head] {
             (it.owner, it.epoch) = (owner, epoch);
