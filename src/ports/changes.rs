@@ -18,7 +18,7 @@ impl Changes {
     /// future loses nothing.
     pub async fn next(&mut self) {
         if self.0.changed().await.is_err() {
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -23,8 +23,8 @@ const SIZE_STEP: usize = 1;
 /// The pause between two steps, in which others get at the store.
 const PAUSE: Duration = Duration::from_millis(5);
 /// When the background work begins, and how often it comes back.
-const FIRST_ROUND: Duration = Duration::from_secs(60);
-const NEXT_ROUND: Duration = Duration::from_secs(600);
+const FIRST_ROUND: Duration = Duration::from_mins(1);
+const NEXT_ROUND: Duration = Duration::from_mins(10);
 /// How many dispatches one round in the background removes at most.
 const ROUND_MAX: usize = 1_000;
 /// How many sentences about files that stayed are kept.

@@ -51,6 +51,7 @@ impl World {
     }
 
     /// A process on a store that others use too.
+    #[expect(clippy::unused_async, reason = "tests may await the start of a process")]
     pub(super) async fn on(
         store: Arc<Flaky>,
         registry: Arc<Registry>,

@@ -1,5 +1,8 @@
 //! What every store must do: one suite, run against each of them.
 
+mod ownership;
+mod upkeep;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -10,9 +13,8 @@ use crate::{
         TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
     },
     ports::{
-        Accept, CancelAsked, Committed, DispatchRow, EndedDispatch, Epoch, Journal, KeyedDispatch,
-        OpenOwner, OwnerId, Record, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow,
-        Tenure, Upkeep, Write,
+        Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
+        RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Upkeep, Write,
     },
     scheduler::Event,
 };
@@ -68,6 +70,16 @@ macro_rules! journal_contract {
     };
 }
 pub(super) use journal_contract;
+pub(super) use ownership::{
+    a_stale_owner_writes_nothing, an_adopted_dispatch_has_its_new_owner_in_the_next_epoch,
+    cancel_requests_wait_for_the_owner, changes_are_heard_of_once_and_none_is_missed,
+    leases_are_told_of_owners_of_open_dispatches_only, one_of_two_adopters_wins,
+    what_went_on_or_ended_is_not_adopted,
+};
+pub(super) use upkeep::{
+    a_forgotten_dispatch_is_gone_with_its_key, sweeping_leaves_what_is_kept,
+    what_ended_first_comes_first,
+};
 
 type Store = Arc<dyn Journal>;
 type Maintained = Arc<dyn Upkeep>;
@@ -163,28 +175,12 @@ fn tenure(owner: OwnerId, epoch: u32, last_seq: u64) -> Tenure {
     Tenure { owner, epoch: Epoch(epoch), last_seq }
 }
 
-async fn tenure_of(store: &Store, number: u128) -> Tenure {
-    store.dispatch(id(number)).await.unwrap().unwrap().tenure
-}
-
 fn adopted(number: u128, found: Tenure, owner: OwnerId) -> Write {
     Write::Adopt { dispatch: id(number), found, owner }
 }
 
 fn claimed(number: u128, owner: OwnerId, epoch: u32) -> Write {
     Write::Claim { dispatch: id(number), owner, epoch: Epoch(epoch) }
-}
-
-/// Sweeps until nothing is left, and answers how many plans went.
-async fn sweep(upkeep: &Maintained, plans_before: Millis) -> usize {
-    let mut n_plans = 0;
-    loop {
-        let swept = upkeep.sweep(plans_before).await.unwrap();
-        n_plans += swept.n_plans;
-        if swept.is_done {
-            return n_plans;
-        }
-    }
 }
 
 fn numbers(rows: &[DispatchRow]) -> Vec<u128> {
@@ -446,89 +442,6 @@ pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store, _: Ma
     assert_eq!(found, Ok(vec![Some("2".to_owned())]));
 }
 
-pub(super) async fn an_adopted_dispatch_has_its_new_owner_in_the_next_epoch(
-    store: Store,
-    _: Maintained,
-) {
-    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0)), accepted(2, 1)]).await;
-    let writes = vec![adopted(1, tenure(OWNER, 1, 1), OTHER), record(1, 2, kept(0))];
-    commit(&store, writes).await;
-    assert_eq!(tenure_of(&store, 1).await, tenure(OTHER, 2, 2));
-    assert_eq!(tenure_of(&store, 2).await, tenure(OWNER, 1, 0));
-    commit(&store, vec![claimed(1, OTHER, 2), record(1, 3, kept(0))]).await;
-}
-
-pub(super) async fn one_of_two_adopters_wins(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    let found = tenure(OWNER, 1, 0);
-    commit(&store, vec![adopted(1, found, OTHER)]).await;
-    let third = OwnerId(Uuid::from_u128(9));
-    let late = vec![
-        adopted(1, found, third),
-        record(1, 1, kept(0)),
-        output(1, 0, "{}"),
-        adopted(2, found, third),
-        record(2, 1, kept(0)),
-    ];
-    let answer = store.commit(late).await;
-    assert_eq!(answer, Ok(Committed { lost: vec![id(1)], ..Committed::default() }));
-    assert_eq!(tenure_of(&store, 1).await, tenure(OTHER, 2, 0));
-    assert_eq!(tenure_of(&store, 2).await, tenure(third, 2, 1));
-    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
-}
-
-pub(super) async fn what_went_on_or_ended_is_not_adopted(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
-    let lost = Ok(Committed { lost: vec![id(1)], ..Committed::default() });
-    let adopt = |seq| vec![adopted(1, tenure(OWNER, 1, seq), OTHER)];
-    assert_eq!(store.commit(adopt(0)).await, lost);
-    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
-    assert_eq!(store.commit(adopt(1)).await, lost);
-    assert_eq!(tenure_of(&store, 1).await, tenure(OWNER, 1, 1));
-}
-
-pub(super) async fn a_stale_owner_writes_nothing(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![claimed(1, OWNER, 1), record(1, 1, kept(0))]).await;
-    commit(&store, vec![adopted(1, tenure(OWNER, 1, 1), OTHER)]).await;
-    let stale = vec![
-        claimed(1, OWNER, 1),
-        claimed(2, OWNER, 1),
-        record(1, 2, kept(0)),
-        output(1, 0, "{}"),
-        moved(1, 0, TaskStatus::Success),
-        ended(1, DispatchStatus::Success, Millis(5)),
-        record(2, 1, kept(0)),
-    ];
-    let answer = store.commit(stale).await;
-    assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
-    let row = store.dispatch(id(1)).await.unwrap().unwrap();
-    assert_eq!((row.status, row.n_successful), (DispatchStatus::Running, 0));
-    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
-    assert_eq!(seqs(&store, 1, everything()).await, [1]);
-    assert_eq!(seqs(&store, 2, everything()).await, [1]);
-    // The same process in an older epoch is stale, too.
-    commit(&store, vec![adopted(1, tenure(OTHER, 2, 1), OWNER)]).await;
-    let answer = store.commit(vec![claimed(1, OWNER, 1), record(1, 2, kept(0))]).await;
-    assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
-    commit(&store, vec![claimed(1, OWNER, 3), record(1, 2, kept(0))]).await;
-}
-
-pub(super) async fn leases_are_told_of_owners_of_open_dispatches_only(store: Store, _: Maintained) {
-    let lease = |owner, until| Write::Lease { owner, pid: 1, until: Millis(until) };
-    commit(&store, vec![lease(OWNER, 5), lease(OTHER, 6)]).await;
-    assert_eq!(store.open_owners().await, Ok(Vec::new()));
-    commit(&store, vec![accepted(1, 1), accepted(2, 1), lease(OWNER, 7)]).await;
-    let known = OpenOwner { owner: OWNER, lease_until: Some(Millis(7)) };
-    assert_eq!(store.open_owners().await, Ok(vec![known]));
-    let third = OwnerId(Uuid::from_u128(9));
-    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), third)]).await;
-    let unknown = OpenOwner { owner: third, lease_until: None };
-    assert_eq!(store.open_owners().await, Ok(vec![known, unknown]));
-    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
-    assert_eq!(store.open_owners().await, Ok(vec![unknown]));
-}
-
 pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintained) {
     commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
     assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
@@ -538,30 +451,6 @@ pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintai
     let ended = store.dispatch(id(2)).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
     assert_eq!(ended.critical_path, Millis(7));
-}
-
-pub(super) async fn cancel_requests_wait_for_the_owner(store: Store, _: Maintained) {
-    let asked = |number, reason: &str| CancelAsked {
-        dispatch: id(number),
-        tasks: vec![task(0)],
-        reason: reason.to_owned(),
-    };
-    let request = |it: CancelAsked| Write::RequestCancel {
-        dispatch: it.dispatch,
-        tasks: it.tasks,
-        reason: it.reason,
-    };
-    let requests = async |owner| store.cancel_requests(owner).await.unwrap();
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![request(asked(1, "one")), request(asked(2, "two"))]).await;
-    assert_eq!(requests(OWNER).await, [asked(1, "one"), asked(2, "two")]);
-    let other = OTHER;
-    assert_eq!(requests(other).await, []);
-    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), other)]).await;
-    commit(&store, vec![Write::CancelHandled { dispatch: id(1) }]).await;
-    assert_eq!(requests(OWNER).await, []);
-    assert_eq!(requests(other).await, [asked(2, "two")]);
-    refuse(&store, vec![request(CancelAsked { tasks: vec![task(1)], ..asked(1, "") })]).await;
 }
 
 pub(super) async fn plans_read_back(store: Store, _: Maintained) {
@@ -601,93 +490,4 @@ pub(super) async fn a_large_output_reads_back(store: Store, _: Maintained) {
 pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {
     commit(&store, Vec::new()).await;
     assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
-}
-
-pub(super) async fn changes_are_heard_of_once_and_none_is_missed(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 1)]).await;
-    let mut changes = store.changes();
-    for seq in 1..=20 {
-        let written = commit(&store, vec![record(1, seq, kept(0))]);
-        let heard = async {
-            while seqs(&store, 1, everything()).await.len() as u64 != seq {
-                changes.next().await;
-            }
-        };
-        let both = async { tokio::join!(written, heard) };
-        tokio::time::timeout(std::time::Duration::from_secs(10), both).await.unwrap();
-    }
-}
-
-pub(super) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {
-    commit(&store, (1..=5).map(|it| accepted(it, 1)).collect()).await;
-    for (number, at) in [(1, 30), (2, 10), (3, 20), (4, 10)] {
-        commit(&store, vec![ended(number, DispatchStatus::Success, Millis(at))]).await;
-    }
-    let found = async |before, after, limit| {
-        let found = upkeep.ended(Millis(before), after, limit).await.unwrap();
-        let number = |it: &EndedDispatch| u128::from_be_bytes(*it.dispatch.as_bytes());
-        found.iter().map(number).collect::<Vec<_>>()
-    };
-    assert_eq!(found(u64::MAX, None, 9).await, [2, 4, 3, 1]);
-    assert_eq!(found(20, None, 9).await, [2, 4]);
-    assert_eq!(found(u64::MAX, Some((Millis(10), id(2))), 2).await, [4, 3]);
-    assert_eq!(upkeep.usage().await.unwrap().n_ended, 4);
-    let first = upkeep.ended(Millis(11), None, 1).await.unwrap().remove(0);
-    assert_eq!((first.created_at, first.ended_at, first.n_tasks), (Millis(1_000), Millis(10), 1));
-    assert_eq!((first.status, first.meta.as_str()), (DispatchStatus::Success, "{}"));
-}
-
-pub(super) async fn a_forgotten_dispatch_is_gone_with_its_key(store: Store, upkeep: Maintained) {
-    commit(&store, vec![accepted_with_key(1, "key"), record(1, 1, kept(0)), output(1, 0, "1")])
-        .await;
-    commit(&store, vec![accepted(2, 1)]).await;
-    upkeep.forget(vec![id(1), id(2), id(3)]).await.unwrap();
-    assert!(store.dispatch(id(1)).await.unwrap().is_some(), "an open dispatch was forgotten");
-    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
-    assert!(upkeep.size_of(id(1)).await.unwrap() > 0);
-    upkeep.forget(vec![id(1), id(2)]).await.unwrap();
-    assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [2]);
-    assert_eq!(store.dispatch(id(1)).await, Ok(None));
-    assert_eq!(store.document(id(1)).await, Ok(None));
-    assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
-    assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(None));
-    assert_eq!(upkeep.size_of(id(1)).await, Ok(0));
-    // Before anything is swept, the key and the rows are free for others.
-    commit(&store, vec![accepted_with_key(3, "key"), record(3, 1, kept(0)), output(3, 0, "3")])
-        .await;
-    assert_eq!(sweep(&upkeep, Millis(0)).await, 0);
-    assert_eq!(store.outputs(id(3), vec![task(0)]).await, Ok(vec![Some("3".to_owned())]));
-    assert_eq!(seqs(&store, 3, everything()).await, [1]);
-    assert_eq!(store.tasks(id(3)).await.unwrap().len(), 1);
-}
-
-pub(super) async fn sweeping_leaves_what_is_kept(store: Store, upkeep: Maintained) {
-    let plan = |number: u128, at| {
-        let document = "x".repeat(600_000);
-        Write::Plan { plan: PlanId::new(Uuid::from_u128(number)), at: Millis(at), document }
-    };
-    commit(&store, (1..=9).map(|it| plan(it, it as u64)).collect()).await;
-    for number in 1..=3 {
-        commit(&store, vec![accepted(number, 3_000)]).await;
-        let records = (1..=3_000).map(|seq| record(number, seq, kept(0)));
-        let outputs = (0..3).map(|at| output(number, at, &"x".repeat(500_000)));
-        commit(&store, records.chain(outputs).collect()).await;
-    }
-    let full = upkeep.usage().await.unwrap();
-    let status = DispatchStatus::Success;
-    commit(&store, vec![ended(1, status, Millis(5)), ended(3, status, Millis(6))]).await;
-    upkeep.forget(vec![id(1), id(3)]).await.unwrap();
-    assert_eq!(sweep(&upkeep, Millis(8)).await, 7);
-    while !upkeep.shrink().await.unwrap() {}
-    let left = upkeep.usage().await.unwrap();
-    assert!(left.bytes_used * 2 < full.bytes_used, "{left:?} of {full:?}");
-    assert!(left.bytes_taken * 2 < full.bytes_taken, "{left:?} of {full:?}");
-    assert_eq!(store.tasks(id(2)).await.unwrap().len(), 3_000);
-    assert_eq!(seqs(&store, 2, everything()).await.len(), 3_000);
-    let found = store.outputs(id(2), vec![task(2)]).await.unwrap();
-    assert_eq!(found[0].as_ref().map(String::len), Some(500_000));
-    for (number, is_kept) in [(7, false), (8, true)] {
-        let found = store.plan(PlanId::new(Uuid::from_u128(number))).await.unwrap();
-        assert_eq!(found.is_some(), is_kept, "plan {number}");
-    }
 }

@@ -13,8 +13,8 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, database::VERSION};
 use crate::{
-    model::TaskStatus,
-    ports::{Committed, Journal, StoreError, Write},
+    model::{DispatchStatus, Millis, TaskStatus},
+    ports::{Committed, Journal, StoreError, Upkeep as _, Write},
     stores::contract::{
         accepted, commit, everything, id, journal_contract, kept, moved, output, record, seqs,
     },
@@ -86,6 +86,30 @@ async fn a_commit_of_another_process_is_heard_of() {
         };
         tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
     }
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_swept_in_short_steps_by_whoever_comes_next() {
+    let (_space, path) = space();
+    let store = SqliteStore::open(&path).unwrap();
+    let status = DispatchStatus::Success;
+    let end = Write::End { dispatch: id(1), status, at: Millis(1), critical_path: Millis(0) };
+    store.commit(vec![accepted(1, 5_000), end]).await.unwrap();
+    store.forget(vec![id(1)]).await.unwrap();
+    assert!(!store.sweep(Millis(0)).await.unwrap().is_done);
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    // Its number is not given again while its rows stand.
+    store.commit(vec![accepted(2, 3)]).await.unwrap();
+    let mut n_steps = 1;
+    while !store.sweep(Millis(0)).await.unwrap().is_done {
+        n_steps += 1;
+    }
+    assert!(n_steps >= 5, "{n_steps} steps for 5,000 rows");
+    assert_eq!(store.tasks(id(2)).await.unwrap().len(), 3);
+    let reader = Connection::open(&path).unwrap();
+    let n_rows: i64 = reader.query_row("SELECT count(*) FROM tasks", (), |row| row.get(0)).unwrap();
+    assert_eq!(n_rows, 3);
 }
 
 #[test]
