@@ -223,9 +223,12 @@ async fn what_was_written_is_removed_and_nothing_else() {
         for task in ["a", "b"] {
             space.write(number, task, "{}").await.unwrap();
         }
-        space.writer.write_index(space.target(number), "{}".to_owned()).await.unwrap();
     }
-    let target = space.target(1);
+    let (target, at) = (space.target(1), Timestamp(Millis(1_795_232_640_124)));
+    let other = TraceTarget { created_at: at, ..space.target(2) };
+    for it in [&target, &other] {
+        space.writer.write_index(it.clone(), "{}".to_owned()).await.unwrap();
+    }
     space.writer.write_lines(target.clone(), vec!["{}".to_owned()]).await.unwrap();
     let folder = target.dir.join(target.dispatch.to_string());
     fs::write(folder.join("notes.txt"), "mine").unwrap();
@@ -234,7 +237,6 @@ async fn what_was_written_is_removed_and_nothing_else() {
     let removed = space.writer.remove(target.clone()).await;
     assert_eq!(removed, RemovedTraces { n_files: 4, left: None });
     assert_eq!(names(&folder), ["more.json", "notes.txt"]);
-    let other = space.target(2);
     let index = other.index_path();
     let kept = ["a.json", "b.json", index.file_name().unwrap().to_str().unwrap()];
     assert!(kept.iter().all(|it| names(&other.dir).iter().any(|there| there == it)));
