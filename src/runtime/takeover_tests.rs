@@ -103,6 +103,22 @@ async fn an_owner_that_hangs_is_replaced_and_writes_nothing_when_it_wakes_up() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn an_owner_that_is_held_up_after_a_commit_asks_again_before_it_acts() {
+    let [one, two] = processes().await;
+    let id = one.dispatch(&document("a !gate\nb <- a")).await.unwrap();
+    one.agents.wait_for_start("a#1").await;
+    one.store.is_mute.send_replace(true);
+    // The start of `b` is written down, and its owner does not get to it.
+    one.agents.gate.send_replace(true);
+    wait_for_late_start(&two, "b#2").await;
+    assert_eq!(two.finish(id).await.status, DispatchStatus::Success);
+    one.store.is_mute.send_replace(false);
+    assert_eq!(one.finish(id).await.status, DispatchStatus::Success);
+    assert_eq!(*one.agents.started.lock(), ["a#1"], "it acted on what is no longer its own");
+    assert_eq!(*two.agents.started.lock(), ["b#2"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn whoever_waited_at_an_owner_that_hung_is_answered_by_the_next() {
     let [one, two] = processes().await;
     let id = one.dispatch(&document("a !gate")).await.unwrap();

@@ -367,6 +367,8 @@ pub(super) struct Flaky {
     pub(super) is_broken: AtomicBool,
     /// Whether commits wait until this is false again: the process seems to hang.
     pub(super) is_stuck: watch::Sender<bool>,
+    /// Whether the answers to commits wait until this is false again.
+    pub(super) is_mute: watch::Sender<bool>,
 }
 
 impl Flaky {
@@ -386,9 +388,12 @@ impl Journal for Flaky {
             return Box::pin(async { Err(error) });
         }
         let (mut is_stuck, inner) = (self.is_stuck.subscribe(), self.inner.clone());
+        let mut is_mute = self.is_mute.subscribe();
         Box::pin(async move {
             is_stuck.wait_for(|it| !it).await.ok();
-            inner.commit(writes).await
+            let committed = inner.commit(writes).await;
+            is_mute.wait_for(|it| !it).await.ok();
+            committed
         })
     }
 
