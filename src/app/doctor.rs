@@ -103,6 +103,7 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         checks.push(check);
     }
     let agents = service::agents(settings, &upstreams);
+    let mut said = BTreeSet::new();
     for name in service::agent_options(settings).keys() {
         let own = settings.agents.get(name.as_str()).and_then(|it| it.upstream.as_deref());
         let upstream = own.unwrap_or(ARCHON);
@@ -110,7 +111,7 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
             let found = format!("upstream {upstream} does not answer, so its tasks would fail");
             note(&format!("agent {name}"), found, "")
         } else {
-            agent_check(&agents, name).await
+            agent_check(&agents, name, &mut said).await
         });
     }
     upstreams.close().await;
@@ -148,17 +149,28 @@ async fn upstream_check(name: &str, upstream: &Upstream, is_default: bool) -> Ch
     }
 }
 
-async fn agent_check(agents: &Agents, name: &AgentName) -> Check {
+async fn agent_check(agents: &Agents, name: &AgentName, said: &mut BTreeSet<String>) -> Check {
     let what = format!("agent {name}");
     match agents.bind(name).await {
-        Ok(binding) if binding.warnings.is_empty() => good(&what, "bound".to_owned()),
-        Ok(binding) => note(&what, binding.warnings.join("; "), ""),
+        Ok(binding) => bound(&what, binding.warnings, said),
         Err(error) => bad(
             &what,
             error.to_string(),
             "set agents.<name>.tool to a tool that the upstream has, or start another upstream",
         ),
     }
+}
+
+/// An agent that has somebody to serve it; what was said of another agent is not said again.
+fn bound(what: &str, warnings: Vec<String>, said: &mut BTreeSet<String>) -> Check {
+    if warnings.is_empty() {
+        return good(what, "bound".to_owned());
+    }
+    let news: Vec<_> = warnings.into_iter().filter(|it| said.insert(it.clone())).collect();
+    if news.is_empty() {
+        return note(what, "bound, as said of another agent above".to_owned(), "");
+    }
+    note(what, news.join("; "), "")
 }
 
 fn command(environment: &Environment, name: &str) -> Check {
@@ -198,4 +210,22 @@ fn bad(name: &str, found: String, advice: &str) -> Check {
 
 fn check(name: &str, verdict: Verdict, found: String, advice: &str) -> Check {
     Check { name: name.to_owned(), verdict, found, advice: advice.to_owned() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_note_on_several_agents_is_said_once() {
+        let mut said = BTreeSet::new();
+        let mut found = |warnings: &[&str]| {
+            let warnings = warnings.iter().map(ToString::to_string).collect();
+            bound("agent", warnings, &mut said).found
+        };
+        assert_eq!(found(&[]), "bound");
+        assert_eq!(found(&["embedded"]), "embedded");
+        assert_eq!(found(&["embedded"]), "bound, as said of another agent above");
+        assert_eq!(found(&["embedded", "slow"]), "slow");
+    }
 }

@@ -69,7 +69,8 @@ fn execute(arguments: Arguments) -> anyhow::Result<Exit> {
         return Ok(commands::schema(&schemas(), write.as_deref())?);
     }
     let environment = Environment::capture().context("failed to look at the environment")?;
-    let loaded = Settings::load(&environment, &flags(&command, settings));
+    let flags = flags(&command, settings);
+    let loaded = Settings::load(&environment, &flags);
     if let Command::Doctor = command {
         let runtime = tokio_runtime()?;
         let checks = runtime.block_on(doctor::examine(&environment, loaded));
@@ -77,7 +78,9 @@ fn execute(arguments: Arguments) -> anyhow::Result<Exit> {
     }
     let loaded = loaded?;
     if let Command::Config { explain } = command {
-        return Ok(commands::config(&loaded, explain)?);
+        let of_role = |role| Settings::load(&environment, &Flags { role, ..flags.clone() });
+        let (serve, run) = (of_role(Role::Serve)?, of_role(Role::Run)?);
+        return Ok(commands::config(&loaded, &[("serve", serve), ("run", run)], explain)?);
     }
     telemetry::init(&loaded.settings.logging)?;
     for warning in &loaded.warnings {

@@ -25,10 +25,11 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let interrupted = signals::interrupted();
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let handle = service.handle.clone();
+    let bytes_max = settings.limits.document_bytes_max;
     let serving = async {
         match arguments.http {
             None => {
-                let server = DispatchServer::new(handle, stop.clone());
+                let server = DispatchServer::new(handle, stop.clone(), bytes_max);
                 let serving = Box::pin(transport::serve_stdio(server, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
@@ -38,7 +39,8 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 info!(%address, "serving /mcp, /sse and /health");
                 let extra = web::router(handle.clone());
                 let closing = stop.clone();
-                let new_handler = move || DispatchServer::new(handle.clone(), closing.clone());
+                let new_handler =
+                    move || DispatchServer::new(handle.clone(), closing.clone(), bytes_max);
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }
         }

@@ -2,17 +2,19 @@
 
 use std::sync::Arc;
 
+use futures::channel::mpsc;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt as _,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, Implementation, JsonObject,
-        ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+        CallToolRequestParams, CallToolResponse, CallToolResult, ClientJsonRpcMessage,
+        Implementation, JsonObject, ListToolsResult, PaginatedRequestParams, ServerCapabilities,
+        ServerConfig, ServerJsonRpcMessage, Tool,
     },
     service::RequestContext,
     transport::IntoTransport,
 };
 use serde_json::{Value, json};
-use tokio::{io::DuplexStream, sync::Semaphore};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tracing::{debug, warn};
 
@@ -21,8 +23,11 @@ use crate::{confine::Workspaces, model::CoderInput};
 
 /// How many calls work at once; more wait, and can be cancelled while they do.
 const CALLS_MAX: usize = 64;
-/// How much either side may have said that the other has not read yet, in bytes.
-const DUPLEX_BYTES_MAX: usize = 64 * 1_024;
+/// How many messages of either side may wait for the other.
+const MESSAGES_MAX: usize = 64;
+
+/// The client's end of a connection: where its messages go, and where the server's come from.
+type ClientEnd = (mpsc::Sender<ClientJsonRpcMessage>, mpsc::Receiver<ServerJsonRpcMessage>);
 
 /// An Archon in this process, for those who run none; cheap to clone.
 #[derive(Clone, Debug)]
@@ -60,15 +65,17 @@ impl EmbeddedArchon {
     /// Starts to serve one client in this process; what is answered is the client's transport.
     ///
     /// The server's task belongs to `tasks` and ends when the client leaves or `stop` is cancelled.
-    pub fn connect(&self, tasks: &TaskTracker, stop: CancellationToken) -> DuplexStream {
-        let (client, server) = tokio::io::duplex(DUPLEX_BYTES_MAX);
+    pub fn connect(&self, tasks: &TaskTracker, stop: CancellationToken) -> ClientEnd {
+        let (to_server, from_client) = mpsc::channel(MESSAGES_MAX);
+        let (to_client, from_server) = mpsc::channel(MESSAGES_MAX);
         let archon = self.clone();
         tasks.spawn(async move {
-            if let Err(error) = Box::pin(archon.serve_client(server, stop)).await {
+            let serving = archon.serve_client((to_client, from_client), stop);
+            if let Err(error) = Box::pin(serving).await {
                 warn!(%error, "embedded archon lost its client");
             }
         });
-        client
+        (to_server, from_server)
     }
 
     async fn call(

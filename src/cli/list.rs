@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use super::output::{Exit, Outcome, print, print_json, refuse};
+use super::output::{Exit, Outcome, print, print_json, refuse, word};
 use crate::{model::ReadTraceRequest, runtime::DispatcherHandle};
 
 /// Prints the recent dispatches, newest first.
@@ -19,14 +19,14 @@ pub async fn list(handle: &DispatcherHandle, limit: u32, as_json: bool) -> Outco
     }
     let mut table = String::new();
     for it in &dispatches {
-        let status = serde_json::to_value(it.status)?;
+        let status = word(&it.status)?;
         // Writing to a string cannot fail.
         _ = writeln!(
             table,
             "{}  {}  {:<9}  {}/{} successful",
             it.dispatch_id,
             it.created_at.to_rfc3339(),
-            status.as_str().unwrap_or_default(),
+            status,
             it.successful,
             it.total_tasks,
         );

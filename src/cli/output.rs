@@ -4,7 +4,7 @@ use std::io::{self, Write as _};
 
 use serde::Serialize;
 
-use crate::model::{DispatchStatus, Refusal, text};
+use crate::model::{DispatchStatus, ErrorCode, Fault, Refusal, text};
 
 /// How a command ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,6 +57,12 @@ pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
     print(&serde_json::to_string_pretty(value)?)
 }
 
+/// A status or another plain word as it is written in JSON.
+pub(super) fn word(value: &impl Serialize) -> io::Result<String> {
+    let word = serde_json::to_value(value)?;
+    Ok(word.as_str().unwrap_or_default().to_owned())
+}
+
 /// Writes one line for people to standard error; that nobody reads it is no error.
 pub(super) fn say(line: &str) {
     let _closed = writeln!(io::stderr().lock(), "{}", text::escape_lines(line));
@@ -67,13 +73,24 @@ pub(super) fn refuse(refusal: &Refusal) -> Exit {
     let body = refusal.to_body();
     for it in &body.errors {
         let place = if it.path.is_empty() { String::new() } else { format!(" at {}", it.path) };
-        say(&format!("error[{}]{place}: {}\n  hint: {}", it.code.as_str(), it.message, it.hint));
+        say(&format!("error[{}]{place}: {}\n  hint: {}", it.code.as_str(), it.message, hint(it)));
     }
     let n_more = body.error_count - body.errors.len();
     if n_more > 0 {
         say(&format!("and {n_more} more"));
     }
     Exit::Refused
+}
+
+/// What to do, with the shell's commands where the hint names a tool.
+fn hint(fault: &Fault) -> &str {
+    if fault.code == ErrorCode::UnknownDispatch {
+        "`parallel-dispatch list` shows the recent dispatches"
+    } else if fault.code == ErrorCode::UnknownTask && fault.hint.starts_with("get_result") {
+        "`parallel-dispatch result ID --summary` lists the tasks"
+    } else {
+        &fault.hint
+    }
 }
 
 /// Says that the program cannot do its work at all.

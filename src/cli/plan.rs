@@ -1,11 +1,11 @@
 //! `plan`: what `plan_tasks` answers, for people and scripts.
 
-use std::{fmt::Write as _, path::Path};
+use std::{fmt::Write as _, io, path::Path};
 
 use super::{
     DocumentSource, PlanFormat,
     expand::{Places, expand},
-    output::{Exit, Outcome, print, print_json, refuse},
+    output::{Exit, Outcome, print, print_json, refuse, word},
     source,
 };
 use crate::{
@@ -29,7 +29,7 @@ pub async fn plan(
         Ok(report) => {
             match format {
                 PlanFormat::Json => print_json(&report)?,
-                PlanFormat::Markdown => print(&markdown(&report))?,
+                PlanFormat::Markdown => print(&markdown(&report)?)?,
                 PlanFormat::Mermaid => print(&report.mermaid)?,
             }
             Ok(Exit::Success)
@@ -51,14 +51,14 @@ async fn check(
     handle.plan_whole(&Json::from_value(&value)?).await
 }
 
-fn markdown(report: &PlanReport) -> String {
+fn markdown(report: &PlanReport) -> io::Result<String> {
     let mut out = String::new();
     // Writing to a string cannot fail.
     _ = write!(
         out,
-        "# Plan {}\n\n{:?}: {}\n\nExpected: {:.1} s (one after the other {:.1} s)\n\n",
+        "# Plan {}\n\n{}: {}\n\nExpected: {:.1} s (one after the other {:.1} s)\n\n",
         report.plan_id,
-        report.recommendation.dispatch,
+        word(&report.recommendation.dispatch)?,
         text::escape(&report.recommendation.reason),
         report.estimated_makespan_seconds,
         report.estimated_sequential_seconds,
@@ -70,8 +70,8 @@ fn markdown(report: &PlanReport) -> String {
     for it in &report.warnings {
         _ = writeln!(out, "> {}\n", text::escape(it));
     }
-    _ = writeln!(out, "```mermaid\n{}\n```", report.mermaid);
-    out
+    _ = writeln!(out, "```mermaid\n{}\n```", report.mermaid.trim_end());
+    Ok(out)
 }
 
 fn names(tasks: &[TaskId]) -> String {

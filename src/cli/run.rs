@@ -63,7 +63,7 @@ pub(super) async fn see_through(
             for it in &result.warnings {
                 say(&format!("warning: {it}"));
             }
-            say(&show::summary(&result));
+            say(&show::summary(&result)?);
             print_json(&result)?;
             Ok(Exit::from(result.status))
         }

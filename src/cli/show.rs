@@ -1,10 +1,14 @@
 //! Shows on standard error how a dispatch goes: bars on a terminal, plain lines elsewhere.
 
-use std::{convert::Infallible, io::IsTerminal as _, time::Duration};
+use std::{
+    convert::Infallible,
+    io::{self, IsTerminal as _},
+    time::Duration,
+};
 
 use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
 
-use super::output::say;
+use super::output::{say, word};
 use crate::{
     model::{DispatchId, DispatchResult},
     runtime::{DispatcherHandle, Progress},
@@ -28,12 +32,12 @@ pub(super) async fn progress(handle: &DispatcherHandle, dispatch: DispatchId) ->
 }
 
 /// One line that says how it ended.
-pub(super) fn summary(result: &DispatchResult) -> String {
+pub(super) fn summary(result: &DispatchResult) -> io::Result<String> {
     let it = &result.summary;
-    format!(
-        "{:?}: {} of {} successful, {} failed, {} skipped, {} cancelled in {} ms (one after the \
+    Ok(format!(
+        "{}: {} of {} successful, {} failed, {} skipped, {} cancelled in {} ms (one after the \
          other {} ms, speed-up {})",
-        result.status,
+        word(&result.status)?,
         it.successful,
         it.total_tasks,
         it.failed,
@@ -42,7 +46,7 @@ pub(super) fn summary(result: &DispatchResult) -> String {
         it.total_time_ms,
         it.sequential_time_ms,
         it.speedup,
-    )
+    ))
 }
 
 enum View {
@@ -52,7 +56,7 @@ enum View {
 
 impl View {
     fn new(first: &Progress) -> Self {
-        if !std::io::stderr().is_terminal() {
+        if !io::stderr().is_terminal() {
             return Self::Lines { last: String::new() };
         }
         let bars = MultiProgress::new();

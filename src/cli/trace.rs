@@ -19,7 +19,7 @@ pub async fn trace(handle: &DispatcherHandle, dispatch: DispatchId, task: Option
         };
         let page = match handle.read_trace(request).await {
             Ok(page) => page,
-            Err(refusal) => return Ok(refuse(&refusal)),
+            Err(refusal) => return Ok(refuse(&refusal.moved("/task_ids", "/task_id"))),
         };
         for event in &page.events {
             print(&serde_json::to_string(event)?)?;

@@ -82,10 +82,10 @@ impl Entry {
 }
 
 /// The tools in a fixed order, made once.
-pub(super) fn tools() -> Vec<Tool> {
+pub(super) fn tools() -> &'static [Tool] {
     static TOOLS: LazyLock<Vec<Tool>> =
         LazyLock::new(|| tools::all().into_iter().map(Entry::into_tool).collect());
-    TOOLS.clone()
+    &TOOLS
 }
 
 /// The schemas of every tool, in the order in which clients see them.

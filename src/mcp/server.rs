@@ -1,5 +1,7 @@
 //! The server handler: says what there is, and hands calls to the tools.
 
+use std::io;
+
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -8,22 +10,32 @@ use rmcp::{
     },
     service::RequestContext,
 };
+use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
 use super::{answer, catalog, tools};
-use crate::{model::json::Json, runtime::DispatcherHandle};
+use crate::{
+    model::{ErrorCode, Refusal, json::Json},
+    runtime::DispatcherHandle,
+};
 
 /// One MCP session's view of the service; sessions share everything.
 #[derive(Clone, Debug)]
 pub struct DispatchServer {
     handle: DispatcherHandle,
     closing: CancellationToken,
+    document_bytes_max: u64,
 }
 
 impl DispatchServer {
-    /// Serves `handle`. Calls that wait are answered soon after `closing`, with what is there then.
-    pub fn new(handle: DispatcherHandle, closing: CancellationToken) -> Self {
-        Self { handle, closing }
+    /// Serves `handle`. Calls that wait are answered soon after `closing`, with what is there then;
+    /// arguments of more than `document_bytes_max` bytes of compact JSON are refused.
+    pub fn new(
+        handle: DispatcherHandle,
+        closing: CancellationToken,
+        document_bytes_max: u64,
+    ) -> Self {
+        Self { handle, closing, document_bytes_max }
     }
 
     /// Cancelled when the server is about to end.
@@ -54,11 +66,11 @@ impl ServerHandler for DispatchServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(catalog::tools()))
+        Ok(ListToolsResult::with_all_items(catalog::tools().to_vec()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        catalog::tools().into_iter().find(|it| it.name == name)
+        catalog::tools().iter().find(|it| it.name == name).cloned()
     }
 
     async fn call_tool(
@@ -67,10 +79,51 @@ impl ServerHandler for DispatchServer {
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let arguments = request.arguments.unwrap_or_default();
-        let answer = match Json::from_map(&arguments) {
+        let fits = check_size(&arguments, self.document_bytes_max);
+        let answer = match fits.and_then(|()| Json::from_map(&arguments)) {
             Ok(args) => tools::call(self, &request.name, &args, &context).await?,
             Err(refusal) => answer::refused(&refusal),
         };
         Ok(answer.into())
+    }
+}
+
+/// Refuses arguments of more than `bytes_max` bytes of compact JSON.
+fn check_size(arguments: &Map<String, Value>, bytes_max: u64) -> Result<(), Refusal> {
+    serde_json::to_writer(Budget(bytes_max), arguments).map_err(|_| {
+        let message = format!("the arguments are longer than {bytes_max} bytes");
+        let hint = "split the document, or raise limits.document_bytes_max";
+        Refusal::of(ErrorCode::RequestTooLarge, "", &message, hint)
+    })
+}
+
+/// Takes so many bytes, and keeps none.
+struct Budget(u64);
+
+impl io::Write for Budget {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 = self.0.checked_sub(bytes.len() as u64).ok_or(io::ErrorKind::FileTooLarge)?;
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn arguments_above_the_limit_are_refused() {
+        let Value::Object(arguments) = serde_json::json!({ "request": "x\u{7}" }) else {
+            panic!("no object");
+        };
+        let n_bytes = serde_json::to_string(&arguments).unwrap().len() as u64;
+        assert_eq!(check_size(&arguments, n_bytes), Ok(()));
+        let refusal = check_size(&arguments, n_bytes - 1).unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::RequestTooLarge);
+        assert_eq!(refusal.to_string(), "the arguments are longer than 20 bytes");
     }
 }

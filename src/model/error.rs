@@ -162,6 +162,15 @@ impl Refusal {
         self
     }
 
+    /// Moves what is wrong at `from` to `to`, for a caller who knows the field by that name.
+    #[must_use]
+    pub fn moved(mut self, from: &str, to: &str) -> Self {
+        for it in self.faults.iter_mut().filter(|it| it.path == from) {
+            to.clone_into(&mut it.path);
+        }
+        self
+    }
+
     /// The code of the first fault.
     pub fn code(&self) -> ErrorCode {
         self.faults[0].code

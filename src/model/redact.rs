@@ -4,7 +4,7 @@
 //! JSON web token, a private key), by the word before it (`Bearer`), or by the name it is given
 //! (`api_key=…`). Names alone touch no code: `token: CancellationToken` stays.
 
-use std::ops::Range;
+use std::{borrow::Cow, ops::Range};
 
 use serde_json::Value;
 
@@ -14,28 +14,38 @@ pub const REDACTED: &str = "[redacted]";
 /// How much of a value is looked at to tell a secret from code.
 const LOOK_AHEAD_MAX: usize = 256;
 
-/// Returns `text` with each secret in it replaced by [`REDACTED`].
-pub fn redact(text: &str) -> String {
-    let mut clean = String::with_capacity(text.len());
-    let mut at = 0;
+/// Returns `text` with each secret in it replaced by [`REDACTED`]; most texts have none, and come
+/// back as they are.
+pub fn redact(text: &str) -> Cow<'_, str> {
+    let mut clean = String::new();
+    let (mut at, mut copied) = (0, 0);
     while at < text.len() {
         match find_secret(text, at) {
             Some(secret) => {
-                clean.push_str(&text[at..secret.start]);
+                clean.push_str(&text[copied..secret.start]);
                 clean.push_str(REDACTED);
                 at = secret.end;
+                copied = at;
             }
-            None => at = copy_step(text, at, &mut clean),
+            None => at = step(text, at),
         }
     }
-    clean
+    if copied == 0 {
+        return Cow::Borrowed(text);
+    }
+    clean.push_str(&text[copied..]);
+    Cow::Owned(clean)
 }
 
 /// Redacts every string of `value`, and whatever stands under a key that names a secret.
 pub fn redact_value(value: &mut Value) {
     match value {
         Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        Value::String(text) => *text = redact(text),
+        Value::String(text) => {
+            if let Cow::Owned(clean) = redact(text) {
+                *text = clean;
+            }
+        }
         Value::Array(items) => items.iter_mut().for_each(redact_value),
         Value::Object(fields) => {
             for (key, value) in fields.iter_mut() {
@@ -55,14 +65,12 @@ fn blank(value: &mut Value) {
     }
 }
 
-/// Copies what cannot be a secret's start: a whole word, or one character.
-fn copy_step(text: &str, at: usize, clean: &mut String) -> usize {
-    let next = match word_end(text, at) {
+/// Passes over what cannot be a secret's start: a whole word, or one character.
+fn step(text: &str, at: usize) -> usize {
+    match word_end(text, at) {
         end if end > at => end,
         _ => at + text[at..].chars().next().map_or(1, char::len_utf8),
-    };
-    clean.push_str(&text[at..next]);
-    next
+    }
 }
 
 /// Where the secret is that begins at, or is announced by, the word at `at`.
@@ -242,9 +250,13 @@ fn names_secret(name: &str) -> bool {
     if name.len() > 64 {
         return false;
     }
-    let is_joint = |it: &char| !matches!(it, '_' | '-' | '.' | ' ');
-    let name: String = name.chars().filter(is_joint).map(|it| it.to_ascii_lowercase()).collect();
-    ENDS.iter().any(|it| name.ends_with(it)) && !HARMLESS.iter().any(|it| name.ends_with(it))
+    let ends_with = |end: &&str| {
+        // Joints and case do not count: api_key, api-key and apiKey are one name.
+        let letters = name.bytes().rev().filter(|it| !matches!(it, b'_' | b'-' | b'.' | b' '));
+        let mut letters = letters.map(|it| it.to_ascii_lowercase());
+        end.bytes().rev().all(|it| letters.next() == Some(it))
+    };
+    ENDS.iter().any(ends_with) && !HARMLESS.iter().any(ends_with)
 }
 
 fn is_password(name: &str) -> bool {

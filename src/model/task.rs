@@ -2,12 +2,11 @@
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use super::{AgentName, CoderInput, DebugInput, TaskId};
+use super::{AgentName, CoderInput, DebugInput, InputData, TaskId};
 
 /// One task of a dispatch document.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
     /// The task's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, unique in the dispatch.
@@ -21,7 +20,7 @@ pub struct TaskSpec {
     /// What the agent is told. Inside strings, `${tasks.ID.output.path}` stands for the output of
     /// a task that this one depends on.
     #[schemars(schema_with = "input_data_schema")]
-    pub input_data: Map<String, Value>,
+    pub input_data: InputData,
     /// The tasks that must have ended before this one starts (also accepted as `depends_on`).
     #[serde(default)]
     pub dependencies: Vec<TaskId>,
@@ -36,6 +35,21 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(min = 0, max = 86_400))]
     pub estimate_seconds: Option<f64>,
+}
+
+impl Clone for TaskSpec {
+    fn clone(&self) -> Self {
+        Self {
+            task_id: self.task_id.clone(),
+            agent: self.agent.clone(),
+            description: self.description.clone(),
+            input_data: self.input_data.duplicate(),
+            dependencies: self.dependencies.clone(),
+            context_requirements: self.context_requirements.clone(),
+            timeout_seconds: self.timeout_seconds,
+            estimate_seconds: self.estimate_seconds,
+        }
+    }
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

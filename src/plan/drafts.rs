@@ -13,10 +13,10 @@ use crate::model::{AgentName, NodeType, TaskId, TaskSpec, text};
 const WARNINGS_MAX: usize = 20;
 
 /// Words that say nothing about what a task is, and so do not belong into its id.
-const FILLER_WORDS: [&str; 33] = [
+const FILLER_WORDS: [&str; 34] = [
     "a", "an", "the", "and", "or", "of", "for", "to", "in", "into", "on", "at", "with", "by",
     "why", "is", "are", "was", "be", "it", "its", "this", "that", "new", "existing", "please",
-    "also", "all", "some", "our", "my", "from", "task",
+    "also", "all", "some", "our", "my", "from", "task", "out",
 ];
 
 /// The most words of a phrase that an id is made of.
@@ -93,7 +93,7 @@ impl<'r> DraftMaker<'r> {
             task_id: TaskId::new(&task_id),
             agent: AgentName::new(agent),
             description: draft.description,
-            input_data,
+            input_data: input_data.into(),
             dependencies: draft.dependencies,
             context_requirements: Vec::new(),
             timeout_seconds: None,
@@ -105,6 +105,12 @@ impl<'r> DraftMaker<'r> {
     /// A task that was added.
     pub(super) fn task(&self, at: usize) -> &TaskSpec {
         &self.tasks[at]
+    }
+
+    /// The two tasks that were added last.
+    pub(super) fn last_two(&self) -> Option<[usize; 2]> {
+        let n_tasks = self.tasks.len();
+        (n_tasks >= 2).then(|| [n_tasks - 2, n_tasks - 1])
     }
 
     /// The ids of tasks that were added.

@@ -87,7 +87,27 @@ pub(super) fn split_clauses(request: &str) -> Vec<Clause> {
             split_sentence(sentence, &mut clauses);
         }
     }
-    clauses
+    split_pairs(clauses)
+}
+
+/// Whether a clause is about "both".
+pub(super) fn is_about_both(clause: &str) -> bool {
+    let rest = leading_verb(clause).map_or("", |it| &clause[it.0.len()..]);
+    let first = rest.split(|it: char| !it.is_alphabetic()).find(|it| !it.is_empty());
+    first.is_some_and(|it| it.eq_ignore_ascii_case("both"))
+}
+
+/// Takes the place off the end of a phrase: "a reader in src/models/" is "a reader" and
+/// "in src/models/".
+pub(super) fn split_place(phrase: &str) -> (&str, Option<&str>) {
+    let phrase = phrase.trim();
+    let words = || phrase.rsplit_once(' ').map(|it| (it.0.trim_end(), it.1));
+    let found = words().filter(|it| is_directory(it.1)).and_then(|(front, _)| {
+        let (before, preposition) = front.rsplit_once(' ')?;
+        let is_place = ["in", "into", "inside", "under", "below"].contains(&preposition);
+        is_place.then(|| (before.trim_end(), &phrase[before.len() + 1..]))
+    });
+    found.map_or((phrase, None), |it| (it.0, Some(it.1)))
 }
 
 /// The verb that a clause begins with, and the agent it speaks for.
@@ -111,6 +131,38 @@ pub(super) fn split_list(clause: &str) -> Option<(&str, Vec<&str>)> {
     }
     items.retain(|it| !it.is_empty());
     (!items.is_empty()).then_some((head, items))
+}
+
+/// Makes two clauses of "write a and b" where the next one is about both.
+fn split_pairs(clauses: Vec<Clause>) -> Vec<Clause> {
+    let mut split = Vec::with_capacity(clauses.len());
+    let mut clauses = clauses.into_iter().peekable();
+    while let Some(clause) = clauses.next() {
+        let is_pair = clauses.peek().is_some_and(|it| is_about_both(&it.text));
+        match split_pair(&clause.text).filter(|_| is_pair && clause.waits != Waits::Alike) {
+            Some((first, second)) => {
+                split.push(Clause { text: first, waits: clause.waits });
+                split.push(Clause { text: second, waits: Waits::Alike });
+            }
+            None => split.push(clause),
+        }
+    }
+    split
+}
+
+/// "Write a and b" is "Write a" and "Write b".
+fn split_pair(clause: &str) -> Option<(String, String)> {
+    let verb = &clause[..leading_verb(clause)?.0.len()];
+    let (first, second) = clause.split_once(" and ")?;
+    let is_pair = !second.contains(" and ") && !clause.contains([',', ':']);
+    (is_pair && first.len() > verb.len()).then(|| (first.to_owned(), format!("{verb} {second}")))
+}
+
+/// Whether a word looks like a directory: slashes, and no ending like that of a file.
+fn is_directory(word: &str) -> bool {
+    let word = word.trim_matches(['"', '\'', '`', '.', ',']);
+    let last = word.trim_end_matches('/').rsplit('/').next().unwrap_or(word);
+    word.contains('/') && !word.contains("://") && (word.ends_with('/') || !last.contains('.'))
 }
 
 /// The node type that stands in brackets or as a word.

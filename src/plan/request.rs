@@ -83,6 +83,9 @@ impl Writer<'_> {
         let verb = phrase::leading_verb(head);
         let before = self.maker.ids_of(&self.before);
         let mut listed = Vec::new();
+        // A place behind the last item is where all of them belong.
+        let last = items.last().filter(|it| phrase::leading_verb(it).is_none());
+        let place = last.and_then(|it| phrase::split_place(it).1).unwrap_or_default();
         for item in items {
             if self.maker.is_full() {
                 break;
@@ -92,11 +95,15 @@ impl Writer<'_> {
                 self.single(item, Some(own_verb));
                 continue;
             }
+            let (item, _) = phrase::split_place(item);
             let subject = without_brackets(item);
             let node_type = phrase::named_node_type(item).or_else(|| phrase::named_node_type(head));
             let mut draft = describe_item(head, verb, &subject, node_type);
+            if !place.is_empty() {
+                draft.told = format!("{} {place}", draft.told);
+            }
             draft.dependencies.clone_from(&before);
-            self.add_paths(item, &mut draft);
+            self.add_paths(&format!("{item} {place}"), &mut draft);
             listed.push(self.maker.add(draft));
         }
         self.group.append(&mut listed);
@@ -107,9 +114,7 @@ impl Writer<'_> {
         let rest = verb.map_or(clause, |it| clause[it.0.len()..].trim_start());
         let agent = verb.and_then(|it| it.1);
         if agent == Some(AgentName::DEBUG) && points_back(rest) {
-            let targets: Vec<_> =
-                if self.group.is_empty() { self.before.clone() } else { self.group.clone() };
-            let targets = targets.into_iter().map(|it| self.maker.task(it));
+            let targets = self.targets(clause).into_iter().map(|it| self.maker.task(it));
             let drafts: Vec<_> = targets.map(|it| describe_check(clause, it)).collect();
             if !drafts.is_empty() {
                 let added = drafts.into_iter().map(|it| self.maker.add(it)).collect();
@@ -119,7 +124,7 @@ impl Writer<'_> {
             }
         }
         let mut draft = Draft {
-            subject: rest.to_owned(),
+            subject: phrase::split_place(rest).0.to_owned(),
             description: capitalise(clause),
             agent,
             node_type: phrase::named_node_type(clause),
@@ -129,6 +134,15 @@ impl Writer<'_> {
         self.add_paths(clause, &mut draft);
         let id = self.maker.add(draft);
         self.group.push(id);
+    }
+
+    /// The tasks that a clause points back to.
+    fn targets(&self, clause: &str) -> Vec<usize> {
+        let near = if self.group.is_empty() { &self.before } else { &self.group };
+        match self.maker.last_two() {
+            Some(two) if near.len() < 2 && phrase::is_about_both(clause) => two.to_vec(),
+            _ => near.clone(),
+        }
     }
 
     /// Takes absolute paths out of a phrase: the one behind "to" is written, others are read.
@@ -416,6 +430,59 @@ mod tests {
             &expect![[r#"
             debug-debug-x debug <- []: "\u{202e}debug\u{7} \"x\""
               {"problem_description":"\u{202e}debug\u0007 \"x\""}"#]],
+        );
+    }
+
+    #[test]
+    fn both_are_two() {
+        check(
+            "Write a parser and a printer, then check both",
+            &expect![[r#"
+            gen-parser coder <- []: "Write a parser"
+              {"contract_description":"Write a parser","node_type":"Compute","output_path":"/w/node_parser_compute.py"}
+            gen-printer coder <- []: "Write a printer"
+              {"contract_description":"Write a printer","node_type":"Effect","output_path":"/w/node_printer_effect.py"}
+            debug-parser debug <- ["gen-parser"]: "Check both: Write a parser"
+              {"problem_description":"Check both: Write a parser","affected_files":["/w/node_parser_compute.py"]}
+            debug-printer debug <- ["gen-printer"]: "Check both: Write a printer"
+              {"problem_description":"Check both: Write a printer","affected_files":["/w/node_printer_effect.py"]}
+            warning: task "gen-parser": assumed node_type Compute and output_path /w/node_parser_compute.py
+            warning: task "gen-printer": assumed node_type Effect and output_path /w/node_printer_effect.py"#]],
+        );
+        check(
+            "Create a reader, then create a writer, then check both",
+            &expect![[r#"
+            gen-reader coder <- []: "Create a reader"
+              {"contract_description":"Create a reader","node_type":"Effect","output_path":"/w/node_reader_effect.py"}
+            gen-writer coder <- ["gen-reader"]: "Create a writer"
+              {"contract_description":"Create a writer","node_type":"Effect","output_path":"/w/node_writer_effect.py"}
+            debug-reader debug <- ["gen-reader"]: "Check both: Create a reader"
+              {"problem_description":"Check both: Create a reader","affected_files":["/w/node_reader_effect.py"]}
+            debug-writer debug <- ["gen-writer"]: "Check both: Create a writer"
+              {"problem_description":"Check both: Create a writer","affected_files":["/w/node_writer_effect.py"]}
+            warning: task "gen-reader": assumed node_type Effect and output_path /w/node_reader_effect.py
+            warning: task "gen-writer": assumed node_type Effect and output_path /w/node_writer_effect.py"#]],
+        );
+    }
+
+    #[test]
+    fn a_place_at_the_end_is_no_part_of_a_name() {
+        check(
+            "Generate nodes: user writer, order reader in src/models/",
+            &expect![[r#"
+            gen-user-writer coder <- []: "Generate user writer node"
+              {"contract_description":"Node: user writer in src/models/","node_type":"Effect","output_path":"/w/node_user_writer_effect.py"}
+            gen-order-reader coder <- []: "Generate order reader node"
+              {"contract_description":"Node: order reader in src/models/","node_type":"Effect","output_path":"/w/node_order_reader_effect.py"}
+            warning: task "gen-user-writer": assumed node_type Effect and output_path /w/node_user_writer_effect.py
+            warning: task "gen-order-reader": assumed node_type Effect and output_path /w/node_order_reader_effect.py"#]],
+        );
+        check(
+            "Create a parser in src/models/",
+            &expect![[r#"
+            gen-parser coder <- []: "Create a parser in src/models/"
+              {"contract_description":"Create a parser in src/models/","node_type":"Compute","output_path":"/w/node_parser_compute.py"}
+            warning: task "gen-parser": assumed node_type Compute and output_path /w/node_parser_compute.py"#]],
         );
     }
 

@@ -18,7 +18,7 @@ const CODER_WORDS: [&str; 11] = [
 ];
 
 /// Words that speak for the agent that investigates.
-const DEBUG_WORDS: [&str; 12] = [
+const DEBUG_WORDS: [&str; 15] = [
     "debug",
     "investigate",
     "analyze",
@@ -31,6 +31,9 @@ const DEBUG_WORDS: [&str; 12] = [
     "trace",
     "root cause",
     "diagnose",
+    "find out",
+    "why",
+    "fail",
 ];
 
 /// Words that hint at a node type, the type's own name first.
@@ -146,6 +149,16 @@ mod tests {
                 Debug debug
                 Coder coder
                 Coder coder"]],
+        );
+    }
+
+    #[test]
+    fn a_question_is_investigated() {
+        check(
+            "Find out why the login fails\nWhy is it slow?\n",
+            &expect![[r#"
+            Debug debug
+            Debug debug"#]],
         );
     }
 

@@ -258,6 +258,9 @@ pub struct OpenOwner {
     pub lease_until: Option<Millis>,
 }
 
+/// A dispatch and its tasks, in document order.
+pub type Overview = (DispatchRow, Vec<StoredTask>);
+
 /// A request to cancel, by another process than the owner.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CancelAsked {
@@ -325,6 +328,12 @@ pub trait Journal: Debug + Send + Sync {
         &self,
         dispatch: DispatchId,
     ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>>;
+
+    /// One dispatch with all its tasks, in document order, as they stood at one moment.
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>>;
 
     /// The document of a dispatch.
     fn document(

@@ -16,10 +16,12 @@ pub use changes::Changes;
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use journal::{
-    Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, OwnerId,
-    RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
+    Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner,
+    Overview, OwnerId, RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
-pub use traces::{RemovedTraces, TraceFiles, TraceTarget, TraceWriteError};
+pub use traces::{
+    MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
+};
 pub use upkeep::{EndedDispatch, StoreUsage, Swept, Upkeep};

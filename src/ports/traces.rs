@@ -36,29 +36,33 @@ pub struct RemovedTraces {
     pub left: Option<String>,
 }
 
+/// One of the files that a dispatch leaves behind.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TraceFile {
+    /// `{dir}/{dispatch}/{task_id}.json`, with `{dir}/{task_id}.json` as a relative link to it.
+    Task {
+        /// The task.
+        task_id: TaskId,
+        /// What the file says.
+        json: String,
+    },
+    /// `{dir}/{dispatch}/tasks.jsonl`: one line a task, for large dispatches.
+    Lines(Vec<String>),
+    /// The index `{dir}/dispatch-{time}-{first 8 of the id}.json`.
+    Index(String),
+}
+
+/// Makes the files at the moment when they are written, on a thread that may take its time.
+pub type MakeTraceFiles = Box<dyn FnOnce() -> Vec<TraceFile> + Send>;
+
 /// Writes trace files; private to the user (files 0600, directories 0700).
 pub trait TraceFiles: Debug + Send + Sync {
-    /// Writes `{dir}/{dispatch}/{task_id}.json` and makes `{dir}/{task_id}.json` a relative link
-    /// to it.
-    fn write_task(
+    /// Writes each of the files that `make` gives, in order and each at once; one that fails does
+    /// not keep the others from being written, and the first error is answered.
+    fn write(
         &self,
         target: TraceTarget,
-        task_id: TaskId,
-        json: String,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>>;
-
-    /// Writes `{dir}/{dispatch}/tasks.jsonl` in one go: one line a task, for large dispatches.
-    fn write_lines(
-        &self,
-        target: TraceTarget,
-        lines: Vec<String>,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>>;
-
-    /// Writes the index `{dir}/dispatch-{time}-{first 8 of the id}.json`.
-    fn write_index(
-        &self,
-        target: TraceTarget,
-        json: String,
+        make: MakeTraceFiles,
     ) -> BoxFuture<'static, Result<(), TraceWriteError>>;
 
     /// Removes the files that were written for a dispatch, and the links to them; whatever else

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -19,19 +19,18 @@ use super::{
     options::Dependencies,
     rules::OwnedRules,
     submission::Submission,
-    tracer::{DispatchTrace, Job},
+    tracer::Job,
 };
 use crate::{
-    model::{
-        Attempt, DispatchId, DispatchStatus, ErrorCode, Failure, FailureCode, Millis, Refusal,
-        TaskIdx,
-    },
+    model::{Attempt, DispatchId, ErrorCode, Failure, FailureCode, Millis, Refusal, TaskIdx},
     ports::{Accept, CancelAsked, Changes, RecordBody, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
 
 /// How many messages and ends of attempts make one round at most.
 const ROUND_MAX: usize = 256;
+/// How often the others are let run before a commit, while attempts run that may end.
+const SETTLE_MAX: usize = 8;
 /// How long attempts may take to stop at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -46,7 +45,7 @@ pub(super) struct Dispatcher {
     submissions: mpsc::Receiver<Message>,
     /// For jobs that report back.
     to_control: mpsc::WeakUnboundedSender<Message>,
-    traces: mpsc::Sender<Job>,
+    pub(super) traces: mpsc::Sender<Job>,
     rules: Arc<OwnedRules>,
     pub(super) shutdown: CancellationToken,
     pub(super) lives: BTreeMap<DispatchId, Live>,
@@ -112,7 +111,7 @@ impl Dispatcher {
                 Wake::Time => self.take_time(&mut batch),
                 Wake::Shutdown => break,
             }
-            self.take_what_waits(&mut batch);
+            self.take_what_comes(&mut batch).await;
             if self.commit(&mut batch).await.is_err() {
                 break;
             }
@@ -156,9 +155,22 @@ impl Dispatcher {
         deadlines.chain(renewal).min()
     }
 
-    /// Takes what else is there without waiting, so that one commit serves all of it.
-    fn take_what_waits(&mut self, batch: &mut Batch) {
-        for _ in 0..ROUND_MAX {
+    /// Takes what else is there or about to be there, so that one commit serves all of it: a sync
+    /// of the disk costs more than letting everything that can run do so first.
+    async fn take_what_comes(&mut self, batch: &mut Batch) {
+        let mut n_left = ROUND_MAX;
+        for _ in 0..SETTLE_MAX {
+            self.take_what_waits(&mut n_left, batch);
+            if n_left == 0 || self.running.is_empty() {
+                return;
+            }
+            tokio::task::yield_now().await;
+        }
+    }
+
+    fn take_what_waits(&mut self, n_left: &mut usize, batch: &mut Batch) {
+        while *n_left > 0 {
+            *n_left -= 1;
             if let Some(end) = self.attempts.try_join_next_with_id() {
                 self.take_end(end, batch);
             } else if let Ok(message) = self.control.try_recv() {
@@ -166,6 +178,7 @@ impl Dispatcher {
             } else if let Ok(message) = self.submissions.try_recv() {
                 self.take_message(message, batch);
             } else {
+                *n_left += 1;
                 return;
             }
         }
@@ -213,7 +226,7 @@ impl Dispatcher {
     fn submit(
         &mut self,
         mut submission: Submission,
-        reply: tokio::sync::oneshot::Sender<Submitted>,
+        reply: oneshot::Sender<Submitted>,
         batch: &mut Batch,
     ) {
         if self.lives.len() >= self.dispatches_open_max {
@@ -376,9 +389,9 @@ impl Dispatcher {
                 Action::Finish { status } => finished.push((dispatch, status)),
             }
         }
-        for trace in batch.traces {
+        if !batch.traces.is_empty() {
             // The tracer lives as long as the dispatcher.
-            let _closed = self.traces.send(Job::Task(Box::new(trace))).await;
+            let _closed = self.traces.send(Job::Tasks(batch.traces)).await;
         }
         self.tell_followers(batch.touched);
         for (dispatch, status) in finished {
@@ -412,38 +425,6 @@ impl Dispatcher {
         let id = self.attempts.spawn(attempt::run(job)).id();
         self.attempt_keys.insert(id, (dispatch, task, attempt));
         self.running.insert((dispatch, task), (attempt, cancelled));
-    }
-
-    fn tell_followers(&mut self, mut touched: Vec<DispatchId>) {
-        touched.sort_unstable();
-        touched.dedup();
-        for id in touched {
-            let Some(live) = self.lives.get_mut(&id) else { continue };
-            live.publish(DispatchStatus::Running);
-            let (done, waiting) = std::mem::take(&mut live.waiters)
-                .into_iter()
-                .partition(|it| live.has_ended(&it.tasks));
-            live.waiters = waiting;
-            let done: Vec<Waiter> = done;
-            for waiter in done {
-                let _gone = waiter.reply.send(());
-            }
-        }
-    }
-
-    async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
-        let Some(live) = self.lives.remove(&dispatch) else { return };
-        info!(dispatch_id = %dispatch, ?status, "dispatch ended");
-        let trace = DispatchTrace {
-            target: live.trace_target(),
-            document: live.document,
-            meta: live.meta,
-            status,
-            from_store: live.traces_from_store,
-            waiters: live.waiters.into_iter().map(|it| it.reply).collect(),
-            progress: live.progress,
-        };
-        let _closed = self.traces.send(Job::Dispatch(Box::new(trace))).await;
     }
 
     /// Gives up what runs; it will be started again by the next process.

@@ -44,6 +44,9 @@ pub(super) struct Meta {
     /// The dispatch that this one retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retry_of: Option<DispatchId>,
+    /// Whether context is gathered, about which reports may have to warn.
+    #[serde(default = "yes")]
+    pub(super) wants_context: bool,
 }
 
 impl StoredDocument {
@@ -110,8 +113,9 @@ impl Meta {
         trace_dir: PathBuf,
         warnings: Vec<String>,
         retry_of: Option<DispatchId>,
+        wants_context: bool,
     ) -> Self {
-        Self { version: VERSION, trace_dir, warnings, retry_of }
+        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context }
     }
 
     pub(super) fn write(&self) -> String {
@@ -138,6 +142,10 @@ pub(super) fn seconds_to_millis(seconds: f64) -> Millis {
 /// How long a task is expected to take, for its rank: all alike unless the document says.
 pub(super) fn estimate(task: &TaskSpec) -> Millis {
     task.estimate_seconds.map_or(ESTIMATE_DEFAULT, seconds_to_millis)
+}
+
+fn yes() -> bool {
+    true
 }
 
 fn to_json(value: &impl Serialize) -> String {

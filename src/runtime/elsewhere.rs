@@ -5,12 +5,15 @@
 
 use std::time::Duration;
 
-use tokio::sync::{oneshot, watch};
+use tokio::{
+    sync::{oneshot, watch},
+    time::Instant,
+};
 use tracing::warn;
 
 use super::{
     handle::DispatcherHandle,
-    message::{Message, Progress},
+    message::{Ended, Message, Progress},
     orphans::Adopter,
     query,
 };
@@ -28,7 +31,25 @@ impl DispatcherHandle {
     /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
     /// has.
     pub async fn wait(&self, dispatch: DispatchId, wait: Duration) -> Result<bool, Refusal> {
-        self.wait_for(dispatch, Vec::new(), wait).await
+        let until = Instant::now() + wait;
+        let Some(ended) = self.wait_for(dispatch, Vec::new(), wait).await? else {
+            return Ok(false);
+        };
+        Ok(tokio::time::timeout_at(until, ended.files_written()).await.is_ok())
+    }
+
+    /// Waits like [`Self::wait`], and answers what is there then.
+    pub async fn finished(
+        &self,
+        dispatch: DispatchId,
+        wait: Duration,
+    ) -> Result<DispatchResult, Refusal> {
+        let until = Instant::now() + wait;
+        let ended = self.wait_for(dispatch, Vec::new(), wait).await?.unwrap_or_default();
+        let written = tokio::time::timeout_at(until, ended.files_written());
+        // The answer is put together while the files are written.
+        let (result, _late) = tokio::join!(self.result(dispatch), written);
+        result
     }
 
     /// Follows a dispatch that is live in this process.
@@ -51,15 +72,17 @@ impl DispatcherHandle {
         self.result(dispatch).await
     }
 
-    /// Waits for tasks, or for the whole dispatch if there are none. Returns whether they ended.
+    /// Waits for tasks, or for the whole dispatch if there are none; `None` if time is over first.
     pub(super) async fn wait_for(
         &self,
         dispatch: DispatchId,
         tasks: Vec<TaskIdx>,
         wait: Duration,
-    ) -> Result<bool, Refusal> {
-        let ended = self.see_end(dispatch, &tasks);
-        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(false))
+    ) -> Result<Option<Ended>, Refusal> {
+        match tokio::time::timeout(wait, self.see_end(dispatch, &tasks)).await {
+            Ok(ended) => ended.map(Some),
+            Err(_) => Ok(None),
+        }
     }
 
     /// The places of tasks that are named by their ids; none for the whole dispatch.
@@ -69,19 +92,21 @@ impl DispatcherHandle {
         names: Option<&[TaskId]>,
     ) -> Result<Vec<TaskIdx>, Refusal> {
         let journal = &self.dependencies.journal;
-        query::dispatch_row(journal, dispatch).await?;
-        let Some(names) = names else { return Ok(Vec::new()) };
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let Some(names) = names else {
+            return query::dispatch_row(journal, dispatch).await.map(|_| Vec::new());
+        };
+        let (_, rows) = query::overview(journal, dispatch).await?;
         query::places(&rows, names)
     }
 
-    async fn see_end(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
+    async fn see_end(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<Ended, Refusal> {
         let mut changes = None;
         loop {
-            if self.wait_here(dispatch, tasks.to_vec()).await
-                || self.has_ended(dispatch, tasks).await?
-            {
-                return Ok(true);
+            if let Some(ended) = self.wait_here(dispatch, tasks.to_vec()).await {
+                return Ok(ended);
+            }
+            if self.has_ended(dispatch, tasks).await? {
+                return Ok(Ended::default());
             }
             match &mut changes {
                 // What happened before somebody listened is looked for once more.
@@ -91,21 +116,23 @@ impl DispatcherHandle {
         }
     }
 
-    /// Waits in the dispatcher; false at once if the dispatch is not live in this process, and as
+    /// Waits in the dispatcher; `None` at once if the dispatch is not live in this process, and as
     /// soon as another process has taken it over.
-    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> bool {
+    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> Option<Ended> {
         let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Wait { dispatch, tasks, reply });
-        sent.is_ok() && answer.await.is_ok()
+        self.control.send(Message::Wait { dispatch, tasks, reply }).ok()?;
+        answer.await.ok()
     }
 
     async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
         let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, dispatch).await?;
-        if row.ended_at.is_some() || tasks.is_empty() {
-            return Ok(row.ended_at.is_some());
+        if tasks.is_empty() {
+            return Ok(query::dispatch_row(journal, dispatch).await?.ended_at.is_some());
         }
-        let rows = journal.tasks(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let (row, rows) = query::overview(journal, dispatch).await?;
+        if row.ended_at.is_some() {
+            return Ok(true);
+        }
         let is_final =
             |it: &TaskIdx| rows.get(it.as_usize()).is_none_or(|row| row.row.status.is_final());
         Ok(tasks.iter().all(is_final))

@@ -10,7 +10,7 @@ use super::{
     document::{Meta, StoredDocument},
     filter::ContextPool,
     history::History,
-    message::{AttemptEnd, Progress},
+    message::{AttemptEnd, Ended, Progress},
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
@@ -20,7 +20,10 @@ use crate::{
         Timestamp,
     },
     plan::TaskGraph,
-    ports::{CancelAsked, Epoch, Record, RecordBody, TaskRow, TraceTarget, Write},
+    ports::{
+        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoredTask, TaskRow, Tenure,
+        TraceTarget, Write,
+    },
     scheduler::{Event, Input, Outbox, Scheduler},
 };
 
@@ -54,6 +57,7 @@ pub(super) struct Live {
     /// For each task that ended, the longest chain of execution times up to its end.
     chains: Vec<Millis>,
     longest_chain: Millis,
+    ended_at: Option<Millis>,
 }
 
 /// Somebody who waits for tasks to end.
@@ -61,7 +65,7 @@ pub(super) struct Live {
 pub(super) struct Waiter {
     /// The tasks; all if empty.
     pub(super) tasks: Vec<TaskIdx>,
-    pub(super) reply: oneshot::Sender<()>,
+    pub(super) reply: oneshot::Sender<Ended>,
 }
 
 /// A row of a task that has not started.
@@ -112,6 +116,7 @@ impl Live {
             n_unsuccessful: 0,
             chains: vec![Millis(0); n_tasks],
             longest_chain: Millis(0),
+            ended_at: None,
             graph,
         }
     }
@@ -232,6 +237,33 @@ impl Live {
         });
     }
 
+    /// What stands in the store of a dispatch that has ended, but for its `meta`.
+    pub(super) fn stored(
+        &mut self,
+        status: DispatchStatus,
+        owner: OwnerId,
+    ) -> (DispatchRow, Vec<StoredTask>) {
+        let row = DispatchRow {
+            dispatch: self.id,
+            tenure: Tenure { owner, epoch: self.epoch, last_seq: self.last_seq },
+            status,
+            created_at: self.created_at,
+            ended_at: self.ended_at,
+            n_tasks: self.rows.len(),
+            n_successful: self.n_ended - self.n_unsuccessful,
+            n_unsuccessful: self.n_unsuccessful,
+            critical_path: self.longest_chain,
+            meta: String::new(),
+        };
+        let rows = std::mem::take(&mut self.rows).into_iter().enumerate();
+        let stored = |(at, row): (usize, TaskRow)| {
+            let spec = &self.document.tasks[at];
+            let (task_id, agent) = (spec.task_id.clone(), spec.agent.clone());
+            StoredTask { task: TaskIdx::from_usize(at), task_id, agent, row }
+        };
+        (row, rows.map(stored).collect())
+    }
+
     fn note_input(&mut self, task: TaskIdx, input: Map<String, Value>) {
         if !self.traces_from_store {
             self.history.note_input(task, input);
@@ -265,6 +297,7 @@ impl Live {
             self.note_task((now, task), event, json, batch);
         } else if let Event::DispatchEnded { status } = *event {
             let critical_path = self.longest_chain;
+            self.ended_at = Some(now);
             batch.writes.push(Write::End { dispatch: self.id, status, at: now, critical_path });
         }
     }

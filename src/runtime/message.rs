@@ -22,11 +22,28 @@ pub(super) enum Message {
     Cancel { asked: CancelAsked, reply: oneshot::Sender<bool> },
     /// Tell me when these tasks, or all if empty, have ended. Dropped if it is not live here, or no
     /// longer.
-    Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<()> },
+    Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
     /// Tell me how a dispatch goes. `None` if it is not live here.
     Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
+}
+
+/// What was waited for has ended and is durable; its trace files may still be on their way.
+#[derive(Debug, Default)]
+pub(super) struct Ended {
+    /// Answers, or is dropped, when the files of the whole dispatch stand.
+    pub(super) files: Option<oneshot::Receiver<()>>,
+}
+
+impl Ended {
+    /// Waits for the trace files.
+    pub(super) async fn files_written(self) {
+        if let Some(files) = self.files {
+            // Files that could not be written are in the log.
+            let _written = files.await;
+        }
+    }
 }
 
 /// Where the dispatcher hears from others.

@@ -25,11 +25,13 @@ mod query;
 mod recovery;
 mod report;
 mod retention;
+mod retried;
 mod retry;
 mod rules;
 mod submission;
 #[cfg(test)]
 mod takeover_tests;
+mod telling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]

@@ -10,7 +10,7 @@ use crate::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
         Timestamp, TraceEvent, TraceKind, TracePage, View, text,
     },
-    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask},
+    ports::{DispatchRow, Journal, Overview, RecordBody, RecordFilter, StoreError, StoredTask},
 };
 
 /// How many outputs are read from the store at once.
@@ -43,14 +43,15 @@ pub(super) async fn result(
     query: ResultQuery,
     now: Millis,
 ) -> Result<DispatchResult, Refusal> {
-    let row = dispatch_row(journal, query.dispatch).await?;
-    let tasks = journal.tasks(query.dispatch).await.map_err(|it| refuse(&it))?;
+    let (row, tasks) = overview(journal, query.dispatch).await?;
     let meta = Meta::read(&row.meta).map_err(|it| refuse(&it))?;
     let selected = select(&tasks, query.tasks.as_deref())?;
     let page = fill_page(journal, &query, &row, &meta, (&tasks, &selected)).await?;
     let summary = report::summarise(&row, &tasks, now);
     let mut warnings = meta.warnings.clone();
-    warnings.extend(context_warnings(journal, query.dispatch).await?);
+    if meta.wants_context {
+        warnings.extend(context_warnings(journal, query.dispatch).await?);
+    }
     Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, query.view)))
 }
 
@@ -67,8 +68,7 @@ pub(super) async fn trace_page(
     kinds: Vec<TraceKind>,
     (after, limit): (u64, usize),
 ) -> Result<TracePage, Refusal> {
-    dispatch_row(journal, dispatch).await?;
-    let tasks = journal.tasks(dispatch).await.map_err(|it| refuse(&it))?;
+    let (_, tasks) = overview(journal, dispatch).await?;
     let task = task.map(|it| place(&tasks, &it)).transpose()?;
     let filter = RecordFilter { task, kinds, after, limit: limit + 1 };
     let mut records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
@@ -100,14 +100,25 @@ pub(super) async fn dispatch_row(
     dispatch: DispatchId,
 ) -> Result<DispatchRow, Refusal> {
     let row = journal.dispatch(dispatch).await.map_err(|it| refuse(&it))?;
-    row.ok_or_else(|| {
-        Refusal::of(
-            ErrorCode::UnknownDispatch,
-            "/dispatch_id",
-            &format!("there is no dispatch {dispatch}"),
-            "read_trace without arguments lists the recent dispatches",
-        )
-    })
+    row.ok_or_else(|| unknown(dispatch))
+}
+
+/// One dispatch with its tasks, or the refusal that says that there is none.
+pub(super) async fn overview(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+) -> Result<Overview, Refusal> {
+    let found = journal.overview(dispatch).await.map_err(|it| refuse(&it))?;
+    found.ok_or_else(|| unknown(dispatch))
+}
+
+fn unknown(dispatch: DispatchId) -> Refusal {
+    Refusal::of(
+        ErrorCode::UnknownDispatch,
+        "/dispatch_id",
+        &format!("there is no dispatch {dispatch}"),
+        "read_trace without arguments lists the recent dispatches",
+    )
 }
 
 /// A store error as users see it.

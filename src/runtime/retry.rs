@@ -77,7 +77,7 @@ mod tests {
             enable_context: false,
         };
         let document = StoredDocument::new(Vec::new(), config);
-        let meta = Meta::new("/elsewhere".into(), Vec::new(), None);
+        let meta = Meta::new("/elsewhere".into(), Vec::new(), None, true);
         let refused = super::config(&document, &meta, |_| false);
         assert_eq!((refused.trace_dir, refused.timeout_seconds), (None, Some(1.5)));
         let allowed = super::config(&document, &meta, |it| it == "/elsewhere");

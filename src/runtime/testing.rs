@@ -21,14 +21,15 @@ use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recove
 use crate::{
     model::{
         AgentName, DispatchId, DispatchResult, Failure, FailureCode, Millis, OnFailure, PlanId,
-        Refusal, TaskId, TaskResult, UpstreamCall, json::Json,
+        Refusal, TaskResult, UpstreamCall, json::Json,
     },
     plan::{InputKind, Limits},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
         Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        OpenOwner, OwnerId, Ownership, Record, RecordFilter, RemovedTraces, StoreError, StoredTask,
-        TraceFiles, TraceTarget, TraceWriteError, Write,
+        MakeTraceFiles, OpenOwner, Overview, OwnerId, Ownership, Record, RecordFilter,
+        RemovedTraces, StoreError, StoredTask, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
+        Write,
     },
     stores::MemoryStore,
 };
@@ -276,31 +277,19 @@ pub(super) struct Files {
 }
 
 impl TraceFiles for Files {
-    fn write_task(
+    fn write(
         &self,
         target: TraceTarget,
-        task_id: TaskId,
-        json: String,
+        make: MakeTraceFiles,
     ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
-        self.written.lock().insert(target.task_path(&task_id).display().to_string(), json);
-        Box::pin(async { Ok(()) })
-    }
-
-    fn write_lines(
-        &self,
-        target: TraceTarget,
-        lines: Vec<String>,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
-        self.written.lock().insert(target.lines_path().display().to_string(), lines.join("\n"));
-        Box::pin(async { Ok(()) })
-    }
-
-    fn write_index(
-        &self,
-        target: TraceTarget,
-        json: String,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
-        self.written.lock().insert(target.index_path().display().to_string(), json);
+        for file in make() {
+            let (path, text) = match file {
+                TraceFile::Task { task_id, json } => (target.task_path(&task_id), json),
+                TraceFile::Lines(lines) => (target.lines_path(), lines.join("\n")),
+                TraceFile::Index(json) => (target.index_path(), json),
+            };
+            self.written.lock().insert(path.display().to_string(), text);
+        }
         Box::pin(async { Ok(()) })
     }
 
@@ -399,6 +388,10 @@ impl Journal for Flaky {
 
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
         self.inner.dispatch(dispatch)
+    }
+
+    fn overview(&self, dispatch: DispatchId) -> Answer<Option<Overview>> {
+        self.inner.overview(dispatch)
     }
 
     fn document(&self, dispatch: DispatchId) -> Answer<Option<String>> {

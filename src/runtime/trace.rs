@@ -3,22 +3,24 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    document::{Meta, StoredDocument},
+    document::StoredDocument,
     live::TRACE_FILES_MAX,
     report,
-    tracer::TaskTrace,
+    tracer::{DispatchTrace, TaskTrace},
 };
 use crate::{
     model::{
         DispatchConfig, Failure, TaskIdx, Timestamp, TraceEvent, UpstreamCall, redact::redact_value,
     },
-    ports::{DispatchRow, Record, RecordBody, StoredTask, TraceTarget},
+    ports::{Record, RecordBody, StoredTask, TraceFile, TraceTarget},
     scheduler::Event,
 };
 
-/// The text of a task's own trace file.
-pub(super) fn task_file(task: &TaskTrace) -> String {
-    serde_json::to_string_pretty(&task_value(task)).unwrap_or_default()
+/// A task's own trace file.
+pub(super) fn task_file(task: &TaskTrace) -> TraceFile {
+    let json = serde_json::to_string_pretty(&task_value(task)).unwrap_or_default();
+    let task_id = task.document.tasks[task.task.as_usize()].task_id.clone();
+    TraceFile::Task { task_id, json }
 }
 
 /// The line of a task in the file that stands in for the tasks' own ones.
@@ -27,13 +29,8 @@ pub(super) fn task_line(task: &TaskTrace) -> String {
 }
 
 /// The text of the index file.
-pub(super) fn index_file(
-    row: &DispatchRow,
-    tasks: &[StoredTask],
-    document: &StoredDocument,
-    meta: &Meta,
-    target: &TraceTarget,
-) -> String {
+pub(super) fn index_file(dispatch: &DispatchTrace) -> String {
+    let DispatchTrace { target, document, meta, row, tasks, .. } = dispatch;
     let listed = tasks.iter().zip(&document.tasks).map(|(stored, spec)| {
         let result =
             report::task_result(stored, &|it| name_of(document, it), Some(target), tasks.len());

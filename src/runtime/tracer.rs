@@ -1,12 +1,13 @@
 //! Writes trace files behind the dispatcher's back; whoever waits for a dispatch is answered only
 //! when its files stand.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
     task::JoinSet,
 };
+use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::{
@@ -17,14 +18,21 @@ use super::{
     trace,
 };
 use crate::{
-    model::{DispatchStatus, TaskIdx},
-    ports::{Journal, RecordFilter, StoreError, TaskRow, TraceFiles, TraceTarget},
+    model::{DispatchId, TaskIdx},
+    ports::{
+        DispatchRow, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow, TraceFile,
+        TraceFiles, TraceTarget,
+    },
 };
 
-/// How many files are written at once.
+/// How many dispatches are written to at once.
 const CONCURRENT_MAX: usize = 8;
+/// How many jobs are looked at together.
+const JOBS_MAX: usize = 64;
 /// How many records are read from the store at once.
 const RECORDS_PAGE: usize = 10_000;
+/// How many outputs are read from the store at once.
+const OUTPUTS_PAGE: usize = 64;
 
 /// A task that has ended, with all that its file says.
 #[derive(Debug)]
@@ -44,7 +52,8 @@ pub(super) struct DispatchTrace {
     pub(super) target: TraceTarget,
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
-    pub(super) status: DispatchStatus,
+    pub(super) row: DispatchRow,
+    pub(super) tasks: Vec<StoredTask>,
     pub(super) from_store: bool,
     /// Who waits for the end.
     pub(super) waiters: Vec<oneshot::Sender<()>>,
@@ -54,7 +63,8 @@ pub(super) struct DispatchTrace {
 /// What the tracer is told.
 #[derive(Debug)]
 pub(super) enum Job {
-    Task(Box<TaskTrace>),
+    /// Tasks that ended in one round of the dispatcher.
+    Tasks(Vec<TaskTrace>),
     Dispatch(Box<DispatchTrace>),
 }
 
@@ -64,60 +74,107 @@ pub(super) async fn run(
     files: Arc<dyn TraceFiles>,
     journal: Arc<dyn Journal>,
 ) {
-    let mut writes = JoinSet::new();
-    while let Some(job) = jobs.recv().await {
-        match job {
-            Job::Task(task) => {
-                while writes.len() >= CONCURRENT_MAX {
-                    let _ended = writes.join_next().await;
+    let mut tracer = Tracer { files, journal, begun: BTreeMap::new(), writes: JoinSet::new() };
+    let mut heard = Vec::new();
+    while jobs.recv_many(&mut heard, JOBS_MAX).await > 0 {
+        tracer.take(heard.drain(..)).await;
+    }
+    while tracer.writes.join_next().await.is_some() {}
+}
+
+struct Tracer {
+    files: Arc<dyn TraceFiles>,
+    journal: Arc<dyn Journal>,
+    /// The writes of dispatches that have not ended: the end is told after them.
+    begun: BTreeMap<DispatchId, TaskTracker>,
+    writes: JoinSet<()>,
+}
+
+impl Tracer {
+    /// Writes what belongs to one dispatch in one go.
+    async fn take(&mut self, jobs: impl Iterator<Item = Job>) {
+        let mut tasks: BTreeMap<DispatchId, Vec<TaskTrace>> = BTreeMap::new();
+        let mut ended = Vec::new();
+        for job in jobs {
+            match job {
+                Job::Tasks(traces) => {
+                    for it in traces {
+                        tasks.entry(it.target.dispatch).or_default().push(it);
+                    }
                 }
-                writes.spawn(write_task(*task, Arc::clone(&files)));
-            }
-            Job::Dispatch(dispatch) => {
-                while writes.join_next().await.is_some() {}
-                finish(*dispatch, &files, &journal).await;
+                Job::Dispatch(dispatch) => ended.push(dispatch),
             }
         }
+        for dispatch in ended {
+            let last = tasks.remove(&dispatch.target.dispatch).unwrap_or_default();
+            self.spawn_end(dispatch, last).await;
+        }
+        for (dispatch, traces) in tasks {
+            self.spawn_tasks(dispatch, traces).await;
+        }
     }
-    while writes.join_next().await.is_some() {}
+
+    async fn spawn_tasks(&mut self, dispatch: DispatchId, traces: Vec<TaskTrace>) {
+        let Some(target) = traces.first().map(|it| it.target.clone()) else { return };
+        let make = Box::new(move || traces.iter().map(trace::task_file).collect());
+        let written = self.files.write(target, make);
+        let begun = self.begun.entry(dispatch).or_default();
+        let work = begun.track_future(async move {
+            if let Err(error) = written.await {
+                warn!(%error, "trace file not written");
+            }
+        });
+        self.spawn(work).await;
+    }
+
+    async fn spawn_end(&mut self, dispatch: Box<DispatchTrace>, last: Vec<TaskTrace>) {
+        let begun = self.begun.remove(&dispatch.target.dispatch);
+        let (files, journal) = (Arc::clone(&self.files), Arc::clone(&self.journal));
+        self.spawn(async move {
+            if let Some(begun) = begun {
+                begun.close();
+                begun.wait().await;
+            }
+            finish(*dispatch, last, &files, &journal).await;
+        })
+        .await;
+    }
+
+    async fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
+        while self.writes.len() >= CONCURRENT_MAX {
+            let _ended = self.writes.join_next().await;
+        }
+        self.writes.spawn(work);
+    }
 }
 
-async fn write_task(task: TaskTrace, files: Arc<dyn TraceFiles>) {
-    let json = trace::task_file(&task);
-    let task_id = task.document.tasks[task.task.as_usize()].task_id.clone();
-    if let Err(error) = files.write_task(task.target, task_id, json).await {
-        warn!(%error, "trace file not written");
-    }
-}
-
-async fn finish(dispatch: DispatchTrace, files: &Arc<dyn TraceFiles>, journal: &Arc<dyn Journal>) {
-    if let Err(error) = write_dispatch(&dispatch, files, journal).await {
+/// Writes what is left, and tells those who wait.
+async fn finish(
+    mut dispatch: DispatchTrace,
+    last: Vec<TaskTrace>,
+    files: &Arc<dyn TraceFiles>,
+    journal: &Arc<dyn Journal>,
+) {
+    let status = dispatch.row.status;
+    let (waiters, progress) = (std::mem::take(&mut dispatch.waiters), dispatch.progress.clone());
+    if dispatch.from_store
+        && let Err(error) = write_tasks_from_store(&dispatch, files, journal).await
+    {
         warn!(%error, "trace files not written");
     }
-    dispatch.progress.send_modify(|it| it.status = dispatch.status);
-    for waiter in dispatch.waiters {
+    let target = dispatch.target.clone();
+    let make = Box::new(move || {
+        let tasks = last.iter().map(trace::task_file);
+        tasks.chain([TraceFile::Index(trace::index_file(&dispatch))]).collect()
+    });
+    if let Err(error) = files.write(target, make).await {
+        warn!(%error, "trace file not written");
+    }
+    progress.send_modify(|it| it.status = status);
+    for waiter in waiters {
         // Whoever waited may have gone.
         let _gone = waiter.send(());
     }
-}
-
-async fn write_dispatch(
-    dispatch: &DispatchTrace,
-    files: &Arc<dyn TraceFiles>,
-    journal: &Arc<dyn Journal>,
-) -> Result<(), StoreError> {
-    let id = dispatch.target.dispatch;
-    if dispatch.from_store {
-        write_tasks_from_store(dispatch, files, journal).await?;
-    }
-    let Some(row) = journal.dispatch(id).await? else { return Ok(()) };
-    let tasks = journal.tasks(id).await?;
-    let json =
-        trace::index_file(&row, &tasks, &dispatch.document, &dispatch.meta, &dispatch.target);
-    if let Err(error) = files.write_index(dispatch.target.clone(), json).await {
-        warn!(%error, "trace index not written");
-    }
-    Ok(())
 }
 
 /// The slow way: all that the files say is read back first.
@@ -127,12 +184,49 @@ async fn write_tasks_from_store(
     journal: &Arc<dyn Journal>,
 ) -> Result<(), StoreError> {
     let id = dispatch.target.dispatch;
-    let n_tasks = dispatch.document.tasks.len();
+    let n_tasks = dispatch.tasks.len();
+    let mut histories = histories(id, n_tasks, journal).await?;
+    let mut lines = Vec::new();
+    for chunk in dispatch.tasks.chunks(OUTPUTS_PAGE) {
+        let outputs = journal.outputs(id, chunk.iter().map(|it| it.task).collect()).await?;
+        let trace = |(stored, output): (&StoredTask, Option<String>)| TaskTrace {
+            target: dispatch.target.clone(),
+            document: Arc::clone(&dispatch.document),
+            task: stored.task,
+            row: if stored.row.status.is_final() { stored.row.clone() } else { PENDING },
+            history: std::mem::take(&mut histories[stored.task.as_usize()]),
+            output,
+        };
+        let traces: Vec<TaskTrace> = chunk.iter().zip(outputs).map(trace).collect();
+        if n_tasks > TRACE_FILES_MAX {
+            lines.extend(traces.iter().map(trace::task_line));
+            continue;
+        }
+        let make = Box::new(move || traces.iter().map(trace::task_file).collect());
+        if let Err(error) = files.write(dispatch.target.clone(), make).await {
+            warn!(%error, "trace file not written");
+        }
+    }
+    if n_tasks > TRACE_FILES_MAX
+        && let Err(error) =
+            files.write(dispatch.target.clone(), Box::new(|| vec![TraceFile::Lines(lines)])).await
+    {
+        warn!(%error, "trace lines not written");
+    }
+    Ok(())
+}
+
+/// The records of a dispatch, by task.
+async fn histories(
+    dispatch: DispatchId,
+    n_tasks: usize,
+    journal: &Arc<dyn Journal>,
+) -> Result<Vec<TaskHistory>, StoreError> {
     let mut histories: Vec<_> = (0..n_tasks).map(|_| TaskHistory::default()).collect();
     let mut filter = RecordFilter { limit: RECORDS_PAGE, ..RecordFilter::default() };
     loop {
-        let records = journal.records(id, filter.clone()).await?;
-        let Some(last) = records.last() else { break };
+        let records: Vec<Record> = journal.records(dispatch, filter.clone()).await?;
+        let Some(last) = records.last() else { return Ok(histories) };
         filter.after = last.seq;
         for record in records {
             if let (Some(task), _) = record.body.subject() {
@@ -140,23 +234,4 @@ async fn write_tasks_from_store(
             }
         }
     }
-    let mut lines = Vec::new();
-    for (row, history) in journal.tasks(id).await?.into_iter().zip(histories) {
-        let task = row.task;
-        let output = journal.outputs(id, vec![task]).await?.pop().flatten();
-        let (target, document) = (dispatch.target.clone(), Arc::clone(&dispatch.document));
-        let row = if row.row.status.is_final() { row.row } else { PENDING };
-        let trace = TaskTrace { target, document, task, row, history, output };
-        if n_tasks > TRACE_FILES_MAX {
-            lines.push(trace::task_line(&trace));
-        } else {
-            write_task(trace, Arc::clone(files)).await;
-        }
-    }
-    if n_tasks > TRACE_FILES_MAX
-        && let Err(error) = files.write_lines(dispatch.target.clone(), lines).await
-    {
-        warn!(%error, "trace lines not written");
-    }
-    Ok(())
 }

@@ -202,7 +202,7 @@ pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store, _: Maint
         critical_path: Millis(0),
         meta: "{}".to_owned(),
     };
-    assert_eq!(store.dispatch(id(1)).await, Ok(Some(row)));
+    assert_eq!(store.dispatch(id(1)).await, Ok(Some(row.clone())));
     assert_eq!(store.document(id(1)).await, Ok(Some(r#"{"number":1}"#.to_owned())));
     let tasks = store.tasks(id(1)).await.unwrap();
     let pending = StoredTask {
@@ -212,6 +212,7 @@ pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store, _: Maint
         row: TaskRow { attempts: 0, ..self::row(TaskStatus::Pending) },
     };
     assert_eq!((tasks.len(), &tasks[1]), (2, &pending));
+    assert_eq!(store.overview(id(1)).await, Ok(Some((row, tasks))));
     assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
 }
 
@@ -219,6 +220,7 @@ pub(super) async fn what_is_unknown_reads_as_nothing(store: Store, _: Maintained
     commit(&store, vec![accepted(1, 1)]).await;
     let nobody = id(2);
     assert_eq!(store.dispatch(nobody).await, Ok(None));
+    assert_eq!(store.overview(nobody).await, Ok(None));
     assert_eq!(store.document(nobody).await, Ok(None));
     assert_eq!(store.tasks(nobody).await, Ok(Vec::new()));
     assert_eq!(store.outputs(nobody, vec![task(0), task(1)]).await, Ok(vec![None, None]));

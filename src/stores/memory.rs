@@ -14,7 +14,7 @@ use crate::{
     model::{AgentName, DispatchId, DispatchStatus, Millis, PlanId, TaskId, TaskIdx, TaskStatus},
     ports::{
         Accept, CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal,
-        KeyedDispatch, OpenOwner, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
+        KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
         StoredTask, Swept, TaskRow, Upkeep, Write,
     },
 };
@@ -58,6 +58,15 @@ impl Journal for MemoryStore {
         dispatch: DispatchId,
     ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>> {
         self.read(move |state| state.dispatches.get(&dispatch).map(Kept::row))
+    }
+
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>> {
+        self.read(move |state| {
+            state.dispatches.get(&dispatch).map(|it| (it.row(), it.tasks.clone()))
+        })
     }
 
     fn document(

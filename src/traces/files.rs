@@ -6,17 +6,21 @@ use std::{
     ffi::OsStr,
     fs,
     io::{self, Write as _},
-    os::unix::fs::DirBuilderExt as _,
+    os::unix::{ffi::OsStrExt as _, fs::DirBuilderExt as _},
     path::{Component, Path, PathBuf},
-    sync::atomic::{AtomicU64, Ordering},
+    sync::{
+        LazyLock,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use cap_std::{
     ambient_authority,
-    fs::{
-        Dir, DirBuilder, DirBuilderExt as _, MetadataExt as _, OpenOptions, OpenOptionsExt as _,
-        Permissions, PermissionsExt as _,
-    },
+    fs::{Dir, DirBuilder, DirBuilderExt as _, Permissions, PermissionsExt as _},
+};
+use rustix::{
+    fs::{Mode, OFlags},
+    io::Errno,
 };
 
 /// How many names are tried for a temporary file; leftovers of a killed process take some.
@@ -53,19 +57,27 @@ impl PrivateDir {
     /// Opens the directory `name`, made where it is missing; a link in its place is not followed.
     pub(super) fn child(&self, name: &str) -> io::Result<Self> {
         let name = plain(name)?;
-        make_dir(&self.0, name)?;
-        open_child(&self.0, name).map(Self)
+        let is_new = match rustix::fs::mkdirat(&self.0, name, Mode::RWXU) {
+            Ok(()) => true,
+            Err(Errno::EXIST) => false,
+            Err(error) => return Err(error.into()),
+        };
+        let dir = open_child(&self.0, name)?;
+        if is_new {
+            // The umask may have taken something away.
+            rustix::fs::fchmod(&dir, Mode::RWXU)?;
+        }
+        Ok(Self(dir))
     }
 
     /// Writes a whole file in place of whatever file or link has this name.
     pub(super) fn write(&self, name: &str, bytes: &[u8]) -> io::Result<()> {
+        let mode = Mode::RUSR | Mode::WUSR;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
         self.replace(plain(name)?, |temporary| {
-            let mut options = OpenOptions::new();
-            options.write(true).create_new(true).mode(0o600);
-            let file = self.0.open_with(temporary, &options)?;
-            file.set_permissions(Permissions::from_mode(0o600))?;
-            let mut file = file.into_std();
-            file.write_all(bytes)
+            let file = rustix::fs::openat(&self.0, temporary, flags, mode)?;
+            rustix::fs::fchmod(&file, mode)?;
+            fs::File::from(file).write_all(bytes)
         })
     }
 
@@ -78,13 +90,18 @@ impl PrivateDir {
         is_ours: impl Fn(&Path) -> bool,
     ) -> io::Result<()> {
         let name = plain(name)?;
-        match self.0.symlink_metadata(name) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => return Err(error),
-            Ok(it) if it.is_symlink() && is_ours(&self.0.read_link_contents(name)?) => {}
-            Ok(_) => return Err(io::Error::other("something that is not a trace is in the way")),
+        let is_in_the_way = match rustix::fs::readlinkat(&self.0, name, Vec::new()) {
+            Ok(old) => !is_ours(Path::new(OsStr::from_bytes(old.as_bytes()))),
+            Err(Errno::NOENT) => false,
+            Err(Errno::INVAL) => true,
+            Err(error) => return Err(error.into()),
+        };
+        if is_in_the_way {
+            return Err(io::Error::other("something that is not a trace is in the way"));
         }
-        self.replace(name, |temporary| self.0.symlink(target, temporary))
+        self.replace(name, |temporary| {
+            rustix::fs::symlinkat(target, &self.0, temporary).map_err(io::Error::from)
+        })
     }
 
     /// Makes something under a temporary name, and gives it its own at once.
@@ -99,7 +116,8 @@ impl PrivateDir {
             if is_name_taken && n_tries < TEMPORARY_TRIES_MAX {
                 continue;
             }
-            let done = made.and_then(|()| self.0.rename(&temporary, &self.0, name));
+            let renamed = |()| rustix::fs::renameat(&self.0, &temporary, &self.0, name);
+            let done = made.and_then(|it| renamed(it).map_err(io::Error::from));
             if done.is_err() && !is_name_taken {
                 // The first error counts; a leftover does no harm.
                 self.0.remove_file(&temporary).ok();
@@ -110,8 +128,9 @@ impl PrivateDir {
 }
 
 fn temporary_name() -> PathBuf {
+    static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let seq = TEMPORARY_SEQ.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!("{TEMPORARY_PREFIX}{}-{seq}.tmp", std::process::id()))
+    PathBuf::from(format!("{TEMPORARY_PREFIX}{}-{seq}.tmp", *PROCESS))
 }
 
 /// Whether a name is one that temporary files have.
@@ -121,17 +140,13 @@ pub(super) fn is_temporary(name: &str) -> bool {
 
 /// Opens a directory by its name; a link in its place is not followed.
 pub(super) fn open_child(dir: &Dir, name: &Path) -> io::Result<Dir> {
-    let named = dir.symlink_metadata(name)?;
-    if named.is_symlink() {
-        return Err(io::Error::other("a symbolic link is in the way"));
-    }
-    let child = dir.open_dir(name)?;
-    let opened = child.dir_metadata()?;
-    // Whoever exchanges the directory for a link between the two looks gets nothing.
-    if (named.dev(), named.ino()) != (opened.dev(), opened.ino()) {
-        return Err(io::Error::other("the directory was exchanged for another one"));
-    }
-    Ok(child)
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty());
+    let child = opened.map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => io::Error::other("a file or a symbolic link is in the way"),
+        error => error.into(),
+    })?;
+    Ok(Dir::from_std_file(child.into()))
 }
 
 /// The innermost root that `path` stands beneath, compared component by component.

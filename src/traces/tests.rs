@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::TraceFileWriter;
 use crate::{
     model::{DispatchId, Millis, TaskId, Timestamp},
-    ports::{RemovedTraces, TraceFiles as _, TraceTarget, TraceWriteError},
+    ports::{RemovedTraces, TraceFile, TraceFiles as _, TraceTarget, TraceWriteError},
 };
 
 struct Space {
@@ -36,9 +36,17 @@ impl Space {
     }
 
     async fn write(&self, number: u128, task: &str, json: &str) -> Result<(), TraceWriteError> {
-        let task_id = TaskId::new(task);
-        self.writer.write_task(self.target(number), task_id, json.to_owned()).await
+        let file = TraceFile::Task { task_id: TaskId::new(task), json: json.to_owned() };
+        self.put(self.target(number), file).await
     }
+
+    async fn put(&self, target: TraceTarget, file: TraceFile) -> Result<(), TraceWriteError> {
+        self.writer.write(target, Box::new(|| vec![file])).await
+    }
+}
+
+fn index() -> TraceFile {
+    TraceFile::Index("{}".to_owned())
 }
 
 fn mode(path: &Path) -> u32 {
@@ -85,7 +93,7 @@ async fn the_link_leads_to_the_newest() {
 async fn many_tasks_are_lines_of_one_file() {
     let space = Space::new();
     let lines = vec!["{\"n\":1}".to_owned(), "{\"n\":2}".to_owned()];
-    space.writer.write_lines(space.target(1), lines).await.unwrap();
+    space.put(space.target(1), TraceFile::Lines(lines)).await.unwrap();
     let path = space.target(1).lines_path();
     assert_eq!(fs::read_to_string(&path).unwrap(), "{\"n\":1}\n{\"n\":2}\n");
     assert_eq!((mode(&path), names(&space.target(1).dir).len()), (0o600, 1));
@@ -94,7 +102,7 @@ async fn many_tasks_are_lines_of_one_file() {
 #[tokio::test]
 async fn the_index_is_named_by_time_and_id() {
     let space = Space::new();
-    space.writer.write_index(space.target(255), "{}".to_owned()).await.unwrap();
+    space.put(space.target(255), index()).await.unwrap();
     let dir = space.target(255).dir;
     assert_eq!(names(&dir), ["dispatch-20261121T034400123Z-00000000.json"]);
     assert_eq!(mode(&space.target(255).index_path()), 0o600);
@@ -166,13 +174,13 @@ async fn nothing_is_written_outside_the_roots() {
     for dir in ["outside", "root/../outside", "rooted"] {
         let dir = space.root.path().join(dir);
         let target = TraceTarget { dir, ..space.target(1) };
-        let refused = space.writer.write_index(target, "{}".to_owned()).await.unwrap_err();
+        let refused = space.put(target, index()).await.unwrap_err();
         assert!(refused.reason.contains("outside of every trace root"), "{refused}");
     }
     fs::create_dir_all(space.root.path().join("root")).unwrap();
     fs::create_dir(&outside).unwrap();
     symlink("../outside", space.root.path().join("root/traces")).unwrap();
-    space.writer.write_index(space.target(1), "{}".to_owned()).await.unwrap_err();
+    space.put(space.target(1), index()).await.unwrap_err();
     assert_eq!(names(&outside), [""; 0]);
 }
 
@@ -194,12 +202,25 @@ async fn many_writes_at_once_all_end() {
     let mut writes = tokio::task::JoinSet::new();
     for number in 0..40 {
         let task_id = TaskId::new(&format!("task-{}", number % 8));
-        writes.spawn(space.writer.write_task(space.target(number), task_id, "{}".to_owned()));
+        let file = TraceFile::Task { task_id, json: "{}".to_owned() };
+        writes.spawn(space.writer.write(space.target(number), Box::new(|| vec![file])));
     }
     for written in writes.join_all().await {
         assert_eq!(written, Ok(()));
     }
     assert_eq!(names(&space.target(0).dir).len(), 48);
+}
+
+#[tokio::test]
+async fn one_file_that_cannot_be_written_does_not_keep_the_others_away() {
+    let space = Space::new();
+    let task = |it: &str| TraceFile::Task { task_id: TaskId::new(it), json: "{}".to_owned() };
+    let files = vec![task("a/b"), task("c"), index()];
+    let refused = space.writer.write(space.target(1), Box::new(|| files)).await.unwrap_err();
+    assert!(refused.path.ends_with("a/b.json"), "{refused}");
+    let index = "dispatch-20261121T034400123Z-00000000.json";
+    let folder = "00000000-0000-0000-0000-000000000001";
+    assert_eq!(names(&space.target(1).dir), [folder, "c.json", index]);
 }
 
 /// The test of modes once more, in a process that would let everybody in, or nobody.
@@ -227,9 +248,11 @@ async fn what_was_written_is_removed_and_nothing_else() {
     let (target, at) = (space.target(1), Timestamp(Millis(1_795_232_640_124)));
     let other = TraceTarget { created_at: at, ..space.target(2) };
     for it in [&target, &other] {
-        space.writer.write_index(it.clone(), "{}".to_owned()).await.unwrap();
+        let index = Box::new(|| vec![TraceFile::Index("{}".to_owned())]);
+        space.writer.write(it.clone(), index).await.unwrap();
     }
-    space.writer.write_lines(target.clone(), vec!["{}".to_owned()]).await.unwrap();
+    let lines = Box::new(|| vec![TraceFile::Lines(vec!["{}".to_owned()])]);
+    space.writer.write(target.clone(), lines).await.unwrap();
     let folder = target.dir.join(target.dispatch.to_string());
     fs::write(folder.join("notes.txt"), "mine").unwrap();
     fs::create_dir(folder.join("more.json")).unwrap();
@@ -252,7 +275,8 @@ async fn nothing_is_removed_behind_a_link_or_outside_the_roots() {
     let elsewhere = space.root.path().join("elsewhere");
     let writer = TraceFileWriter::new([elsewhere.clone()]);
     let theirs = TraceTarget { dir: elsewhere.clone(), ..space.target(1) };
-    writer.write_task(theirs.clone(), TaskId::new("a"), "{}".to_owned()).await.unwrap();
+    let task = || vec![TraceFile::Task { task_id: TaskId::new("a"), json: "{}".to_owned() }];
+    writer.write(theirs.clone(), Box::new(task)).await.unwrap();
     let file = theirs.task_path(&TaskId::new("a"));
     assert!(space.writer.remove(theirs.clone()).await.left.is_some());
     let target = space.target(1);

@@ -38,8 +38,9 @@ impl UpstreamError {
     pub fn new(kind: FailureCode, message: &str) -> Self {
         // Cut twice: a secret that the first cut halves has no shape any more, and falls to the
         // second one.
-        let message = redact(&text::cut(message, 4 * Self::MESSAGE_CHARS_MAX));
-        Self { kind, message: text::escape(&text::cut(&message, Self::MESSAGE_CHARS_MAX)) }
+        let start = text::cut(message, 4 * Self::MESSAGE_CHARS_MAX);
+        let clean = redact(&start);
+        Self { kind, message: text::escape(&text::cut(&clean, Self::MESSAGE_CHARS_MAX)) }
     }
 }
 

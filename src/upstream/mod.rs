@@ -20,7 +20,9 @@ pub use error::UpstreamError;
 pub use pool::{CallMeta, CallOutcome, Upstream};
 pub use probe::{Health, Presence, Probe};
 pub use session::ToolInfo;
-pub use settings::{Connect, Era, UpstreamSettings, UpstreamTransport, UrlError, normalise_url};
+pub use settings::{
+    Connect, Era, MemoryLink, UpstreamSettings, UpstreamTransport, UrlError, normalise_url,
+};
 
 #[cfg(test)]
 pub(crate) mod testing;

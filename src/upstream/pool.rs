@@ -113,9 +113,10 @@ impl Upstream {
     ) -> CallOutcome {
         let started = self.clock.now();
         let request_bytes = json_bytes(&arguments);
-        let params = request(tool, arguments, meta);
+        let request =
+            (CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments), fields(meta));
         let limit = self.settings.call_timeout.min(deadline);
-        let answer = self.within(limit, Box::pin(self.call_and_decode(&params)));
+        let answer = self.within(limit, Box::pin(self.call_and_decode(&request)));
         let answer = cancelled.run_until_cancelled(answer).await;
         let gone = || Err(UpstreamError::new(FailureCode::Cancelled, "the call was cancelled"));
         let (result, response_bytes) = match answer.unwrap_or_else(gone) {
@@ -160,11 +161,11 @@ impl Upstream {
 
     async fn call_and_decode(
         &self,
-        params: &CallToolRequestParams,
+        (params, meta): &(CallToolRequestParams, RequestMetaObject),
     ) -> Result<(Result<Value, Failure>, u64), UpstreamError> {
         let called = self.in_session(|session| {
-            let params = params.clone();
-            Box::pin(async move { session.call_tool(params).await })
+            let (params, meta) = (params.clone(), meta.clone());
+            Box::pin(async move { session.call_tool(params, meta).await })
         });
         let result = called.await?;
         let response_bytes = result
@@ -325,16 +326,15 @@ fn is_loopback(url: &Url) -> bool {
     host == "localhost" || ip.is_ok_and(|it| it.is_loopback())
 }
 
-fn request(tool: &str, arguments: Map<String, Value>, meta: CallMeta) -> CallToolRequestParams {
+/// What stands in `_meta`.
+fn fields(meta: CallMeta) -> RequestMetaObject {
     let mut fields = Map::new();
     fields.insert("parallel-dispatch/key".to_owned(), json!(meta.key));
     fields.insert("parallel-dispatch/attempt".to_owned(), json!(meta.attempt));
     if let Some(traceparent) = meta.traceparent {
         fields.insert("traceparent".to_owned(), json!(traceparent));
     }
-    let mut params = CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments);
-    params.meta = Some(RequestMetaObject::from(fields));
-    params
+    RequestMetaObject::from(fields)
 }
 
 fn from_failure(failure: Failure) -> UpstreamError {

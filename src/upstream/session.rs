@@ -18,8 +18,8 @@ use rmcp::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
         ClientRequest, ClientResult, ErrorCode, ErrorData, Implementation, ListToolsRequest,
-        PaginatedRequestParams, ProtocolVersion, ServerNotification, ServerRequest, ServerResult,
-        Tool,
+        PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerNotification,
+        ServerRequest, ServerResult, Tool,
     },
     service::{
         ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, PeerRequestOptions,
@@ -147,9 +147,11 @@ impl Session {
     pub(super) async fn call_tool(
         &self,
         params: CallToolRequestParams,
+        meta: RequestMetaObject,
     ) -> Result<CallToolResult, SessionFault> {
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
-        let answer = self.send(request).await?;
+        let options = PeerRequestOptions::no_options().with_meta(meta);
+        let answer = self.send(request, options).await?;
         if let ServerResult::CallToolResult(result) = answer {
             return Ok(result);
         }
@@ -173,7 +175,9 @@ impl Session {
         for _ in 0..PAGES_MAX {
             let params = PaginatedRequestParams::default().with_cursor(cursor.take());
             let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
-            let ServerResult::ListToolsResult(page) = self.send(request).await? else {
+            let ServerResult::ListToolsResult(page) =
+                self.send(request, PeerRequestOptions::no_options()).await?
+            else {
                 let message = "it answered tools/list with something that is no list of tools";
                 return Err(SessionFault::of(FailureCode::UpstreamProtocol, message));
             };
@@ -189,11 +193,14 @@ impl Session {
         Err(SessionFault::of(FailureCode::UpstreamLimit, "its list of tools has no end"))
     }
 
-    async fn send(&self, request: ClientRequest) -> Result<ServerResult, SessionFault> {
+    async fn send(
+        &self,
+        request: ClientRequest,
+        options: PeerRequestOptions,
+    ) -> Result<ServerResult, SessionFault> {
         if !self.is_usable() {
             return Err(SessionFault::closed_before_sending());
         }
-        let options = PeerRequestOptions::no_options();
         let handle = self.peer.send_request_with_option(request, options).await;
         let handle = handle.map_err(|_| SessionFault::closed_before_sending())?;
         let mut pending = Pending { handle: Some(handle), tracker: &self.tracker };

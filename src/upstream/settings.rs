@@ -2,13 +2,18 @@
 
 use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
 
+use futures::channel::mpsc;
 use reqwest::Url;
-use tokio::io::DuplexStream;
+use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 
 use crate::model::text;
 
+/// The client's end of a connection in this process: messages are handed over as they are, and
+/// nobody writes or reads JSON.
+pub type MemoryLink = (mpsc::Sender<ClientJsonRpcMessage>, mpsc::Receiver<ServerJsonRpcMessage>);
+
 /// Opens a connection to an upstream in this process; called once a session.
-pub type Connect = Arc<dyn Fn() -> DuplexStream + Send + Sync>;
+pub type Connect = Arc<dyn Fn() -> MemoryLink + Send + Sync>;
 
 /// How to reach one upstream, and its limits.
 #[derive(Clone, Debug)]

@@ -1,7 +1,5 @@
 //! `dispatch`: makes a document durable, runs it, and answers what is there when the wait is over.
 
-use std::time::Duration;
-
 use rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
@@ -38,8 +36,7 @@ pub(super) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
     let ticket = server.handle().dispatch(args, call_key(context)).await?;
-    progress::wait(server, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
-    server.handle().result(ticket.dispatch).await
+    progress::finish(server, ticket, context).await
 }
 
 /// Claude Code names each call; a call that it sends again must not dispatch again.

@@ -22,5 +22,6 @@ pub(super) fn entry() -> Entry {
 }
 
 pub(super) async fn call(handle: &DispatcherHandle, args: &Json<'_>) -> Result<TracePage, Refusal> {
-    handle.read_trace(plan::check_read_trace(args)?).await
+    let page = handle.read_trace(plan::check_read_trace(args)?).await;
+    page.map_err(|it| it.moved("/task_ids", "/task_id"))
 }

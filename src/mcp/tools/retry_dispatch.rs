@@ -1,7 +1,5 @@
 //! `retry_dispatch`: runs again what did not succeed, and keeps the rest.
 
-use std::time::Duration;
-
 use rmcp::{RoleServer, service::RequestContext};
 
 use crate::{
@@ -35,6 +33,5 @@ pub(super) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
     let ticket = server.handle().retry(plan::check_retry(args)?).await?;
-    progress::wait(server, ticket.dispatch, Duration::from_millis(ticket.wait_ms), context).await?;
-    server.handle().result(ticket.dispatch).await
+    progress::finish(server, ticket, context).await
 }

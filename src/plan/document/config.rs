@@ -102,6 +102,7 @@ fn describe_path(
     fault: PathFault,
     rules: &Rules<'_>,
 ) -> crate::model::Fault {
+    let leads_upwards = path.split('/').any(|it| it == "..");
     let path = super::faults::quote(path);
     let roots = rules.paths.roots();
     let root = roots.first().map_or("/absolute/path/to", String::as_str);
@@ -110,6 +111,11 @@ fn describe_path(
             ErrorCode::PathNotAbsolute,
             format_args!("must be an absolute path, not {path}"),
             &format!("begin with a workspace, as in {root}/…; variables are not expanded"),
+        ),
+        PathFault::NotAllowed if leads_upwards => place.fault(
+            ErrorCode::PathNotAllowed,
+            format_args!("must not contain \"..\": {path}"),
+            "write the path that it comes to, without \"..\"",
         ),
         PathFault::NotAllowed => place.fault(
             ErrorCode::PathNotAllowed,

@@ -1,10 +1,10 @@
 //! Fills in what a plan leaves out: the agent by routing, the input by the description.
 
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
 use super::faults::{Place, Subject, Warnings};
 use crate::{
-    model::{AgentName, NodeType},
+    model::{AgentName, InputData, NodeType},
     plan::{
         routing::{self, Routed},
         rules::{InputKind, Rules},
@@ -49,9 +49,9 @@ impl Filler {
         (task_id, description): (&str, &str),
         rules: &Rules<'_>,
         warnings: &mut Warnings,
-    ) -> Option<Map<String, Value>> {
+    ) -> Option<InputData> {
         let (data, what) = match kind {
-            InputKind::Free => return Some(Map::new()),
+            InputKind::Free => return Some(InputData::default()),
             InputKind::Debug => (json!({ "problem_description": description }), String::new()),
             InputKind::Coder => {
                 let node_type = routing::guess_node_type(description);
@@ -67,7 +67,7 @@ impl Filler {
         };
         let subject = Subject::Task(task_id);
         warnings.add(|| format!("{subject}: input_data was made from the description{what}"));
-        data.as_object().cloned()
+        data.as_object().cloned().map(InputData::from)
     }
 
     fn choose_path(

@@ -8,7 +8,7 @@ use super::{
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
 };
 use crate::{
-    model::json::Json,
+    model::{InputData, json::Json},
     plan::{
         reference,
         rules::{InputKind, Rules},
@@ -51,7 +51,7 @@ const ANALYSIS_DEPTHS: [&str; 3] = ["quick", "standard", "deep"];
 #[derive(Debug, Default)]
 pub(super) struct Input<'j> {
     /// The fields, those that are null left out for the built-in agents.
-    pub(super) data: Map<String, Value>,
+    pub(super) data: InputData,
     /// Where a coder writes, unless a reference decides it.
     pub(super) output_path: Option<&'j str>,
 }
@@ -76,12 +76,8 @@ pub(super) fn read<'j>(
         }
         Some(InputKind::Free) | None => None,
     };
-    let mut data = Map::with_capacity(entries.len());
-    for (key, value) in entries {
-        if !matches!((value, kind), (Json::Null, Some(InputKind::Coder | InputKind::Debug))) {
-            data.insert(key.as_ref().to_owned(), value.to_value());
-        }
-    }
+    let keeps_nulls = !matches!(kind, Some(InputKind::Coder | InputKind::Debug));
+    let data = InputData::from_fields(entries, |it| keeps_nulls || !matches!(it, Json::Null));
     Input { data, output_path }
 }
 
@@ -92,49 +88,50 @@ fn read_coder<'j>(
     faults: &mut Faults,
 ) -> Option<&'j str> {
     let object = CODER.read(json, place, faults)?;
-    let [contract, node_type, output_path, context_files, level, context] =
-        CODER.names.map(|it| place.key(it));
+    let at = |field: usize| place.key(CODER.names[field]);
     if let Some(it) = object.require(0, place, "say what the code shall do", faults) {
-        fields::text(it, &contract, Blank::Refused, TEXT_CHARS_MAX, faults);
+        fields::text(it, &at(0), Blank::Refused, TEXT_CHARS_MAX, faults);
     }
     let hint = "choose \"Effect\", \"Compute\", \"Reducer\" or \"Orchestrator\"";
     if let Some(it) = object.require(1, place, hint, faults).filter(is_fixed) {
-        fields::word(it, &node_type, &NODE_TYPES, faults);
+        fields::word(it, &at(1), &NODE_TYPES, faults);
     }
     let hint = "name the file to write, as an absolute path inside a workspace";
     let output = object.require(2, place, hint, faults).filter(is_fixed);
-    let output = output.and_then(|it| read_path(it, &output_path, rules, faults));
+    let output = output.and_then(|it| read_path(it, &at(2), rules, faults));
     if let Some(it) = object.get(3).filter(is_fixed) {
-        read_paths(it, &context_files, rules, faults);
+        read_paths(it, &at(3), rules, faults);
     }
     if let Some(it) = object.get(4).filter(is_fixed) {
-        fields::word(it, &level, &VALIDATION_LEVELS, faults);
+        fields::word(it, &at(4), &VALIDATION_LEVELS, faults);
     }
-    check_context(object.get(5), &context, faults);
+    check_context(object.get(5), &at(5), faults);
     output
 }
 
 fn read_debug(json: &Json<'_>, place: &Place<'_>, rules: &Rules<'_>, faults: &mut Faults) {
     let Some(object) = DEBUG.read(json, place, faults) else { return };
-    let [problem, files, traces, depth, hypothesis, context] = DEBUG.names.map(|it| place.key(it));
+    let at = |field: usize| place.key(DEBUG.names[field]);
     if let Some(it) = object.require(0, place, "say what goes wrong", faults) {
-        fields::text(it, &problem, Blank::Refused, TEXT_CHARS_MAX, faults);
+        fields::text(it, &at(0), Blank::Refused, TEXT_CHARS_MAX, faults);
     }
     if let Some(it) = object.get(1).filter(is_fixed) {
-        read_paths(it, &files, rules, faults);
+        read_paths(it, &at(1), rules, faults);
     }
     if let Some(it) = object.get(2).filter(is_fixed) {
-        for (at, item) in fields::list(it, &traces, faults).unwrap_or_default().iter().enumerate() {
-            fields::text(item, &traces.index(at), Blank::Allowed, TEXT_CHARS_MAX, faults);
+        let traces = at(2);
+        for (nth, item) in fields::list(it, &traces, faults).unwrap_or_default().iter().enumerate()
+        {
+            fields::text(item, &traces.index(nth), Blank::Allowed, TEXT_CHARS_MAX, faults);
         }
     }
     if let Some(it) = object.get(3).filter(is_fixed) {
-        fields::word(it, &depth, &ANALYSIS_DEPTHS, faults);
+        fields::word(it, &at(3), &ANALYSIS_DEPTHS, faults);
     }
     if let Some(it) = object.get(4) {
-        fields::text(it, &hypothesis, Blank::Allowed, TEXT_CHARS_MAX, faults);
+        fields::text(it, &at(4), Blank::Allowed, TEXT_CHARS_MAX, faults);
     }
-    check_context(object.get(5), &context, faults);
+    check_context(object.get(5), &at(5), faults);
 }
 
 fn check_context(context: Option<&Json<'_>>, place: &Place<'_>, faults: &mut Faults) {

@@ -1,7 +1,5 @@
 //! Reads one task: each field by its rule, all faults of it at once.
 
-use serde_json::{Map, Value};
-
 use super::{
     config, context,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
@@ -11,7 +9,7 @@ use super::{
     input::{self, Input},
 };
 use crate::{
-    model::{AgentName, ErrorCode, TaskId, TaskIdx, TaskSpec, json::Json},
+    model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
     plan::{
         Edge, reference,
         rules::{InputKind, Rules},
@@ -204,7 +202,7 @@ impl<'j> TaskReader<'_, 'j> {
         kind: Option<InputKind>,
         described: (&str, &str),
         current: &Current<'_>,
-    ) -> Map<String, Value> {
+    ) -> InputData {
         let place = current.place.key("input_data");
         let Some(json) = json else {
             return self.fill_input(kind, described, &place);
@@ -227,11 +225,11 @@ impl<'j> TaskReader<'_, 'j> {
         kind: Option<InputKind>,
         described: (&str, &str),
         place: &Place<'_>,
-    ) -> Map<String, Value> {
+    ) -> InputData {
         let needed = match kind {
             Some(InputKind::Coder) => "contract_description, node_type and output_path",
             Some(InputKind::Debug) => "problem_description",
-            Some(InputKind::Free) | None => return Map::new(),
+            Some(InputKind::Free) | None => return InputData::default(),
         };
         let filled = self
             .filler
@@ -241,7 +239,7 @@ impl<'j> TaskReader<'_, 'j> {
             let what = format_args!("is missing");
             let hint = format!("give {needed}");
             self.faults.add(|| place.fault(ErrorCode::MissingField, what, &hint));
-            Map::new()
+            InputData::default()
         })
     }
 

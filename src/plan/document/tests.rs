@@ -328,6 +328,12 @@ fn coder_input_is_checked() {
               hint: pass a string"#]],
     );
     check_task(
+        &json!({"input_data": {"output_path": "/w/x/../a.py"}}),
+        &expect![[r#"
+            path_not_allowed at /tasks/0/input_data/output_path: task "a": "output_path" must not contain "..": "/w/x/../a.py"
+              hint: write the path that it comes to, without "..""#]],
+    );
+    check_task(
         &json!({"input_data": {"output_path": "${OUTPUT_DIR}/a.py"}}),
         &expect![[r#"
         path_not_absolute at /tasks/0/input_data/output_path: task "a": "output_path" must be an absolute path, not "${OUTPUT_DIR}/a.py"
@@ -427,8 +433,8 @@ fn config_words_and_paths_are_checked() {
     check_config(
         &json!({"trace_dir": "../x"}),
         &expect![[r#"
-        path_not_allowed at /config/trace_dir: "trace_dir" leads outside every workspace: "../x"
-          hint: allowed is what is below /w"#]],
+            path_not_allowed at /config/trace_dir: "trace_dir" must not contain "..": "../x"
+              hint: write the path that it comes to, without "..""#]],
     );
     check_config(
         &json!(1),

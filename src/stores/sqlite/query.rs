@@ -12,8 +12,8 @@ use super::{
 use crate::{
     model::{DispatchId, PlanId, TaskIdx},
     ports::{
-        CancelAsked, DispatchRow, KeyedDispatch, OpenOwner, OwnerId, Record, RecordFilter,
-        StoredTask,
+        CancelAsked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record,
+        RecordFilter, StoredTask,
     },
 };
 
@@ -23,6 +23,17 @@ pub(super) fn dispatch(
 ) -> Result<Option<DispatchRow>, Trouble> {
     let sql = format!("SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE uuid = ?1");
     one(connection, &sql, [dispatch.as_bytes()], dispatch_row)
+}
+
+pub(super) fn overview(
+    connection: &Connection,
+    dispatch: DispatchId,
+) -> Result<Option<Overview>, Trouble> {
+    // One snapshot for both.
+    let transaction = connection.unchecked_transaction()?;
+    let Some(row) = self::dispatch(&transaction, dispatch)? else { return Ok(None) };
+    let tasks = tasks(&transaction, dispatch)?;
+    Ok(Some((row, tasks)))
 }
 
 pub(super) fn document(
@@ -48,7 +59,7 @@ pub(super) fn outputs(
     tasks: &[TaskIdx],
 ) -> Result<Vec<Option<String>>, Trouble> {
     let Some(id) = id_of(connection, dispatch)? else { return Ok(vec![None; tasks.len()]) };
-    let mut statement = connection.prepare("SELECT json FROM outputs WHERE key = ?1")?;
+    let mut statement = connection.prepare_cached("SELECT json FROM outputs WHERE key = ?1")?;
     let mut read =
         |task: &TaskIdx| statement.query_row([key(id, task.as_u32())], |row| row.get(0)).optional();
     Ok(tasks.iter().map(&mut read).collect::<Result<_, _>>()?)
@@ -134,7 +145,7 @@ pub(super) fn one<T>(
     params: impl Params,
     read: impl FnOnce(&Row<'_>) -> Result<T, Trouble>,
 ) -> Result<Option<T>, Trouble> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     rows.next()?.map(read).transpose()
 }
@@ -145,7 +156,7 @@ pub(super) fn all<T>(
     params: impl Params,
     read: impl Fn(&Row<'_>) -> Result<T, Trouble>,
 ) -> Result<Vec<T>, Trouble> {
-    let mut statement = connection.prepare(sql)?;
+    let mut statement = connection.prepare_cached(sql)?;
     let mut rows = statement.query(params)?;
     let mut found = Vec::new();
     while let Some(row) = rows.next()? {

@@ -23,8 +23,8 @@ use crate::{
     model::{DispatchId, Millis, PlanId, TaskIdx},
     ports::{
         CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
-        OpenOwner, OwnerId, Record, RecordFilter, StoreError, StoreUsage, StoredTask, Swept,
-        Upkeep, Write,
+        OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage, StoredTask,
+        Swept, Upkeep, Write,
     },
 };
 
@@ -120,6 +120,13 @@ impl Journal for SqliteStore {
         dispatch: DispatchId,
     ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>> {
         self.readers.ask(move |it| query::dispatch(it, dispatch))
+    }
+
+    fn overview(
+        &self,
+        dispatch: DispatchId,
+    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>> {
+        self.readers.ask(move |it| query::overview(it, dispatch))
     }
 
     fn document(

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use futures::future::BoxFuture;
+use futures::{channel::mpsc, future::BoxFuture};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt as _,
@@ -61,14 +61,15 @@ impl TestServer {
     /// Opens in-memory connections, each with a session of its own.
     pub(crate) fn connector(self) -> Connect {
         Arc::new(move || {
-            let (near, far) = tokio::io::duplex(64 * 1024);
+            let (to_server, from_client) = mpsc::channel(64);
+            let (to_client, from_server) = mpsc::channel(64);
             let server = self.clone();
             tokio::spawn(async move {
-                if let Ok(running) = Box::pin(server.serve(far)).await {
+                if let Ok(running) = Box::pin(server.serve((to_client, from_client))).await {
                     running.waiting().await.unwrap();
                 }
             });
-            near
+            (to_server, from_server)
         })
     }
 }
