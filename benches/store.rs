@@ -17,11 +17,11 @@ use std::{
 
 use parallel_dispatch::{
     model::{
-        AgentName, Attempt, DispatchId, Millis, TaskId, TaskIdx, TaskStatus, Timestamp,
-        UpstreamCall,
+        AgentName, Attempt, DispatchId, DurationKey, Millis, TaskId, TaskIdx, TaskStatus,
+        Timestamp, UpstreamCall,
     },
     ports::{Accept, Journal, OwnerId, Record, RecordBody, RecordFilter, TaskRow, Write},
-    scheduler::Event,
+    scheduler::{Decision, Event},
     stores::SqliteStore,
 };
 use tokio::task::JoinSet;
@@ -114,10 +114,12 @@ async fn dispatch(store: &Arc<dyn Journal>) -> Outcome<String> {
     let accepted = start.elapsed();
     let start = Instant::now();
     let mut seq = 0;
+    let agent = AgentName::new("coder");
+    let key = Arc::new(DurationKey { agent, kind: "Effect".to_owned(), size: 8 });
     for first in (0..N_TASKS).step_by(TASKS_PER_COMMIT) {
-        let mut writes = Vec::with_capacity(TASKS_PER_COMMIT * 6);
+        let mut writes = Vec::with_capacity(TASKS_PER_COMMIT * 7);
         for task in (first..N_TASKS.min(first + TASKS_PER_COMMIT)).map(TaskIdx::from_usize) {
-            writes.extend(a_task(dispatch, task, &mut seq, &output));
+            writes.extend(a_task((dispatch, &key), task, &mut seq, &output));
         }
         store.commit(writes).await?;
     }
@@ -125,7 +127,8 @@ async fn dispatch(store: &Arc<dyn Journal>) -> Outcome<String> {
     let bytes = output.len();
     Ok(format!(
         "dispatch of {N_TASKS} tasks, {TASKS_PER_COMMIT} a commit, outputs of {bytes} bytes: \
-         accept {accepted:.1} µs a task, then {done:.1} µs a task (3 records, 2 rows, 1 output)"
+         accept {accepted:.1} µs a task, then {done:.1} µs a task (3 records, 2 rows, \
+         1 output, 1 sample)"
     ))
 }
 
@@ -145,14 +148,22 @@ async fn reads(store: &Arc<dyn Journal>) -> Outcome<String> {
     Ok(format!("reads: {one:.1} µs for one output, {all:.2} µs a record of {n_records} at once"))
 }
 
-fn a_task(dispatch: DispatchId, task: TaskIdx, seq: &mut u64, output: &str) -> [Write; 6] {
+fn a_task(
+    (dispatch, key): (DispatchId, &Arc<DurationKey>),
+    task: TaskIdx,
+    seq: &mut u64,
+    output: &str,
+) -> [Write; 7] {
     let attempt = Attempt(1);
     let mut next = |body| {
         *seq += 1;
         record(dispatch, *seq, body)
     };
-    let started = Event::AttemptStarted { task, attempt, deadline: Millis(1_795_232_940_000) };
+    let deadline = Millis(1_795_232_940_000);
+    let decision = Decision { n_ready: 12, released_by: Some(task), ..Decision::default() };
+    let started = Event::AttemptStarted { task, attempt, deadline, decision };
     let ended = Event::AttemptEnded { task, attempt, result: Ok(()) };
+    let took = Millis(u64::from(task.as_u32()) % 997);
     [
         next(RecordBody::Scheduler(started)),
         row(dispatch, task, TaskStatus::Running),
@@ -160,6 +171,7 @@ fn a_task(dispatch: DispatchId, task: TaskIdx, seq: &mut u64, output: &str) -> [
         Write::Output { dispatch, task, json: output.to_owned() },
         next(RecordBody::Scheduler(ended)),
         row(dispatch, task, TaskStatus::Success),
+        Write::Duration { key: Arc::clone(key), at: Millis(1_795_232_640_123), took },
     ]
 }
 

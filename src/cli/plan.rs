@@ -56,11 +56,14 @@ fn markdown(report: &PlanReport) -> io::Result<String> {
     // Writing to a string cannot fail.
     _ = write!(
         out,
-        "# Plan {}\n\n{}: {}\n\nExpected: {:.1} s (one after the other {:.1} s)\n\n",
+        "# Plan {}\n\n{}: {}\n\nExpected: {:.1} s, from {:.1} s to {:.1} s (one after the other \
+         {:.1} s)\n\n",
         report.plan_id,
         word(&report.recommendation.dispatch)?,
         text::escape(&report.recommendation.reason),
-        report.estimated_makespan_seconds,
+        report.estimated_seconds.likely,
+        report.estimated_seconds.low,
+        report.estimated_seconds.high,
         report.estimated_sequential_seconds,
     );
     for (at, wave) in report.waves.iter().enumerate() {

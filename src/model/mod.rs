@@ -5,6 +5,7 @@
 
 mod agent;
 mod config;
+mod durations;
 mod error;
 mod id;
 mod input;
@@ -22,12 +23,16 @@ mod trace;
 
 pub use agent::AgentName;
 pub use config::{DispatchConfig, OnFailure};
+pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
 pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};
 pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
-pub use plan::{PlanReport, PlannedTask, Recommendation, RecommendedDispatch};
+pub use plan::{
+    EstimateSource, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, SecondsBand,
+    TaskEstimate,
+};
 pub use report::{DispatchListing, DispatchResult, FailureReport, Summary, TaskResult};
 pub use request::{
     CancelRequest, DispatchRequest, GetResultRequest, PlanRequest, ReadTraceRequest, RetryRequest,

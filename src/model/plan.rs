@@ -23,6 +23,9 @@ pub struct PlanReport {
     pub estimates: Vec<PlannedTask>,
     /// The expected time from start to end with `max_workers`, in seconds.
     pub estimated_makespan_seconds: f64,
+    /// The same with its spread: `low` and `high` are what it takes if every task is as fast, or
+    /// as slow, as only one in ten of its kind.
+    pub estimated_seconds: SecondsBand,
     /// The expected time one after the other, in seconds.
     pub estimated_sequential_seconds: f64,
     /// The graph as a Mermaid flowchart; cut for large graphs, and then says so.
@@ -48,10 +51,46 @@ pub struct PlannedTask {
     pub wave: usize,
     /// How long it is expected to take, in seconds.
     pub estimate_seconds: f64,
+    /// The same, with what it rests on.
+    pub estimate: TaskEstimate,
     /// When it can start at the earliest, in seconds from the start.
     pub earliest_start_seconds: f64,
     /// By how much it can be late without delaying the end, in seconds; 0 on the critical path.
     pub slack_seconds: f64,
+}
+
+/// A time that is not known exactly, in seconds.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct SecondsBand {
+    /// It is rarely shorter.
+    pub low: f64,
+    /// What to expect.
+    pub likely: f64,
+    /// It is rarely longer.
+    pub high: f64,
+}
+
+/// How long a task is expected to take, and how that is known.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct TaskEstimate {
+    /// The expected time of one attempt, in seconds.
+    pub seconds: f64,
+    /// Where it comes from.
+    pub from: EstimateSource,
+    /// How many attempts it was learned from; 0 unless it was learned.
+    pub samples: u64,
+}
+
+/// Where an estimate comes from.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum EstimateSource {
+    /// From the document's `estimate_seconds`.
+    Given,
+    /// From earlier attempts at tasks of the same kind; their median.
+    Learned,
+    /// From nowhere: nothing is known about such tasks.
+    Default,
 }
 
 /// Whether dispatching pays.

@@ -108,6 +108,14 @@ pub struct Summary {
     pub speedup: f64,
     /// The longest chain of execution times, in milliseconds: what no number of workers beats.
     pub critical_path_ms: u64,
+    /// How long the whole was expected to take, in milliseconds; absent where no estimate was given
+    /// or learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimated_ms: Option<u64>,
+    /// By how much the whole took longer than expected (below zero: shorter), in percent of
+    /// `estimated_ms`; absent until it has ended.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub estimate_error_percent: Option<f64>,
 }
 
 /// One line of a list of dispatches.

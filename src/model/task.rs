@@ -31,9 +31,10 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub timeout_seconds: Option<f64>,
-    /// How long the caller expects it to take, in seconds; longer paths start first.
+    /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
+    /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(range(min = 0, max = 86_400))]
+    #[schemars(range(max = 86_400))]
     pub estimate_seconds: Option<f64>,
 }
 

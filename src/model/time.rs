@@ -33,6 +33,22 @@ impl Millis {
     pub fn since(self, earlier: Self) -> Self {
         Self(self.0.saturating_sub(earlier.0))
     }
+
+    /// Converts seconds, at least to one millisecond.
+    #[expect(
+        clippy::cast_possible_truncation,
+        clippy::cast_sign_loss,
+        reason = "float casts saturate; nothing is below one"
+    )]
+    pub fn from_seconds(seconds: f64) -> Self {
+        Self((seconds * 1_000.0).round().max(1.0) as u64)
+    }
+
+    /// The span in seconds.
+    #[expect(clippy::cast_precision_loss, reason = "no span comes near 2^53 milliseconds")]
+    pub fn seconds(self) -> f64 {
+        self.0 as f64 / 1_000.0
+    }
 }
 
 impl Add for Millis {

@@ -40,6 +40,9 @@ pub enum TraceKind {
     ContextGathered,
     /// An attempt was handed to an agent.
     AttemptStarted,
+    /// Why an attempt started when it did. It is made from the attempt's start, with whose number
+    /// it comes, and only where it is asked for by name.
+    Decision,
     /// An agent called a tool of an upstream.
     UpstreamCall,
     /// An attempt ended.

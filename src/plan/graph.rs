@@ -45,7 +45,28 @@ impl TaskGraph {
         let dependencies =
             Rows::collect(n_tasks, edges.iter().map(|it| (it.dependent, it.dependency)));
         let order = order::topological(&dependents, &dependencies)?;
-        let mut ranks = vec![Millis(0); n_tasks];
+        Some(Self::rank_all(dependents, dependencies, &order, estimates))
+    }
+
+    /// The same tasks and dependencies with other estimates, and so with other priorities.
+    /// Missing estimates count as zero.
+    ///
+    /// Costs O(tasks log tasks + edges).
+    #[must_use]
+    pub fn with_estimates(self, mut estimates: Vec<Millis>) -> Self {
+        estimates.resize(self.len(), Millis(0));
+        let Self { dependents, dependencies, by_priority, .. } = self;
+        Self::rank_all(dependents, dependencies, &by_priority, estimates)
+    }
+
+    /// `order` has each task after all that it waits for.
+    fn rank_all(
+        dependents: Rows,
+        dependencies: Rows,
+        order: &[TaskIdx],
+        estimates: Vec<Millis>,
+    ) -> Self {
+        let mut ranks = vec![Millis(0); estimates.len()];
         for &task in order.iter().rev() {
             let below = dependents.of(task).iter().map(|it| ranks[it.as_usize()]).max();
             // A task without an estimate still counts as a step, so that longer chains go first.
@@ -53,7 +74,7 @@ impl TaskGraph {
             ranks[task.as_usize()] = own + below.unwrap_or_default();
         }
         let (by_priority, priorities) = sort_by_rank(&ranks);
-        Some(Self { dependents, dependencies, estimates, ranks, by_priority, priorities })
+        Self { dependents, dependencies, estimates, ranks, by_priority, priorities }
     }
 
     /// The number of tasks.
@@ -204,6 +225,18 @@ mod tests {
                 short:1 [] []
                 d:1 ["b", "c"] []"#]],
         );
+    }
+
+    #[test]
+    fn other_estimates_give_the_ranks_they_would_have_given_at_first() {
+        let drawing = parse("a ~9\nb <- a\nc ~50 <- a\nd <- c b\ne ~3");
+        let graph = |estimates| TaskGraph::build(estimates, &drawing.edges).unwrap();
+        let other = [5, 70, 1, 2, 80].map(Millis).to_vec();
+        let changed = graph(drawing.estimates.clone()).with_estimates(other.clone());
+        assert_eq!(changed.in_order(), graph(other.clone()).in_order());
+        let ranks: Vec<_> = changed.tasks().map(|it| changed.rank(it).0).collect();
+        assert_eq!(ranks, [77, 72, 3, 2, 80]);
+        assert_eq!(changed.tasks().map(|it| changed.estimate(it)).collect::<Vec<_>>(), other);
     }
 
     #[test]

@@ -6,6 +6,7 @@ mod cycle;
 mod document;
 mod drafts;
 mod drawing;
+mod estimate;
 mod graph;
 mod markdown;
 mod order;
@@ -25,8 +26,9 @@ pub use document::{
     check_cancel, check_dispatch, check_document, check_get_result, check_plan, check_read_trace,
     check_resolved_input, check_retry, check_specs,
 };
+pub use estimate::{DurationKeys, Estimate, History, duration_key};
 pub use graph::{Edge, TaskGraph};
 pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
-pub use report::{critical_path, report};
+pub use report::{critical_path, makespan, report};
 pub use routing::route;
 pub use rules::{AgentRule, InputKind, Limits, PathFault, PathPolicy, Rules};

@@ -2,42 +2,52 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Checked, TaskGraph, drawing};
+use super::{Checked, Estimate, TaskGraph, drawing};
 use crate::model::{
-    Millis, PlanId, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, TaskId, TaskIdx,
+    Millis, PlanId, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, SecondsBand,
+    TaskId, TaskIdx,
 };
 
-/// Describes a checked document as it would run with `workers` tasks at once.
+/// Describes a checked document as it would run with `workers` tasks at once, if its tasks took
+/// what `expected` says.
 ///
 /// Costs O(tasks log tasks + dependencies).
-pub fn report(plan_id: PlanId, checked: &Checked, workers: u32) -> PlanReport {
-    let graph = &checked.graph;
-    let estimates: Vec<Millis> = graph.tasks().map(|it| graph.estimate(it)).collect();
-    let schedule = Schedule::new(graph, &estimates);
+pub fn report(
+    plan_id: PlanId,
+    checked: Checked,
+    expected: &[Estimate],
+    workers: u32,
+) -> PlanReport {
+    let Checked { tasks, config, graph, warnings } = checked;
+    let estimates: Vec<Millis> = expected.iter().map(|it| it.likely).collect();
+    let graph = graph.with_estimates(estimates.clone());
+    let schedule = Schedule::new(&graph, &estimates);
     let waves = schedule.waves();
     let sequential = Millis(estimates.iter().map(|it| it.0).sum());
-    let makespan = simulate(graph, &estimates, workers);
-    let id = |it: &TaskIdx| checked.tasks[it.as_usize()].task_id.clone();
+    let makespan = makespan(&graph, &estimates, workers);
+    let id = |it: &TaskIdx| tasks[it.as_usize()].task_id.clone();
     let planned = |it: TaskIdx| PlannedTask {
         task_id: id(&it),
-        agent: checked.tasks[it.as_usize()].agent.clone(),
+        agent: tasks[it.as_usize()].agent.clone(),
         wave: schedule.waves[it.as_usize()],
-        estimate_seconds: seconds(estimates[it.as_usize()]),
-        earliest_start_seconds: seconds(schedule.starts[it.as_usize()]),
-        slack_seconds: seconds(schedule.slack(it)),
+        estimate_seconds: estimates[it.as_usize()].seconds(),
+        estimate: expected[it.as_usize()].report(),
+        earliest_start_seconds: schedule.starts[it.as_usize()].seconds(),
+        slack_seconds: schedule.slack(it).seconds(),
     };
     PlanReport {
         plan_id,
-        tasks: checked.tasks.clone(),
-        config: checked.config.clone(),
-        critical_path: schedule.critical_path(graph, &estimates).iter().map(id).collect(),
+        critical_path: schedule.critical_path(&graph, &estimates).iter().map(id).collect(),
         estimates: graph.tasks().map(planned).collect(),
-        estimated_makespan_seconds: seconds(makespan),
-        estimated_sequential_seconds: seconds(sequential),
-        mermaid: drawing::mermaid(&checked.tasks, graph),
-        warnings: checked.warnings.clone(),
+        estimated_makespan_seconds: makespan.seconds(),
+        estimated_seconds: band(&graph, expected, makespan, workers),
+        estimated_sequential_seconds: sequential.seconds(),
+        mermaid: drawing::mermaid(&tasks, &graph),
+        warnings,
         recommendation: recommend(&waves, makespan, sequential, workers),
         waves: waves.iter().map(|it| it.iter().map(id).collect::<Vec<TaskId>>()).collect(),
+        config,
+        tasks,
         truncated: false,
     }
 }
@@ -115,8 +125,24 @@ impl Schedule {
     }
 }
 
-/// How long all tasks take when `workers` run at once and longer remaining paths go first.
-fn simulate(graph: &TaskGraph, durations: &[Millis], workers: u32) -> Millis {
+/// What the whole takes if every task is fast, or slow, for its kind.
+fn band(graph: &TaskGraph, expected: &[Estimate], likely: Millis, workers: u32) -> SecondsBand {
+    let all = |end: fn(&Estimate) -> Millis| {
+        makespan(graph, &expected.iter().map(end).collect::<Vec<_>>(), workers)
+    };
+    // With few workers, faster tasks can meet in a worse order and take longer in all.
+    SecondsBand {
+        low: all(|it| it.low).min(likely).seconds(),
+        likely: likely.seconds(),
+        high: all(|it| it.high).max(likely).seconds(),
+    }
+}
+
+/// How long all tasks take when `workers` run at once and longer remaining paths go first, by the
+/// graph's priorities. `durations` are by task.
+///
+/// Costs O(tasks log tasks + dependencies).
+pub fn makespan(graph: &TaskGraph, durations: &[Millis], workers: u32) -> Millis {
     let mut waits: Vec<usize> = graph.tasks().map(|it| graph.dependencies(it).len()).collect();
     let is_ready = |it: &TaskIdx| graph.dependencies(*it).is_empty();
     let mut ready: BinaryHeap<_> =
@@ -148,7 +174,7 @@ fn recommend(
 ) -> Recommendation {
     let n_tasks: usize = waves.iter().map(Vec::len).sum();
     let width = waves.iter().map(Vec::len).max().unwrap_or(0);
-    let (makespan, sequential) = (seconds(makespan), seconds(sequential));
+    let (makespan, sequential) = (makespan.seconds(), sequential.seconds());
     let (dispatch, reason) = match (n_tasks, width) {
         (0 | 1, _) => (
             RecommendedDispatch::Single,
@@ -170,11 +196,6 @@ fn recommend(
         ),
     };
     Recommendation { dispatch, reason }
-}
-
-#[expect(clippy::cast_precision_loss, reason = "a plan lasts far less than 2^53 milliseconds")]
-fn seconds(span: Millis) -> f64 {
-    span.0 as f64 / 1_000.0
 }
 
 #[cfg(test)]
@@ -202,7 +223,9 @@ mod tests {
             })
             .collect();
         let checked = check_value(&json!({ "tasks": tasks })).unwrap();
-        let report = report(PlanId::new(uuid::Uuid::nil()), &checked, 2);
+        let expected_times: Vec<_> =
+            drawing.estimates.iter().map(|it| Estimate::given(Millis(it.0 * 1_000))).collect();
+        let report = report(PlanId::new(uuid::Uuid::nil()), checked, &expected_times, 2);
         let mut lines = vec![
             format!("waves {}", json!(report.waves)),
             format!("critical path {}", json!(report.critical_path)),
@@ -277,6 +300,26 @@ mod tests {
             d from 0 slack 0
             e from 0 slack 0"#]],
         );
+    }
+
+    #[test]
+    fn the_band_has_all_tasks_fast_or_all_slow() {
+        let document = json!({"tasks": [
+            {"task_id": "a", "agent": "free", "description": "d", "input_data": {}},
+            {"task_id": "b", "agent": "free", "description": "d", "input_data": {},
+             "dependencies": ["a"], "estimate_seconds": 10},
+        ]});
+        let checked = check_value(&document).unwrap();
+        let expected = [Estimate::unknown(), Estimate::given(Millis(10_000))];
+        let report = report(PlanId::new(uuid::Uuid::nil()), checked, &expected, 2);
+        let band = SecondsBand { low: 25.0, likely: 70.0, high: 250.0 };
+        assert_eq!(report.estimated_seconds, band);
+        let sources = json!([report.estimates[0].estimate, report.estimates[1].estimate]);
+        let wanted = json!([
+            {"seconds": 60.0, "from": "default", "samples": 0},
+            {"seconds": 10.0, "from": "given", "samples": 0},
+        ]);
+        assert_eq!(sources, wanted);
     }
 
     #[test]

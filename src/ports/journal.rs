@@ -6,15 +6,15 @@
 //! A dispatch has one owner of one epoch. Whoever takes it over raises the epoch, and from then on
 //! nothing that the former owner writes about it takes effect.
 
-use std::fmt::Debug;
+use std::{fmt::Debug, sync::Arc};
 
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
 use super::{Changes, Record};
 use crate::model::{
-    AgentName, DispatchId, DispatchStatus, Failure, Millis, PlanId, TaskId, TaskIdx, TaskStatus,
-    TraceKind,
+    AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, TaskId,
+    TaskIdx, TaskStatus, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -141,6 +141,15 @@ pub enum Write {
         /// The document.
         document: String,
     },
+    /// An attempt succeeded: a sample for estimates.
+    Duration {
+        /// What kind of work it was.
+        key: Arc<DurationKey>,
+        /// When it ended.
+        at: Millis,
+        /// How long it took.
+        took: Millis,
+    },
 }
 
 impl Write {
@@ -156,7 +165,7 @@ impl Write {
             | Self::CancelHandled { dispatch }
             | Self::Claim { dispatch, .. }
             | Self::Adopt { dispatch, .. } => Some(*dispatch),
-            Self::Lease { .. } | Self::Plan { .. } => None,
+            Self::Lease { .. } | Self::Plan { .. } | Self::Duration { .. } => None,
         }
     }
 }
@@ -392,4 +401,10 @@ pub trait Journal: Debug + Send + Sync {
 
     /// The document of a plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
+
+    /// How long attempts of these agents took, by kind of work.
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>>;
 }

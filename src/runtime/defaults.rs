@@ -2,11 +2,8 @@
 
 use serde_json::json;
 
-use super::{
-    document::{StoredConfig, seconds_to_millis},
-    options::Options,
-};
-use crate::model::{AgentName, DispatchConfig, TaskSpec};
+use super::{document::StoredConfig, options::Options};
+use crate::model::{AgentName, DispatchConfig, Millis, TaskSpec};
 
 /// The settings that a dispatch runs under: its own, within the server's limits, or the server's.
 pub(super) fn config(
@@ -22,7 +19,7 @@ pub(super) fn config(
     let seconds = own.timeout_seconds.unwrap_or(options.timeout_seconds);
     StoredConfig {
         max_workers,
-        timeout: seconds_to_millis(seconds.min(options.limits.timeout_seconds_max)),
+        timeout: Millis::from_seconds(seconds.min(options.limits.timeout_seconds_max)),
         on_failure: own.on_failure.unwrap_or(options.on_failure),
         enable_context: own.enable_context.unwrap_or(options.enable_context),
     }

@@ -22,6 +22,10 @@ pub(super) struct StoredDocument {
     pub(super) tasks: Vec<TaskSpec>,
     /// The settings in force.
     pub(super) config: StoredConfig,
+    /// What was expected of each task, where something was learned: priorities are not journaled,
+    /// and after a crash they must come out as they were.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    estimates: Vec<Millis>,
 }
 
 /// The settings that a dispatch runs under.
@@ -47,11 +51,19 @@ pub(super) struct Meta {
     /// Whether context is gathered, about which reports may have to warn.
     #[serde(default = "yes")]
     pub(super) wants_context: bool,
+    /// How long the whole was expected to take, where an estimate was given or learned.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) estimated: Option<Millis>,
 }
 
 impl StoredDocument {
     pub(super) fn new(tasks: Vec<TaskSpec>, config: StoredConfig) -> Self {
-        Self { version: VERSION, tasks, config }
+        Self { version: VERSION, tasks, config, estimates: Vec::new() }
+    }
+
+    /// The same, with estimates that do not follow from the tasks alone.
+    pub(super) fn with_estimates(self, estimates: Vec<Millis>) -> Self {
+        Self { estimates, ..self }
     }
 
     pub(super) fn write(&self) -> String {
@@ -81,7 +93,11 @@ impl StoredDocument {
                 edges.push(Edge { dependency, dependent: TaskIdx::from_usize(at) });
             }
         }
-        let estimates = self.tasks.iter().map(estimate).collect();
+        let estimates = if self.estimates.len() == self.tasks.len() {
+            self.estimates.clone()
+        } else {
+            self.tasks.iter().map(estimate).collect()
+        };
         let graph = TaskGraph::build(estimates, &edges);
         graph.map(Arc::new).ok_or_else(|| StoreError::Corrupt("the tasks form a cycle".into()))
     }
@@ -89,7 +105,8 @@ impl StoredDocument {
     /// The limits that the scheduler keeps.
     pub(super) fn policy(&self) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
-            it.timeout_seconds.map(|seconds| (TaskIdx::from_usize(at), seconds_to_millis(seconds)))
+            let seconds = it.timeout_seconds?;
+            Some((TaskIdx::from_usize(at), Millis::from_seconds(seconds)))
         };
         Policy {
             workers_max: self.config.max_workers,
@@ -115,7 +132,7 @@ impl Meta {
         retry_of: Option<DispatchId>,
         wants_context: bool,
     ) -> Self {
-        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context }
+        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context, estimated: None }
     }
 
     pub(super) fn write(&self) -> String {
@@ -129,19 +146,9 @@ impl Meta {
     }
 }
 
-/// Converts seconds of a document to milliseconds, at least one.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "float casts saturate, and checked documents hold 0 to 86,400 seconds"
-)]
-pub(super) fn seconds_to_millis(seconds: f64) -> Millis {
-    Millis(((seconds * 1_000.0).round() as u64).max(1))
-}
-
 /// How long a task is expected to take, for its rank: all alike unless the document says.
-pub(super) fn estimate(task: &TaskSpec) -> Millis {
-    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, seconds_to_millis)
+fn estimate(task: &TaskSpec) -> Millis {
+    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, Millis::from_seconds)
 }
 
 fn yes() -> bool {

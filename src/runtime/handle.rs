@@ -1,6 +1,6 @@
 //! The program's whole service, as faces see it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     sync::{mpsc, oneshot},
@@ -13,6 +13,7 @@ use super::{
     defaults,
     dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
+    forecast::Forecast,
     message::{Inboxes, Message, Submitted},
     options::{Dependencies, Options},
     orphans::{self, Adopter},
@@ -20,7 +21,7 @@ use super::{
     report,
     retention::{self, PruneMode, Pruned, Retention},
     rules::OwnedRules,
-    submission::{Backends, Extras, Submission, digest},
+    submission::{Extras, Submission, bind_all, digest},
     tracer,
 };
 use crate::{
@@ -29,7 +30,7 @@ use crate::{
         ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
-    ports::{AgentDirectory, Write},
+    ports::Write,
 };
 
 /// How many submissions may queue before callers are told to come back.
@@ -106,11 +107,16 @@ impl DispatcherHandle {
         let checked = plan::check_plan(args, &self.rules())?;
         let id = PlanId::new(Uuid::now_v7());
         let workers = checked.config.max_workers.unwrap_or(self.options.max_workers);
+        let mut tasks = checked.tasks.clone();
+        for it in &mut tasks {
+            defaults::task(it, &self.options);
+        }
+        let forecast = Forecast::make(&self.dependencies.journal, &tasks).await;
         let document = serde_json::json!({ "tasks": checked.tasks, "config": checked.config });
         let at = self.dependencies.clock.now();
         let write = Write::Plan { plan: id, at, document: document.to_string() };
         self.dependencies.journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
-        Ok(plan::report(id, &checked, workers))
+        Ok(plan::report(id, checked, &forecast.expected, workers))
     }
 
     /// Checks what `dispatch` takes and makes it durable. `fallback_key` is the idempotency key of
@@ -239,7 +245,13 @@ impl DispatcherHandle {
             defaults::task(task, &self.options);
         }
         let wants_context = has_requirements && settings.enable_context;
-        let document = StoredDocument::new(tasks, settings);
+        let forecast = Forecast::make(&self.dependencies.journal, &tasks).await;
+        let mut document = StoredDocument::new(tasks, settings);
+        let mut graph = graph;
+        if forecast.is_learned() {
+            graph = graph.with_estimates(forecast.estimates());
+            document = document.with_estimates(forecast.estimates());
+        }
         let names = document.agents().into_iter().cloned();
         let (backends, bind_warnings) = bind_all(&self.dependencies.agents, names).await?;
         warnings.extend(bind_warnings);
@@ -248,10 +260,13 @@ impl DispatcherHandle {
             None => self.options.trace_dir.clone(),
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
+        let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
+        meta.estimated = forecast.makespan(&graph, &kept, document.config.max_workers);
         let submission = Submission {
             dispatch,
             document: Arc::new(document),
-            meta: Arc::new(Meta::new(trace_dir, warnings, retry_of, wants_context)),
+            meta: Arc::new(meta),
+            keys: forecast.keys,
             graph: Arc::new(graph),
             backends,
             idempotency: key.clone().map(|it| (it, digest)),
@@ -297,27 +312,6 @@ impl DispatcherHandle {
             }
         }
     }
-}
-
-/// Finds who serves each agent, with what the user should know about it.
-pub(super) async fn bind_all(
-    agents: &Arc<dyn AgentDirectory>,
-    names: impl Iterator<Item = AgentName>,
-) -> Result<(Backends, Vec<String>), Refusal> {
-    let (mut backends, mut warnings) = (BTreeMap::new(), Vec::new());
-    for name in names {
-        let binding = agents.bind(&name).await.map_err(|error| {
-            let hint = "bind the agent to a tool in the settings, or start an upstream that has it";
-            Refusal::of(ErrorCode::AgentUnavailable, "", &error.to_string(), hint)
-        })?;
-        for it in binding.warnings {
-            if !warnings.contains(&it) {
-                warnings.push(it);
-            }
-        }
-        backends.insert(name, binding.backend);
-    }
-    Ok((backends, warnings))
 }
 
 fn unknown_cursor() -> Refusal {

@@ -19,7 +19,7 @@ use crate::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TaskStatus,
         Timestamp,
     },
-    plan::TaskGraph,
+    plan::{DurationKeys, TaskGraph},
     ports::{
         CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoredTask, TaskRow, Tenure,
         TraceTarget, Write,
@@ -40,6 +40,7 @@ pub(super) struct Live {
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
     pub(super) graph: Arc<TaskGraph>,
+    keys: DurationKeys,
     pub(super) scheduler: Scheduler,
     pub(super) backends: Backends,
     pub(super) pool: Option<Arc<ContextPool>>,
@@ -81,7 +82,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
 impl Live {
     /// Sets up a new dispatch; nothing is recorded yet.
     pub(super) fn new(submission: Submission, created_at: Millis) -> Self {
-        let Submission { dispatch, document, meta, graph, backends, idempotency: _, kept } =
+        let Submission { dispatch, document, meta, graph, keys, backends, idempotency: _, kept } =
             submission;
         let n_tasks = graph.len();
         let mut rows = vec![PENDING; n_tasks];
@@ -103,6 +104,7 @@ impl Live {
             scheduler: Scheduler::new(Arc::clone(&graph), document.policy()),
             document,
             meta,
+            keys,
             backends,
             pool: None,
             rows,
@@ -125,7 +127,7 @@ impl Live {
     pub(super) fn replay(&mut self, record: &Record) {
         self.last_seq = record.seq;
         let RecordBody::Scheduler(event) = &record.body else { return };
-        self.scheduler.apply(event);
+        self.scheduler.replay(record.at, event);
         if let (Some(task), _) = record.body.subject()
             && !is_start(event)
         {
@@ -315,6 +317,12 @@ impl Live {
             self.running.insert(task);
         } else {
             self.running.remove(&task);
+        }
+        if row.status == TaskStatus::Success
+            && let Event::AttemptEnded { .. } = event
+            && let (Some(key), Some(took)) = (self.keys.get(task), execution_time(&row))
+        {
+            batch.writes.push(Write::Duration { key: Arc::clone(key), at: now, took });
         }
         if row.status.is_final() {
             self.count_end(task, event);

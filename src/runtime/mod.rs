@@ -6,12 +6,16 @@
 
 mod attempt;
 mod batch;
+mod decision;
 mod defaults;
 mod dispatcher;
 mod document;
 mod durable;
 mod elsewhere;
 mod filter;
+mod forecast;
+#[cfg(test)]
+mod forecast_tests;
 mod gather;
 mod handle;
 mod history;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{document::Meta, report, trace};
+use super::{decision::Explainer, document::Meta, report, trace};
 use crate::{
     model::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
@@ -47,7 +47,7 @@ pub(super) async fn result(
     let meta = Meta::read(&row.meta).map_err(|it| refuse(&it))?;
     let selected = select(&tasks, query.tasks.as_deref())?;
     let page = fill_page(journal, &query, &row, &meta, (&tasks, &selected)).await?;
-    let summary = report::summarise(&row, &tasks, now);
+    let summary = report::summarise(&row, &tasks, &meta, now);
     let mut warnings = meta.warnings.clone();
     if meta.wants_context {
         warnings.extend(context_warnings(journal, query.dispatch).await?);
@@ -68,17 +68,50 @@ pub(super) async fn trace_page(
     kinds: Vec<TraceKind>,
     (after, limit): (u64, usize),
 ) -> Result<TracePage, Refusal> {
-    let (_, tasks) = overview(journal, dispatch).await?;
+    let (row, tasks) = overview(journal, dispatch).await?;
     let task = task.map(|it| place(&tasks, &it)).transpose()?;
-    let filter = RecordFilter { task, kinds, after, limit: limit + 1 };
+    let wanted = Wanted::new(kinds, limit);
+    let limit = wanted.records_max;
+    let explainer =
+        if wanted.decisions { Some(Explainer::load(journal, &row).await?) } else { None };
+    let filter = RecordFilter { task, kinds: wanted.stored, after, limit: limit + 1 };
     let mut records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
     let has_more = records.len() > limit;
     records.truncate(limit);
     let name_of = |it: TaskIdx| {
         tasks.get(it.as_usize()).map_or_else(String::new, |it| it.task_id.to_string())
     };
-    let events = records.iter().map(|it| trace::event(it, &name_of)).collect();
+    let mut events = Vec::with_capacity(records.len());
+    for record in &records {
+        events.extend(explainer.as_ref().and_then(|it| it.event(record)));
+        if wanted.starts || record.body.kind() != TraceKind::AttemptStarted {
+            events.push(trace::event(record, &name_of));
+        }
+    }
     Ok(cut_to_answer(dispatch, events, has_more))
+}
+
+/// What is asked of a trace, in terms of what is stored: decisions are made from starts.
+struct Wanted {
+    decisions: bool,
+    /// Whether the starts themselves are asked for.
+    starts: bool,
+    stored: Vec<TraceKind>,
+    records_max: usize,
+}
+
+impl Wanted {
+    fn new(mut kinds: Vec<TraceKind>, limit: usize) -> Self {
+        let decisions = kinds.contains(&TraceKind::Decision);
+        let starts = kinds.is_empty() || kinds.contains(&TraceKind::AttemptStarted);
+        kinds.retain(|it| *it != TraceKind::Decision);
+        if decisions && !starts {
+            kinds.push(TraceKind::AttemptStarted);
+        }
+        // One record may become two events.
+        let records_max = if decisions && starts { limit.div_ceil(2) } else { limit };
+        Self { decisions, starts, stored: kinds, records_max }
+    }
 }
 
 /// The recent dispatches, newest first.
@@ -207,8 +240,10 @@ fn cut_to_answer(dispatch: DispatchId, events: Vec<TraceEvent>, has_more: bool) 
     let mut is_cut = has_more;
     for event in events {
         let chars = serde_json::to_string(&event).map_or(0, |it| it.chars().count() + 1);
-        if chars > chars_left && !kept.is_empty() {
+        if chars > chars_left && kept.first().is_some_and(|it| it.seq < event.seq) {
             is_cut = true;
+            // A decision and the start it is made from have one number and stay together.
+            kept.retain(|it| it.seq < event.seq);
             break;
         }
         chars_left = chars_left.saturating_sub(chars);

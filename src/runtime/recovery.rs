@@ -4,13 +4,13 @@ use std::sync::Arc;
 
 use super::{
     document::{Meta, StoredDocument},
-    handle::bind_all,
     live::Live,
     options::Dependencies,
-    submission::Submission,
+    submission::{Submission, bind_all},
 };
 use crate::{
     model::Refusal,
+    plan::DurationKeys,
     ports::{DispatchRow, RecordFilter, StoreError},
 };
 
@@ -43,6 +43,7 @@ pub(super) async fn load(
     let submission = Submission {
         dispatch: row.dispatch,
         meta: Arc::new(Meta::read(&row.meta)?),
+        keys: DurationKeys::new(&document.tasks),
         document,
         graph,
         backends,

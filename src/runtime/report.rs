@@ -124,7 +124,12 @@ pub(super) fn task_result(
 }
 
 /// Counts and times over all tasks, up to `now` for what runs.
-pub(super) fn summarise(row: &DispatchRow, tasks: &[StoredTask], now: Millis) -> Summary {
+pub(super) fn summarise(
+    row: &DispatchRow,
+    tasks: &[StoredTask],
+    meta: &Meta,
+    now: Millis,
+) -> Summary {
     let count = |status| tasks.iter().filter(|it| it.row.status == status).count();
     let total = row.ended_at.unwrap_or(now).since(row.created_at).0;
     // What was kept from another dispatch took no time in this one.
@@ -143,6 +148,11 @@ pub(super) fn summarise(row: &DispatchRow, tasks: &[StoredTask], now: Millis) ->
         sequential_time_ms: sequential,
         speedup: speedup(sequential, total),
         critical_path_ms: row.critical_path.0,
+        estimated_ms: meta.estimated.map(|it| it.0),
+        estimate_error_percent: row
+            .ended_at
+            .and(meta.estimated)
+            .map(|it| error_percent(total, it.0)),
     }
 }
 
@@ -161,6 +171,13 @@ fn speedup(sequential: u64, total: u64) -> f64 {
         return 1.0;
     }
     (sequential as f64 / total.max(1) as f64 * 100.0).round() / 100.0
+}
+
+/// By how much `took` is above `expected`, to one place.
+#[expect(clippy::cast_precision_loss, reason = "a ratio to one place")]
+fn error_percent(took: u64, expected: u64) -> f64 {
+    let ratio = took as f64 / expected.max(1) as f64;
+    ((ratio - 1.0) * 1_000.0).round() / 10.0
 }
 
 fn next_steps(row: &DispatchRow, summary: &Summary, has_more: bool) -> Vec<String> {

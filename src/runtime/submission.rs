@@ -6,9 +6,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::document::{Meta, StoredDocument};
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, TaskIdx, TaskSpec},
-    plan::TaskGraph,
-    ports::{AgentBackend, TaskRow},
+    model::{AgentName, DispatchConfig, DispatchId, ErrorCode, Refusal, TaskIdx, TaskSpec},
+    plan::{DurationKeys, TaskGraph},
+    ports::{AgentBackend, AgentDirectory, TaskRow},
 };
 
 /// Who serves each agent of a dispatch.
@@ -21,6 +21,8 @@ pub(super) struct Submission {
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
     pub(super) graph: Arc<TaskGraph>,
+    /// What kind of work each task is, for what its attempts will teach.
+    pub(super) keys: DurationKeys,
     pub(super) backends: Backends,
     /// The caller's key with the digest of what it stands for.
     pub(super) idempotency: Option<(String, [u8; 32])>,
@@ -49,4 +51,25 @@ pub(super) struct Extras {
 pub(super) fn digest(tasks: &[TaskSpec], config: &DispatchConfig) -> [u8; 32] {
     let json = serde_json::to_vec(&(tasks, config)).unwrap_or_default();
     Sha256::digest(&json).into()
+}
+
+/// Finds who serves each agent, with what the user should know about it.
+pub(super) async fn bind_all(
+    agents: &Arc<dyn AgentDirectory>,
+    names: impl Iterator<Item = AgentName>,
+) -> Result<(Backends, Vec<String>), Refusal> {
+    let (mut backends, mut warnings) = (BTreeMap::new(), Vec::new());
+    for name in names {
+        let binding = agents.bind(&name).await.map_err(|error| {
+            let hint = "bind the agent to a tool in the settings, or start an upstream that has it";
+            Refusal::of(ErrorCode::AgentUnavailable, "", &error.to_string(), hint)
+        })?;
+        for it in binding.warnings {
+            if !warnings.contains(&it) {
+                warnings.push(it);
+            }
+        }
+        backends.insert(name, binding.backend);
+    }
+    Ok((backends, warnings))
 }

@@ -20,8 +20,8 @@ use uuid::Uuid;
 use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention};
 use crate::{
     model::{
-        AgentName, DispatchId, DispatchResult, Failure, FailureCode, Millis, OnFailure, PlanId,
-        Refusal, TaskResult, UpstreamCall, json::Json,
+        AgentName, DispatchId, DispatchResult, DurationKey, Durations, Failure, FailureCode,
+        Millis, OnFailure, PlanId, Refusal, TaskResult, UpstreamCall, json::Json,
     },
     plan::{InputKind, Limits},
     ports::{
@@ -164,7 +164,8 @@ fn options(dispatches_open_max: usize) -> Options {
     }
 }
 
-/// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`.
+/// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`,
+/// `slow` (30 seconds).
 #[derive(Debug)]
 pub(super) struct Script {
     /// Every attempt that was started, as `task#attempt`.
@@ -228,6 +229,10 @@ impl AgentBackend for Script {
                     Err(Failure::new(FailureCode::Cancelled, "stopped"))
                 }
                 "panic" => panic!("as scripted"),
+                "slow" => {
+                    tokio::time::sleep(Duration::from_secs(30)).await;
+                    Ok(json!({ "input": call.input }))
+                }
                 "gate" => {
                     self.gate.subscribe().wait_for(|it| *it).await.unwrap();
                     Ok(json!({ "input": call.input }))
@@ -440,5 +445,9 @@ impl Journal for Flaky {
 
     fn plan(&self, plan: PlanId) -> Answer<Option<String>> {
         self.inner.plan(plan)
+    }
+
+    fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {
+        self.inner.durations(agents)
     }
 }

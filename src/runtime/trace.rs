@@ -64,7 +64,7 @@ pub(super) fn index_file(dispatch: &DispatchTrace) -> String {
         "created_at": Timestamp(row.created_at),
         "ended_at": row.ended_at.map(Timestamp),
         "config": config,
-        "summary": report::summarise(row, tasks, row.ended_at.unwrap_or(row.created_at)),
+        "summary": report::summarise(row, tasks, meta, row.ended_at.unwrap_or(row.created_at)),
         "warnings": meta.warnings,
         "tasks": listed.collect::<Vec<_>>(),
     });

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    message::{Action, Event, Input, Outbox},
+    message::{Action, Decision, Event, Input, Outbox},
     ready::ReadySet,
     timer::{Deadline, Deadlines},
 };
@@ -56,6 +56,12 @@ pub struct Scheduler {
     policy: Policy,
     tasks: Vec<Slot>,
     ready: ReadySet,
+    n_ready: u32,
+    /// Only for explanations; by task.
+    readiness: Vec<Readiness>,
+    /// Whose ends gave workers back while all had been busy, in this round.
+    freed: Vec<TaskIdx>,
+    now: Millis,
     deadlines: Deadlines,
     n_running: u32,
     n_open: usize,
@@ -72,6 +78,13 @@ struct Slot {
     n_waiting: u32,
 }
 
+/// Since when a task is ready, and because of which dependency.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readiness {
+    at: Millis,
+    released_by: Option<TaskIdx>,
+}
+
 impl Scheduler {
     /// Sets up a dispatch of `graph`; nothing runs before [`Input::Start`].
     pub fn new(graph: Arc<TaskGraph>, policy: Policy) -> Self {
@@ -80,6 +93,10 @@ impl Scheduler {
             policy,
             tasks: vec![blank; graph.len()],
             ready: ReadySet::new(graph.len()),
+            n_ready: 0,
+            readiness: vec![Readiness::default(); graph.len()],
+            freed: Vec::new(),
+            now: Millis(0),
             deadlines: Deadlines::default(),
             n_running: 0,
             n_open: graph.len(),
@@ -129,10 +146,11 @@ impl Scheduler {
         if self.is_ended {
             return;
         }
+        self.now = now;
         match input {
             Input::Keep { tasks } => self.keep(&tasks, out),
             Input::Start => {
-                self.is_started = true;
+                self.start();
                 self.interrupt_running(out);
             }
             Input::AttemptEnded { task, attempt, result } => {
@@ -148,6 +166,7 @@ impl Scheduler {
 
     /// Takes the passing of time up to `now`.
     pub fn handle_timeout(&mut self, now: Millis, out: &mut Outbox) {
+        self.now = now;
         while let Some(due) = self.deadlines.first()
             && due.at <= now
         {
@@ -161,10 +180,20 @@ impl Scheduler {
         self.advance(now, out);
     }
 
+    /// Takes a fact of the journal, and when it was written.
+    pub fn replay(&mut self, at: Millis, event: &Event) {
+        if self.now == Millis(0) {
+            self.readiness.iter_mut().for_each(|it| it.at = at);
+        }
+        self.now = at;
+        self.apply(event);
+        self.freed.clear();
+    }
+
     /// Changes the state by one fact. Live running and replay both come through here.
     pub fn apply(&mut self, event: &Event) {
         match *event {
-            Event::AttemptStarted { task, attempt, deadline } => {
+            Event::AttemptStarted { task, attempt, deadline, .. } => {
                 self.set(task, TaskState::Running);
                 self.tasks[task.as_usize()].attempt = attempt;
                 let (deadlines, tasks) = (&mut self.deadlines, &self.tasks);
@@ -203,13 +232,34 @@ impl Scheduler {
             let task = self.graph.task_of_priority(priority);
             let attempt = Attempt(self.attempt(task).0 + 1);
             let deadline = now + self.timeout(task);
-            self.record(Event::AttemptStarted { task, attempt, deadline }, out);
+            let decision = self.explain(task, attempt);
+            self.record(Event::AttemptStarted { task, attempt, deadline, decision }, out);
             out.actions.push(Action::StartAttempt { task, attempt, deadline });
         }
+        self.freed.clear();
         if self.n_open == 0 && !self.is_ended {
             let status = self.verdict();
             self.record(Event::DispatchEnded { status }, out);
             out.actions.push(Action::Finish { status });
+        }
+    }
+
+    /// Says why the first of the ready tasks starts now.
+    fn explain(&mut self, task: TaskIdx, attempt: Attempt) -> Decision {
+        let Readiness { at, released_by } = self.readiness[task.as_usize()];
+        Decision {
+            n_ready: self.n_ready,
+            waited: self.now.since(at),
+            released_by: released_by.filter(|_| attempt == Attempt(1)),
+            worker_from: self.freed.pop(),
+        }
+    }
+
+    /// Lets tasks start; those that wait for nothing are ready from now on.
+    fn start(&mut self) {
+        if !std::mem::replace(&mut self.is_started, true) {
+            let fresh = self.readiness.iter_mut().filter(|it| it.at == Millis(0));
+            fresh.for_each(|it| it.at = self.now);
         }
     }
 
@@ -340,6 +390,7 @@ impl Scheduler {
             let slot = &mut self.tasks[dependent.as_usize()];
             slot.n_waiting = slot.n_waiting.saturating_sub(1);
             if slot.n_waiting == 0 && slot.state == TaskState::Blocked {
+                self.readiness[dependent.as_usize()].released_by = Some(task);
                 self.set(dependent, TaskState::Ready);
             }
         }
@@ -350,8 +401,17 @@ impl Scheduler {
         let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
         let priority = self.graph.priority(task);
         match before {
-            TaskState::Ready => self.ready.remove(priority),
-            TaskState::Running => self.n_running -= 1,
+            TaskState::Ready => {
+                self.ready.remove(priority);
+                self.n_ready -= 1;
+            }
+            TaskState::Running => {
+                // Only where no worker was free before this round.
+                if self.n_running as usize + self.freed.len() >= self.policy.workers_max as usize {
+                    self.freed.push(task);
+                }
+                self.n_running -= 1;
+            }
             TaskState::Blocked
             | TaskState::Succeeded
             | TaskState::Failed
@@ -359,7 +419,11 @@ impl Scheduler {
             | TaskState::Cancelled => (),
         }
         match state {
-            TaskState::Ready => self.ready.insert(priority),
+            TaskState::Ready => {
+                self.ready.insert(priority);
+                self.n_ready += 1;
+                self.readiness[task.as_usize()].at = self.now;
+            }
             TaskState::Running => self.n_running += 1,
             TaskState::Succeeded => {
                 self.n_open -= 1;

@@ -49,6 +49,9 @@ pub enum Event {
         attempt: Attempt,
         /// When it must have ended.
         deadline: Millis,
+        /// What the start was decided on.
+        #[serde(default, skip_serializing_if = "Decision::is_unknown")]
+        decision: Decision,
     },
     /// An attempt gave its worker back.
     AttemptEnded {
@@ -85,6 +88,34 @@ pub enum Event {
         /// The verdict.
         status: DispatchStatus,
     },
+}
+
+/// Why an attempt started when it did. It explains and decides nothing: a replay ignores it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decision {
+    /// How many tasks were ready, this one included; 0 in journals that do not say.
+    pub n_ready: u32,
+    /// How long the task had been ready.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub waited: Millis,
+    /// The dependency whose end made the task ready; none for attempts after the first.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub released_by: Option<TaskIdx>,
+    /// The task whose end gave the worker back; none where one was free anyway.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker_from: Option<TaskIdx>,
+}
+
+impl Decision {
+    /// Whether nothing is known of it.
+    pub fn is_unknown(&self) -> bool {
+        self.n_ready == 0
+    }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_none(span: &Millis) -> bool {
+    span.0 == 0
 }
 
 /// What the shell is asked to do, once the events before it are durable.

@@ -21,4 +21,4 @@ mod tests;
 mod timer;
 
 pub use machine::{Policy, Scheduler, TaskState};
-pub use message::{Action, Event, Input, Outbox};
+pub use message::{Action, Decision, Event, Input, Outbox};

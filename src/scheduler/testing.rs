@@ -8,7 +8,7 @@ use std::{
 
 use expect_test::Expect;
 
-use super::{Action, Event, Input, Outbox, Policy, Scheduler, TaskState};
+use super::{Action, Decision, Event, Input, Outbox, Policy, Scheduler, TaskState};
 use crate::{
     model::{
         Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, OnFailure, TaskIdx,
@@ -44,6 +44,26 @@ pub(super) fn check_with(
         _ => Some((Millis(10), Ok(()))),
     });
     expected.assert_eq(&world.log.join("\n"));
+}
+
+/// Runs the graph in `text` like [`check`], and shows what each start was decided on.
+#[track_caller]
+pub(super) fn check_decisions(text: &str, expected: &Expect) {
+    let mut world = World::new(parse(text), policy(2, OnFailure::SkipDependents));
+    world.run(|_, _| Some((Millis(10), Ok(()))));
+    let name = |it: TaskIdx| &world.names[it.as_usize()];
+    let lines = world.journal.iter().filter_map(|(_, event)| {
+        let Event::AttemptStarted { task, decision, .. } = event else { return None };
+        let Decision { n_ready, waited, released_by, worker_from } = *decision;
+        let parts = [
+            Some(format!("{}: of {n_ready} ready", name(*task))),
+            (waited > Millis(0)).then(|| format!("waited {}", waited.0)),
+            released_by.map(|it| format!("released by {}", name(it))),
+            worker_from.map(|it| format!("worker of {}", name(it))),
+        ];
+        Some(parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    });
+    expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
 }
 
 /// Runs a random graph with random fates, cancels and crashes, and checks what must hold at every
@@ -86,7 +106,7 @@ pub(super) struct World {
     now: Millis,
     reports: BinaryHeap<Reverse<(Millis, TaskIdx, Attempt)>>,
     results: BTreeMap<(TaskIdx, Attempt), AttemptResult>,
-    journal: Vec<Event>,
+    journal: Vec<(Millis, Event)>,
     finals: BTreeMap<TaskIdx, TaskState>,
     log: Vec<String>,
     n_crashes: u32,
@@ -164,13 +184,14 @@ impl World {
         fate: &mut impl FnMut(TaskIdx, Attempt) -> Option<(Millis, AttemptResult)>,
     ) {
         out.events.iter().for_each(|it| self.assert_own_verdict(it));
+        self.assert_explained(&out.events);
         for event in out.events.drain(..) {
             if let Event::TaskSkipped { task, because } = event {
                 let (task, because) =
                     (&self.names[task.as_usize()], &self.names[because.as_usize()]);
                 self.log.push(format!("{} skip {task} because {because}", self.now.0));
             }
-            self.journal.push(event);
+            self.journal.push((self.now, event));
         }
         self.assert_invariants();
         for action in out.actions.drain(..) {
@@ -214,7 +235,7 @@ impl World {
 
     fn replay(&self) -> Scheduler {
         let mut replayed = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
-        self.journal.iter().for_each(|it| replayed.apply(it));
+        self.journal.iter().for_each(|it| replayed.replay(it.0, &it.1));
         replayed
     }
 
@@ -246,13 +267,43 @@ impl World {
         assert!(!self.kept.contains(&task), "a kept task ran again");
     }
 
+    /// Each start says how many were ready, and names only tasks that ended just now: the last of
+    /// its dependencies, unless it waited for a worker, and one whose worker it takes over.
+    fn assert_explained(&self, events: &[Event]) {
+        let has_ended_now = |task: TaskIdx| {
+            let mut events = events.iter();
+            events.any(|it| match it {
+                Event::AttemptEnded { task: it, .. }
+                | Event::AttemptInterrupted { task: it, .. }
+                | Event::TaskCancelled { task: it }
+                | Event::TaskKept { task: it } => *it == task,
+                Event::AttemptStarted { .. }
+                | Event::TaskSkipped { .. }
+                | Event::DispatchCancelled
+                | Event::DispatchEnded { .. } => false,
+            })
+        };
+        for event in events {
+            let Event::AttemptStarted { task, attempt, decision, .. } = event else { continue };
+            let Decision { n_ready, waited, released_by, worker_from } = *decision;
+            assert!(n_ready >= 1 && waited <= self.now);
+            let is_dependency = |it| self.graph.dependencies(*task).contains(&it);
+            assert!(released_by.is_none_or(is_dependency));
+            let has_dependencies = !self.graph.dependencies(*task).is_empty();
+            assert_eq!(released_by.is_some(), *attempt == Attempt(1) && has_dependencies);
+            assert!(worker_from.is_none_or(has_ended_now));
+            let is_new = released_by.is_some_and(has_ended_now);
+            assert!(is_new || waited == Millis(0) || worker_from.is_some() || self.n_crashes > 0);
+        }
+    }
+
     /// An attempt ends with what its own agent said, or at its own deadline.
     fn assert_own_verdict(&self, event: &Event) {
         let Event::AttemptEnded { task, attempt, result } = event else { return };
         let is_timeout = |it: &Failure| it.code == FailureCode::Timeout;
         if result.as_ref().is_err_and(is_timeout) {
-            let deadline = self.journal.iter().rev().find_map(|it| {
-                let Event::AttemptStarted { task: t, attempt: a, deadline } = it else {
+            let deadline = self.journal.iter().rev().find_map(|(_, it)| {
+                let Event::AttemptStarted { task: t, attempt: a, deadline, .. } = it else {
                     return None;
                 };
                 ((t, a) == (task, attempt)).then_some(*deadline)
@@ -266,7 +317,7 @@ impl World {
     fn assert_end(&self, status: DispatchStatus) {
         let n_succeeded =
             self.graph.tasks().filter(|&it| self.is(it, TaskState::Succeeded)).count();
-        let has_cancelled_event = self.journal.contains(&Event::DispatchCancelled);
+        let has_cancelled_event = self.journal.iter().any(|it| it.1 == Event::DispatchCancelled);
         let expected = match n_succeeded {
             _ if has_cancelled_event => DispatchStatus::Cancelled,
             n if n == self.graph.len() => DispatchStatus::Success,

@@ -2,7 +2,10 @@
 
 use expect_test::expect;
 
-use super::testing::{check, check_with, simulate};
+use super::{
+    Event,
+    testing::{check, check_decisions, check_with, simulate},
+};
 use crate::model::{Millis, OnFailure, TaskIdx};
 
 #[test]
@@ -141,6 +144,29 @@ fn a_crash_runs_the_interrupted_attempt_again_and_no_finished_one() {
             10 start b#2
             20 finish Success"]],
     );
+}
+
+#[test]
+fn each_start_says_what_it_was_decided_on() {
+    check_decisions(
+        "a\nb <- a\nc <- a\nd <- a\ne <- d\nf",
+        &expect![[r"
+            a: of 2 ready
+            f: of 1 ready
+            d: of 3 ready, released by a, worker of a
+            b: of 2 ready, released by a, worker of f
+            c: of 1 ready, waited 10, released by a, worker of b
+            e: of 1 ready, released by d, worker of d"]],
+    );
+}
+
+#[test]
+fn a_journal_without_decisions_reads_back() {
+    let json = r#"{"event":"attempt_started","task":3,"attempt":1,"deadline":9}"#;
+    let event: Event = serde_json::from_str(json).unwrap();
+    let Event::AttemptStarted { decision, .. } = &event else { panic!("{event:?}") };
+    assert!(decision.is_unknown());
+    assert_eq!(serde_json::to_string(&event).unwrap(), json);
 }
 
 #[test]

@@ -16,7 +16,7 @@ use crate::{
         Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
         RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Upkeep, Write,
     },
-    scheduler::Event,
+    scheduler::{Decision, Event},
 };
 
 /// Runs the suite against the store that `$open` makes, next to what must outlive it.
@@ -55,6 +55,9 @@ macro_rules! journal_contract {
             what_ended_first_comes_first
             a_forgotten_dispatch_is_gone_with_its_key
             sweeping_leaves_what_is_kept
+            durations_add_up_by_kind
+            the_durations_of_a_refused_commit_do_not_count
+            only_so_many_kinds_of_an_agent_are_kept
         }
     };
     (@each $open:expr; $($name:ident)+) => {
@@ -77,12 +80,14 @@ pub(super) use ownership::{
     what_went_on_or_ended_is_not_adopted,
 };
 pub(super) use upkeep::{
-    a_forgotten_dispatch_is_gone_with_its_key, sweeping_leaves_what_is_kept,
+    a_forgotten_dispatch_is_gone_with_its_key, plans_read_back, sweeping_leaves_what_is_kept,
     what_ended_first_comes_first,
 };
 
-type Store = Arc<dyn Journal>;
-type Maintained = Arc<dyn Upkeep>;
+pub(super) use super::duration_contract::*;
+
+pub(super) type Store = Arc<dyn Journal>;
+pub(super) type Maintained = Arc<dyn Upkeep>;
 
 pub(super) const OWNER: OwnerId = OwnerId(Uuid::from_u128(7));
 const OTHER: OwnerId = OwnerId(Uuid::from_u128(8));
@@ -125,9 +130,11 @@ pub(super) fn record(number: u128, seq: u64, body: RecordBody) -> Write {
     Write::Record { dispatch: id(number), record: Record { seq, at: Millis(seq), body } }
 }
 
-fn started(at: usize) -> RecordBody {
+pub(super) fn started(at: usize) -> RecordBody {
     let deadline = Millis(9_000);
-    RecordBody::Scheduler(Event::AttemptStarted { task: task(at), attempt: Attempt(1), deadline })
+    let (task, attempt) = (task(at), Attempt(1));
+    let decision = Decision::default();
+    RecordBody::Scheduler(Event::AttemptStarted { task, attempt, deadline, decision })
 }
 
 pub(super) fn kept(at: usize) -> RecordBody {
@@ -157,7 +164,7 @@ pub(super) async fn commit(store: &Store, writes: Vec<Write>) {
     assert_eq!(store.commit(writes).await, Ok(Committed::default()));
 }
 
-async fn refuse(store: &Store, writes: Vec<Write>) {
+pub(super) async fn refuse(store: &Store, writes: Vec<Write>) {
     let answer = store.commit(writes).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
 }
@@ -274,9 +281,15 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         response_bytes: u64::from(u32::MAX) + 1,
     };
     let status = DispatchStatus::Failure;
+    let decision = Decision {
+        n_ready: 12,
+        waited: Millis(u64::MAX),
+        released_by: Some(task),
+        worker_from: Some(task),
+    };
     let scheduler = [
         Event::TaskKept { task },
-        Event::AttemptStarted { task, attempt, deadline: Millis(u64::MAX) },
+        Event::AttemptStarted { task, attempt, deadline: Millis(u64::MAX), decision },
         Event::AttemptEnded { task, attempt, result: Ok(()) },
         Event::AttemptEnded { task, attempt, result: Err(failure) },
         Event::AttemptInterrupted { task, attempt },
@@ -453,17 +466,6 @@ pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintai
     let ended = store.dispatch(id(2)).await.unwrap().unwrap();
     assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
     assert_eq!(ended.critical_path, Millis(7));
-}
-
-pub(super) async fn plans_read_back(store: Store, _: Maintained) {
-    let plan = |number, document: &str| Write::Plan {
-        plan: PlanId::new(Uuid::from_u128(number)),
-        at: Millis(1),
-        document: document.to_owned(),
-    };
-    commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
-    let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
-    assert_eq!(found, Ok(Some("two".to_owned())));
 }
 
 pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {

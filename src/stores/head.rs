@@ -5,6 +5,9 @@ use crate::{
     ports::{Committed, Epoch, OwnerId, StoreError, Tenure, Write},
 };
 
+/// How many kinds of work of one agent are kept; those without samples for longest are forgotten.
+pub(super) const KINDS_MAX: usize = 1_000;
+
 /// What the writes about a dispatch are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {

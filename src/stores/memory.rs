@@ -9,9 +9,12 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::head::{Head, accepted_twice, fence, refuse, takes_effect, unknown};
+use super::head::{Head, KINDS_MAX, accepted_twice, fence, refuse, takes_effect, unknown};
 use crate::{
-    model::{AgentName, DispatchId, DispatchStatus, Millis, PlanId, TaskId, TaskIdx, TaskStatus},
+    model::{
+        AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Millis, PlanId, TaskId,
+        TaskIdx, TaskStatus,
+    },
     ports::{
         Accept, CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal,
         KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
@@ -163,6 +166,16 @@ impl Journal for MemoryStore {
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
         self.read(move |state| state.plans.get(&plan).map(|it| it.1.clone()))
     }
+
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
+        self.read(move |state| {
+            let wanted = state.durations.iter().filter(|(key, _)| agents.contains(&key.agent));
+            wanted.map(|(key, it)| (DurationKey::clone(key), it.1.clone())).collect()
+        })
+    }
 }
 
 impl Upkeep for MemoryStore {
@@ -229,6 +242,8 @@ struct State {
     keys: BTreeMap<String, KeyedDispatch>,
     plans: BTreeMap<PlanId, (Millis, String)>,
     leases: BTreeMap<OwnerId, Millis>,
+    /// Each with the time of its last sample.
+    durations: BTreeMap<Arc<DurationKey>, (Millis, Durations)>,
 }
 
 #[derive(Debug)]
@@ -297,7 +312,8 @@ impl State {
                 | Write::Claim { .. }
                 | Write::Adopt { .. }
                 | Write::Lease { .. }
-                | Write::Plan { .. } => {}
+                | Write::Plan { .. }
+                | Write::Duration { .. } => {}
             }
         }
         Ok(())
@@ -351,6 +367,21 @@ impl State {
                     (kept.head.owner, kept.head.epoch) = (owner, found.epoch.next());
                 });
             }
+            Write::Duration { key, at, took } => self.add_duration(key, at, took),
+        }
+    }
+
+    fn add_duration(&mut self, key: Arc<DurationKey>, at: Millis, took: Millis) {
+        let agent = key.agent.clone();
+        let (last, durations) = self.durations.entry(key).or_default();
+        *last = at;
+        durations.add(took);
+        let kinds = self.durations.iter().filter(|it| it.0.agent == agent);
+        if kinds.clone().count() > KINDS_MAX
+            && let Some((oldest, _)) = kinds.min_by_key(|it| it.1.0)
+        {
+            let oldest = Arc::clone(oldest);
+            self.durations.remove(&oldest);
         }
     }
 

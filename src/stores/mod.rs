@@ -7,6 +7,8 @@
 
 #[cfg(test)]
 mod contract;
+#[cfg(test)]
+mod duration_contract;
 mod head;
 mod memory;
 mod owners;

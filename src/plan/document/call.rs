@@ -425,7 +425,6 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         }
     });
     let max = config::TIMEOUT_SECONDS_MAX;
-    let timeout_seconds =
-        object.get(2).and_then(|it| fields::seconds(it, &timeout, Blank::Refused, max, faults));
+    let timeout_seconds = object.get(2).and_then(|it| fields::seconds(it, &timeout, max, faults));
     Some(TaskOverride { description, input_data, timeout_seconds })
 }

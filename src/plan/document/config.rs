@@ -61,7 +61,7 @@ pub(super) fn read_timeout(
     faults: &mut Faults,
 ) -> Option<f64> {
     let max = rules.limits.timeout_seconds_max.min(TIMEOUT_SECONDS_MAX);
-    fields::seconds(json, place, Blank::Refused, max, faults)
+    fields::seconds(json, place, max, faults)
 }
 
 fn read_trace_dir(

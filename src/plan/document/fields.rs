@@ -238,11 +238,10 @@ pub(super) fn integer(
     Some(float as u64)
 }
 
-/// Reads a number of seconds up to `max`; zero counts only if it is let in.
+/// Reads a number of seconds above zero, up to `max`.
 pub(super) fn seconds(
     json: &Json<'_>,
     place: &Place<'_>,
-    zero: Blank,
     max: f64,
     faults: &mut Faults,
 ) -> Option<f64> {
@@ -251,12 +250,9 @@ pub(super) fn seconds(
         return None;
     };
     let seconds = number.as_f64().unwrap_or(f64::NAN);
-    let is_above = seconds > 0.0 || zero == Blank::Allowed && seconds == 0.0;
-    if !is_above || seconds > max {
-        let range = match zero {
-            Blank::Allowed => format!("from 0 to {max}"),
-            Blank::Refused => format!("above 0 and at most {max}"),
-        };
+    // Not a number is no time either.
+    if !(seconds > 0.0 && seconds <= max) {
+        let range = format!("above 0 and at most {max}");
         wrong_number(number, &range, ErrorCode::OutOfRange, place, faults);
         return None;
     }

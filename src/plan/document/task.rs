@@ -118,9 +118,9 @@ impl<'j> TaskReader<'_, 'j> {
             .get(TIMEOUT_SECONDS)
             .and_then(|it| config::read_timeout(it, &at, self.rules, self.faults));
         let at = place.key("estimate_seconds");
-        let estimate_seconds = object.get(ESTIMATE_SECONDS).and_then(|it| {
-            fields::seconds(it, &at, Blank::Allowed, ESTIMATE_SECONDS_MAX, self.faults)
-        });
+        let estimate_seconds = object
+            .get(ESTIMATE_SECONDS)
+            .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,

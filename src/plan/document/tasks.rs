@@ -71,14 +71,9 @@ pub(super) fn read(
     Some((specs, graph))
 }
 
-/// How long a task is expected to take.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "estimates are checked to be from 0 to 86,400 seconds"
-)]
+/// How long a task is expected to take, before anything was learned.
 fn estimate(task: &TaskSpec) -> Millis {
-    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, |it| Millis((it * 1_000.0).round() as u64))
+    task.estimate_seconds.map_or(ESTIMATE_DEFAULT, Millis::from_seconds)
 }
 
 /// Checks what is counted before anything is looked at closely.

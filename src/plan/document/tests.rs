@@ -68,7 +68,7 @@ fn a_good_document_is_taken() {
                      "error_traces": [""], "analysis_depth": "deep", "hypothesis": null,
                      "pre_gathered_context": {"file:a": 1}},
                  "depends_on": ["gen-user-writer"], "context_requirements": ["file:auth.py"],
-                 "timeout_seconds": 1.5, "estimate_seconds": 0},
+                 "timeout_seconds": 1.5, "estimate_seconds": 0.5},
                 {"task_id": "any", "agent": "free", "description": "d", "input_data": {"x": [1]}},
             ],
             "config": {"max_workers": 5.0, "timeout_seconds": 300, "trace_dir": "./traces",
@@ -409,12 +409,12 @@ fn numbers_have_ranges() {
         &expect!["a coder <- []"],
     );
     check_task(
-        &json!({"timeout_seconds": 86_401, "estimate_seconds": -0.1}),
+        &json!({"timeout_seconds": 86_401, "estimate_seconds": 0}),
         &expect![[r#"
         out_of_range at /tasks/0/timeout_seconds: task "a": "timeout_seconds" must be above 0 and at most 86400, not 86401
           hint: pass a number above 0 and at most 86400
-        out_of_range at /tasks/0/estimate_seconds: task "a": "estimate_seconds" must be from 0 to 86400, not -0.1
-          hint: pass a number from 0 to 86400"#]],
+        out_of_range at /tasks/0/estimate_seconds: task "a": "estimate_seconds" must be above 0 and at most 86400, not 0
+          hint: pass a number above 0 and at most 86400"#]],
     );
 }
 

@@ -1,4 +1,4 @@
-//! What every store must do about what is old.
+//! What every store must do about plans and about what is old.
 
 use uuid::Uuid;
 
@@ -10,6 +10,17 @@ use crate::{
     model::{DispatchStatus, Millis, PlanId},
     ports::{EndedDispatch, Write},
 };
+
+pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
+    let plan = |number, document: &str| Write::Plan {
+        plan: PlanId::new(Uuid::from_u128(number)),
+        at: Millis(1),
+        document: document.to_owned(),
+    };
+    commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
+    let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
+    assert_eq!(found, Ok(Some("two".to_owned())));
+}
 
 pub(in crate::stores) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {
     commit(&store, (1..=5).map(|it| accepted(it, 1)).collect()).await;

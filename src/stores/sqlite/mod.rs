@@ -12,6 +12,7 @@
 #[cfg(test)]
 mod crash;
 mod database;
+mod duration;
 mod place;
 mod query;
 mod reader;

@@ -3,6 +3,7 @@
 use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 
 use super::{
+    duration,
     row::{
         DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, cancel_row, count, dispatch_row, key,
         keyed_row, name, only, open_owner_row, record_row, task_row,
@@ -10,7 +11,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    model::{DispatchId, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
     ports::{
         CancelAsked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record,
         RecordFilter, StoredTask,
@@ -133,6 +134,22 @@ pub(super) fn cancel_requests(
 
 pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<String>, Trouble> {
     one(connection, "SELECT document FROM plans WHERE id = ?1", [plan.to_string()], only)
+}
+
+pub(super) fn durations(
+    connection: &Connection,
+    agents: &[AgentName],
+) -> Result<Vec<(DurationKey, Durations)>, Trouble> {
+    let mut found = Vec::new();
+    for agent in agents {
+        let sql = "SELECT kind, size, histogram FROM durations WHERE agent = ?1";
+        found.extend(all(connection, sql, [agent.as_str()], |row| {
+            let key = DurationKey { agent: agent.clone(), kind: row.get(0)?, size: row.get(1)? };
+            let histogram: String = row.get(2)?;
+            Ok((key, duration::read(&histogram)))
+        })?);
+    }
+    Ok(found)
 }
 
 fn id_of(connection: &Connection, dispatch: DispatchId) -> Result<Option<i64>, Trouble> {

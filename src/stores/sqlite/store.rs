@@ -20,7 +20,7 @@ use super::{
     writer::{self, Commit, Order},
 };
 use crate::{
-    model::{DispatchId, Millis, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
         CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
         OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage, StoredTask,
@@ -195,6 +195,13 @@ impl Journal for SqliteStore {
 
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
         self.readers.ask(move |it| query::plan(it, plan))
+    }
+
+    fn durations(
+        &self,
+        agents: Vec<AgentName>,
+    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
+        self.readers.ask(move |it| query::durations(it, &agents))
     }
 }
 

@@ -13,10 +13,11 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, database::VERSION};
 use crate::{
-    model::{DispatchStatus, Millis, TaskStatus},
+    model::{AgentName, DispatchStatus, Millis, TaskStatus},
     ports::{Committed, Journal, StoreError, Upkeep as _, Write},
     stores::contract::{
         accepted, commit, everything, id, journal_contract, kept, moved, output, record, seqs,
+        started, took,
     },
 };
 
@@ -132,6 +133,64 @@ fn the_store_of_a_newer_program_is_refused_and_left_alone() {
     drop(connection);
     let refused = SqliteStore::open(&path).map(drop);
     assert_eq!(refused, Err(StoreError::Version { found: VERSION + 1, known: VERSION }));
+}
+
+/// What the first version of this program left behind.
+const FIRST_VERSION: &str = concat!(
+    include_str!("schema.sql"),
+    "INSERT INTO dispatches (uuid, owner, status, created_at, n_tasks, last_seq, meta) VALUES \
+       (x'00000000000000000000000000000001', x'00000000000000000000000000000007', 'running', \
+        1000, 1, 1, '{}'); \
+     INSERT INTO documents VALUES (1, '{\"number\":1}'); \
+     INSERT INTO tasks (key, task_id, agent, status) VALUES (4294967296, 'task-0', 'coder', \
+       'running'); \
+     INSERT INTO records VALUES (4294967297, 1000, 0, 'attempt_started', \
+       '{\"scheduler\":{\"event\":\"attempt_started\",\"task\":0,\"attempt\":1,\"deadline\":9000}}'); \
+     PRAGMA application_id = 1885631344; PRAGMA user_version = 1;",
+);
+
+#[tokio::test]
+async fn a_store_of_the_first_version_moves_up_by_itself_and_keeps_its_data() {
+    let (space, path) = space();
+    fs::create_dir(space.path().join("state")).unwrap();
+    Connection::open(&path).unwrap().execute_batch(FIRST_VERSION).unwrap();
+    let store = open(&path);
+    assert_eq!(store.document(id(1)).await, Ok(Some(r#"{"number":1}"#.to_owned())));
+    assert_eq!(store.tasks(id(1)).await.unwrap()[0].row.status, TaskStatus::Running);
+    assert_eq!(store.records(id(1), everything()).await.unwrap()[0].body, started(0));
+    assert_eq!(store.durations(vec![AgentName::new("coder")]).await, Ok(Vec::new()));
+    commit(&store, vec![record(1, 2, kept(0)), took("Effect", 8, (1, 500))]).await;
+    drop(store);
+    let version: i64 = Connection::open(&path)
+        .unwrap()
+        .query_row("PRAGMA user_version", (), |row| row.get(0))
+        .unwrap();
+    assert_eq!(version, VERSION);
+    assert_eq!(open(&path).durations(vec![AgentName::new("coder")]).await.unwrap().len(), 1);
+}
+
+#[tokio::test]
+async fn samples_of_two_processes_come_together() {
+    let (_space, path) = space();
+    let (one, two) = (open(&path), open(&path));
+    for at in 1..=5 {
+        commit(&one, vec![took("Effect", 8, (at, 100))]).await;
+        commit(&two, vec![took("Effect", 8, (at, 100))]).await;
+    }
+    let found = one.durations(vec![AgentName::new("coder")]).await.unwrap();
+    assert_eq!(found[0].1.n_samples(), 10);
+}
+
+#[tokio::test]
+async fn a_histogram_that_cannot_be_read_fails_no_commit() {
+    let (_space, path) = space();
+    let store = open(&path);
+    commit(&store, vec![took("Effect", 8, (1, 100))]).await;
+    let connection = Connection::open(&path).unwrap();
+    connection.execute_batch("UPDATE durations SET histogram = 'garbage'").unwrap();
+    commit(&store, vec![took("Effect", 8, (2, 100))]).await;
+    let found = store.durations(vec![AgentName::new("coder")]).await.unwrap();
+    assert_eq!(found[0].1.n_samples(), 1);
 }
 
 #[test]

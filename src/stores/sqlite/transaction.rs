@@ -1,10 +1,14 @@
 //! One transaction of the writer: the writes of one commit, or of a group of them.
 
-use std::collections::{BTreeMap, btree_map};
+use std::{
+    collections::{BTreeMap, btree_map},
+    sync::Arc,
+};
 
 use rusqlite::{Connection, Row, Statement, params};
 
 use super::{
+    duration::{DurationStatements, Samples},
     row::{count, key, name, named, read_count, read_owner, time},
     trouble::Trouble,
 };
@@ -36,6 +40,7 @@ pub(super) struct Statements<'c> {
     adopt: Statement<'c>,
     lease: Statement<'c>,
     put_plan: Statement<'c>,
+    durations: DurationStatements<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -80,6 +85,7 @@ impl<'c> Statements<'c> {
             put_plan: sql("INSERT INTO plans (id, at, document) VALUES (?1, ?2, ?3) \
                            ON CONFLICT (id) DO UPDATE \
                            SET at = excluded.at, document = excluded.document")?,
+            durations: DurationStatements::prepare(connection)?,
         })
     }
 
@@ -95,9 +101,12 @@ impl<'c> Statements<'c> {
     }
 
     fn write_all(&mut self, commits: &[&[Write]]) -> Result<Vec<Committed>, Trouble> {
-        let mut transaction = Transaction { statements: self, heads: BTreeMap::new() };
+        let mut transaction =
+            Transaction { statements: self, heads: BTreeMap::new(), samples: Samples::new() };
         let done = commits.iter().map(|it| transaction.write(it)).collect::<Result<Vec<_>, _>>()?;
         transaction.save_heads()?;
+        let samples = transaction.samples;
+        self.durations.save(&samples)?;
         self.commit.execute(())?;
         Ok(done)
     }
@@ -108,6 +117,7 @@ impl<'c> Statements<'c> {
 struct Transaction<'s, 'c> {
     statements: &'s mut Statements<'c>,
     heads: BTreeMap<DispatchId, StoredHead>,
+    samples: Samples,
 }
 
 #[derive(Clone, Copy)]
@@ -159,6 +169,12 @@ impl Transaction<'_, '_> {
             Write::Plan { plan, at, document } => {
                 let id = plan.to_string();
                 self.statements.put_plan.execute(params![id, time(*at), document])?;
+                Ok(())
+            }
+            Write::Duration { key, at, took } => {
+                let (last, spans) = self.samples.entry(Arc::clone(key)).or_default();
+                *last = *at;
+                spans.push(*took);
                 Ok(())
             }
         }

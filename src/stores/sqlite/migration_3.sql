@@ -1,4 +1,4 @@
--- Owners of dispatches change by epochs, and say by leases that they go on; what was forgotten is
+-- Version 3: owners of dispatches change by epochs, and say by leases that they go on; what was forgotten is
 -- swept away bit by bit.
 
 ALTER TABLE dispatches ADD COLUMN epoch INTEGER NOT NULL DEFAULT 1;
