@@ -102,7 +102,8 @@ fn policy() -> Policy {
         workers_max: WORKERS,
         on_failure: OnFailure::SkipDependents,
         timeout: Millis(300_000),
-        task_timeouts: Vec::new(),
+        tasks: Vec::new(),
+        seed: 0,
     }
 }
 

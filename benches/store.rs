@@ -159,10 +159,14 @@ fn a_task(
         *seq += 1;
         record(dispatch, *seq, body)
     };
-    let deadline = Millis(1_795_232_940_000);
-    let decision = Decision { n_ready: 12, released_by: Some(task), ..Decision::default() };
-    let started = Event::AttemptStarted { task, attempt, deadline, decision };
-    let ended = Event::AttemptEnded { task, attempt, result: Ok(()) };
+    let started = Event::AttemptStarted {
+        task,
+        attempt,
+        deadline: Millis(1_795_232_940_000),
+        total_deadline: None,
+        decision: Decision { n_ready: 12, released_by: Some(task), ..Decision::default() },
+    };
+    let ended = Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None };
     let took = Millis(u64::from(task.as_u32()) % 997);
     [
         next(RecordBody::Scheduler(started)),

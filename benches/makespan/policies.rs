@@ -34,7 +34,8 @@ pub(crate) fn scheduler(
         workers_max: workers,
         on_failure: OnFailure::SkipDependents,
         timeout: Millis(u64::MAX),
-        task_timeouts: Vec::new(),
+        tasks: Vec::new(),
+        seed: 0,
     };
     let mut scheduler = Scheduler::new(Arc::new(tasks), policy);
     let (mut out, mut now) = (Outbox::default(), Millis(0));

@@ -40,6 +40,7 @@ impl ToolAgent {
             key: format!("{}/{}", call.dispatch_id, call.task_id),
             attempt: call.attempt,
             traceparent: None,
+            heartbeat: call.heartbeat.clone(),
         };
         let calls = call.calls.clone();
         let outcome = self.upstream.call(&tool, arguments(call), meta, limit, &cancelled).await;
@@ -95,7 +96,7 @@ pub(super) mod testing {
     use super::*;
     use crate::{
         model::{AgentName, Attempt, DispatchId, TaskId},
-        ports::CallLog,
+        ports::{CallLog, Heartbeat},
     };
 
     pub(crate) fn attempt_call(calls: CallLog) -> AttemptCall {
@@ -109,6 +110,7 @@ pub(super) mod testing {
             timeout: Duration::from_secs(20),
             cancelled: CancellationToken::new(),
             calls,
+            heartbeat: Heartbeat::default(),
         }
     }
 

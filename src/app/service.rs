@@ -219,6 +219,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
         options.entry(AgentName::new(name)).or_insert(AgentOptions {
             input,
             timeout_seconds: own.timeout_seconds,
+            retry: own.retry,
             validation_level: own.validation_level,
             analysis_depth: own.analysis_depth,
         });

@@ -9,7 +9,7 @@ use super::{
     place::{Base, to_mcp_url, to_origin},
     yaml::Yaml,
 };
-use crate::model::text;
+use crate::model::{FailureCode, RetrySpec, text};
 
 /// How much of a text a message shows.
 const SHOWN_CHARS_MAX: usize = 80;
@@ -24,6 +24,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
     let checked = match (kind, text) {
         (Kind::Later, _) => return later(value),
         (Kind::Origins, _) => return origins(value).map(Some),
+        (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Path, Some(text)) => return base.resolve(text).and_then(to_text).map(Some),
         (Kind::Destination, Some(text)) => return destination(text, base).map(Some),
         (Kind::Url, Some(text)) => return to_mcp_url(text).map(|it| Some(it.into())),
@@ -52,6 +53,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Destination => "`stderr` or a path".to_owned(),
         Kind::Url => "an address such as http://localhost:8051".to_owned(),
         Kind::Origins => "a list of origins".to_owned(),
+        Kind::Failures => "a list of failures".to_owned(),
         Kind::Later => "left out".to_owned(),
     }
 }
@@ -105,6 +107,26 @@ fn origins(value: &Yaml) -> Result<Value, String> {
         None => Err(format!("must be a list of texts, holds {}", it.kind())),
     };
     items.iter().map(origin).collect()
+}
+
+fn failures(value: &Yaml) -> Result<Value, String> {
+    let Yaml::List(items) = value else {
+        return Err(format!("must be a list of failures, is {}", value.kind()));
+    };
+    if items.is_empty() {
+        return Err("must name at least one failure; leave it out to mean all".to_owned());
+    }
+    let known = RetrySpec::CODES.map(FailureCode::as_str);
+    let failure = |it: &Yaml| {
+        let said = it.as_text().unwrap_or_default();
+        if known.contains(&said) {
+            return Ok(Value::from(said));
+        }
+        let nearest = text::nearest(said, known).map(|it| format!("; did you mean `{it}`?"));
+        let list = known.join(", ");
+        Err(format!("must hold some of {list}, holds {}{}", shown(it), nearest.unwrap_or_default()))
+    };
+    items.iter().map(failure).collect()
 }
 
 fn to_text(path: PathBuf) -> Result<Value, String> {

@@ -106,8 +106,9 @@ impl Reading<'_> {
                 self.fault(Some(field.line), &path.join("."), rule);
             }
             (Found::Section, Yaml::Map(fields)) if !fields.is_empty() => self.fields(path, fields),
-            // A name with nothing below it still says that there is such an agent or upstream.
-            (Found::Section, Yaml::Map(_) | Yaml::Null) if path.len() == 2 => {
+            // A name with nothing below it still says that there is such an agent or upstream, and
+            // that an agent's tasks are tried again.
+            (Found::Section, Yaml::Map(_) | Yaml::Null) if path.len() >= 2 => {
                 self.entry(path, field.line, Value::Object(Map::new()));
             }
             (Found::Section, Yaml::Map(_) | Yaml::Null) => {}

@@ -1,7 +1,7 @@
 //! The table of keys: what each takes, and who may set it.
 
 use super::settings::ARCHON;
-use crate::model::{AgentName, text};
+use crate::model::{AgentName, RetrySpec, text};
 
 /// One key, or with a `*` one key of each agent or upstream.
 #[derive(Debug)]
@@ -27,6 +27,8 @@ pub(super) enum Kind {
     Destination,
     Url,
     Origins,
+    /// A list of failures after which a task may be tried again.
+    Failures,
     /// Known, but nothing may be said yet.
     Later,
 }
@@ -57,12 +59,17 @@ const LEVELS: Kind = Kind::Word(&["off", "error", "warn", "info", "debug", "trac
 const ON_FAILURE: Kind = Kind::Word(&["skip_dependents", "fail_fast", "continue"]);
 const VALIDATION: Kind = Kind::Word(&["strict", "moderate", "lenient"]);
 const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
+const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
 const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
 
 /// Every key there is.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
+    key("agents.*.retry.backoff_ms", BACKOFF, Reach::Anyone),
+    key("agents.*.retry.max_attempts", Kind::Whole(1, 20), Reach::Anyone),
+    key("agents.*.retry.max_backoff_ms", BACKOFF, Reach::Anyone),
+    key("agents.*.retry.on", Kind::Failures, Reach::Anyone),
     key("agents.*.timeout_seconds", Kind::Seconds, Reach::Anyone),
     key("agents.*.tool", Kind::Name, Reach::Owner),
     key("agents.*.upstream", Kind::Name, Reach::Owner),
@@ -120,7 +127,9 @@ pub(super) fn canonical(path: &[&str]) -> String {
     match path {
         ["mcp", "url"] => format!("upstreams.{ARCHON}.url"),
         ["agents", name] => format!("agents.{}", AgentName::new(name)),
-        ["agents", name, field] => format!("agents.{}.{field}", AgentName::new(name)),
+        ["agents", name, field @ ..] => {
+            format!("agents.{}.{}", AgentName::new(name), field.join("."))
+        }
         _ => path.join("."),
     }
 }

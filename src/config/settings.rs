@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AnalysisDepth, OnFailure, ValidationLevel};
+use crate::model::{AnalysisDepth, OnFailure, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
 pub(super) const ARCHON: &str = "archon";
@@ -68,6 +68,9 @@ pub struct AgentSettings {
     /// How long one attempt may take, in seconds: above 0, at most 86,400.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub timeout_seconds: Option<f64>,
+    /// How tasks are tried again that do not say it themselves; not at all unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
     /// The `validation_level` of tasks that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub validation_level: Option<ValidationLevel>,

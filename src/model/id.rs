@@ -105,6 +105,11 @@ impl DispatchId {
         self.0.as_bytes()
     }
 
+    /// The UUID's high and low half.
+    pub fn as_u64_pair(&self) -> (u64, u64) {
+        self.0.as_u64_pair()
+    }
+
     /// Reads what [`Self::as_bytes`] gave.
     pub fn from_bytes(bytes: [u8; 16]) -> Self {
         Self(Uuid::from_bytes(bytes))

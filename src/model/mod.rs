@@ -16,6 +16,7 @@ mod plan;
 pub mod redact;
 mod report;
 mod request;
+mod retry;
 mod task;
 pub mod text;
 mod time;
@@ -33,11 +34,12 @@ pub use plan::{
     EstimateSource, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, SecondsBand,
     TaskEstimate,
 };
-pub use report::{DispatchListing, DispatchResult, FailureReport, Summary, TaskResult};
+pub use report::{DispatchListing, DispatchResult, FailureReport, FirstError, Summary, TaskResult};
 pub use request::{
     CancelRequest, DispatchRequest, GetResultRequest, PlanRequest, ReadTraceRequest, RetryRequest,
     TaskOverride, View,
 };
+pub use retry::RetrySpec;
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};

@@ -13,6 +13,9 @@ pub struct Failure {
     pub code: FailureCode,
     /// One sentence for the user, without a full stop.
     pub message: Box<str>,
+    /// How long the upstream asks to be left alone, in milliseconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry_after_ms: Option<u64>,
 }
 
 /// The code of a task's failure (contract, section 4).
@@ -88,9 +91,18 @@ pub enum DispatchStatus {
 }
 
 impl Failure {
+    /// The longest time that an upstream may ask to be left alone: one hour, in milliseconds.
+    pub const RETRY_AFTER_MS_MAX: u64 = 3_600_000;
+
     /// Makes a failure from its code and what to say of it.
     pub fn new(code: FailureCode, message: impl Into<Box<str>>) -> Self {
-        Self { code, message: message.into() }
+        Self { code, message: message.into(), retry_after_ms: None }
+    }
+
+    /// Says how long the upstream asks to be left alone; at most an hour counts.
+    #[must_use]
+    pub fn retry_after(self, millis: Option<u64>) -> Self {
+        Self { retry_after_ms: millis.map(|it| it.min(Self::RETRY_AFTER_MS_MAX)), ..self }
     }
 }
 

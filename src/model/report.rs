@@ -4,7 +4,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{AgentName, DispatchId, DispatchStatus, FailureCode, TaskId, TaskStatus, Timestamp};
+use super::{
+    AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, TaskId, TaskStatus, Timestamp,
+};
 
 /// A dispatch and what became of its tasks.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -48,7 +50,8 @@ pub struct TaskResult {
     /// What the agent answered; null until it succeeded, and left out of `view: "summary"`.
     #[serde(default)]
     pub output: Value,
-    /// What went wrong, in one sentence.
+    /// What went wrong, in one sentence: in the last attempt that failed, also while the task
+    /// waits for another.
     pub error: Option<String>,
     /// What went wrong, to branch on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -81,6 +84,20 @@ pub struct FailureReport {
     /// The first task that failed, where this one was given up because of it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub caused_by: Option<TaskId>,
+    /// The first attempt's error, where the task was tried again and it is another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_error: Option<FirstError>,
+}
+
+/// What went wrong in the first attempt of a task that was tried again.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct FirstError {
+    /// What to branch on.
+    pub code: FailureCode,
+    /// What went wrong, in one sentence.
+    pub message: String,
+    /// Which try.
+    pub attempt: Attempt,
 }
 
 /// Counts and times of a dispatch.

@@ -7,7 +7,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{DispatchConfig, DispatchId, PlanId, TaskId, TaskSpec, TraceKind};
+use super::{DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind};
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -155,6 +155,17 @@ pub struct TaskOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub timeout_seconds: Option<f64>,
+    /// Another limit over all attempts, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub total_timeout_seconds: Option<f64>,
+    /// Another limit without progress, in seconds.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub idle_timeout_seconds: Option<f64>,
+    /// How it is tried again by itself, instead of what was said before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
 }
 
 /// How much of a result to answer.

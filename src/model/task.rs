@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, CoderInput, DebugInput, InputData, TaskId};
+use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
 
 /// One task of a dispatch document.
 #[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -31,6 +31,20 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub timeout_seconds: Option<f64>,
+    /// How long the task may take over all its attempts and the waits between them, in seconds,
+    /// from its first start on; no limit unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub total_timeout_seconds: Option<f64>,
+    /// How long an attempt may go on without a sign of progress (MCP progress notifications of the
+    /// call), in seconds; no limit unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 86_400))]
+    pub idle_timeout_seconds: Option<f64>,
+    /// How it is tried again by itself when an attempt fails; as the settings say for its agent
+    /// unless set, else not at all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetrySpec>,
     /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
     /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -48,6 +62,9 @@ impl Clone for TaskSpec {
             dependencies: self.dependencies.clone(),
             context_requirements: self.context_requirements.clone(),
             timeout_seconds: self.timeout_seconds,
+            total_timeout_seconds: self.total_timeout_seconds,
+            idle_timeout_seconds: self.idle_timeout_seconds,
+            retry: self.retry.clone(),
             estimate_seconds: self.estimate_seconds,
         }
     }

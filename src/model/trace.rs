@@ -47,6 +47,10 @@ pub enum TraceKind {
     UpstreamCall,
     /// An attempt ended.
     AttemptEnded,
+    /// The wait before a task's next attempt is over.
+    RetryDue,
+    /// A task passed its `total_timeout_seconds` between two attempts.
+    TaskExpired,
     /// The process that ran an attempt is gone; the task starts again.
     AttemptInterrupted,
     /// A task was given up because of another one.

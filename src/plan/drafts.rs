@@ -97,6 +97,9 @@ impl<'r> DraftMaker<'r> {
             dependencies: draft.dependencies,
             context_requirements: Vec::new(),
             timeout_seconds: None,
+            total_timeout_seconds: None,
+            idle_timeout_seconds: None,
+            retry: None,
             estimate_seconds: draft.estimate_seconds,
         });
         self.tasks.len() - 1

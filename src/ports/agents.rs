@@ -4,13 +4,41 @@ use std::{fmt::Debug, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
 use crate::model::{AgentName, Attempt, DispatchId, Failure, TaskId, UpstreamCall};
 
 /// Where an attempt notes the upstream calls it makes, as they end.
 pub type CallLog = mpsc::UnboundedSender<UpstreamCall>;
+
+/// Where an agent shows that it goes on working; clones are the same one.
+///
+/// By default nobody listens, and a beat costs nothing.
+#[derive(Clone, Debug, Default)]
+pub struct Heartbeat(Option<Arc<Notify>>);
+
+impl Heartbeat {
+    /// One that somebody listens to.
+    pub fn heard() -> Self {
+        Self(Some(Arc::default()))
+    }
+
+    /// Shows progress; cheap, and any number of times: those between two looks count once.
+    pub fn beat(&self) {
+        if let Some(notify) = &self.0 {
+            notify.notify_one();
+        }
+    }
+
+    /// Waits for a beat since the last look; for ever where nobody listens.
+    pub async fn beaten(&self) {
+        match &self.0 {
+            Some(notify) => notify.notified().await,
+            None => std::future::pending().await,
+        }
+    }
+}
 
 /// One attempt at one task, as an agent gets it.
 #[derive(Clone, Debug)]
@@ -33,6 +61,8 @@ pub struct AttemptCall {
     pub cancelled: CancellationToken,
     /// Where upstream calls are noted.
     pub calls: CallLog,
+    /// Where progress is shown.
+    pub heartbeat: Heartbeat,
 }
 
 /// One kind of agent.

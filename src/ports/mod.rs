@@ -11,7 +11,9 @@ mod record;
 mod traces;
 mod upkeep;
 
-pub use agents::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog};
+pub use agents::{
+    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
+};
 pub use changes::Changes;
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};

@@ -72,6 +72,8 @@ impl RecordBody {
                 Event::TaskKept { .. } => TraceKind::TaskKept,
                 Event::AttemptStarted { .. } => TraceKind::AttemptStarted,
                 Event::AttemptEnded { .. } => TraceKind::AttemptEnded,
+                Event::RetryDue { .. } => TraceKind::RetryDue,
+                Event::TaskExpired { .. } => TraceKind::TaskExpired,
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
                 Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
@@ -92,6 +94,8 @@ impl RecordBody {
             ) => (Some(*task), Some(*attempt)),
             Self::Scheduler(
                 Event::TaskKept { task }
+                | Event::RetryDue { task }
+                | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),

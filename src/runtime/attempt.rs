@@ -1,22 +1,27 @@
 //! One attempt at one task, from its resolved input to the agent's answer.
 
-use std::{sync::Arc, time::Duration};
+use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    document::StoredDocument, filter::ContextPool, message::AttemptEnd, rules::OwnedRules,
+    document::StoredDocument,
+    filter::ContextPool,
+    message::{AttemptEnd, Message},
+    rules::OwnedRules,
 };
 use crate::{
     model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
     plan,
-    ports::{AgentBackend, AttemptCall, Clock, Journal},
+    ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
 };
 
 /// How long an agent may take to stop once its attempt was given up.
 const STOP_GRACE: Duration = Duration::from_secs(2);
+/// How often the dispatcher is told of an agent's progress at most.
+const HEARTBEAT_INTERVAL: Duration = Duration::from_secs(1);
 
 /// What an attempt needs; it shares nothing that changes.
 #[derive(Debug)]
@@ -32,6 +37,8 @@ pub(super) struct AttemptJob {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<OwnedRules>,
     pub(super) cancelled: CancellationToken,
+    /// Where progress is told.
+    pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
 
 /// Runs an attempt to its end, or until it is given up.
@@ -61,6 +68,8 @@ async fn run_agent(
     calls: mpsc::UnboundedSender<crate::model::UpstreamCall>,
 ) -> Result<Value, Failure> {
     let task = task_of(job);
+    let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
+    let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),
@@ -71,6 +80,7 @@ async fn run_agent(
         timeout: own_timeout(Duration::from_millis(job.deadline.since(job.clock.now()).0)),
         cancelled: job.cancelled.clone(),
         calls,
+        heartbeat: heartbeat.clone(),
     };
     let mut work = job.backend.run(call);
     tokio::select! {
@@ -81,6 +91,20 @@ async fn run_agent(
             let _late = tokio::time::timeout(STOP_GRACE, work).await;
             Err(Failure::new(FailureCode::Cancelled, "the attempt was given up"))
         }
+        never = tell_progress(job, &heartbeat, idle_timeout.unwrap_or_default()) => match never {},
+    }
+}
+
+/// Tells the dispatcher that the agent goes on, so often that no idle deadline passes meanwhile.
+async fn tell_progress(job: &AttemptJob, heartbeat: &Heartbeat, idle: Millis) -> Infallible {
+    let interval = HEARTBEAT_INTERVAL.min(Duration::from_millis(idle.0 / 4));
+    loop {
+        heartbeat.beaten().await;
+        let AttemptJob { dispatch, task, attempt, .. } = *job;
+        if let Some(dispatcher) = job.to_dispatcher.upgrade() {
+            let _gone = dispatcher.send(Message::Heartbeat { dispatch, task, attempt });
+        }
+        tokio::time::sleep(interval).await;
     }
 }
 

@@ -22,7 +22,7 @@ use super::{
     tracer::Job,
 };
 use crate::{
-    model::{Attempt, DispatchId, ErrorCode, Failure, FailureCode, Millis, Refusal, TaskIdx},
+    model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
     ports::{Accept, CancelAsked, Changes, RecordBody, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
@@ -211,12 +211,16 @@ impl Dispatcher {
                 let _gone = reply.send(follow);
                 batch.touched.push(dispatch);
             }
+            Message::Heartbeat { dispatch, task, attempt } => {
+                let now = self.dependencies.clock.now();
+                if let Some(live) = self.lives.get_mut(&dispatch) {
+                    live.handle(now, Input::Heartbeat { task, attempt }, &mut self.out, batch);
+                }
+            }
             Message::Gathered { dispatch, gathered } => {
                 let now = self.dependencies.clock.now();
                 if let Some(live) = self.lives.get_mut(&dispatch) {
-                    live.pool = Some(gathered.pool);
-                    live.record(now, gathered.record, batch);
-                    live.handle(now, Input::Start, &mut self.out, batch);
+                    live.start_with(now, gathered, &mut self.out, batch);
                     batch.touched.push(dispatch);
                 }
             }
@@ -328,9 +332,7 @@ impl Dispatcher {
         let Some((dispatch, task, attempt)) = self.attempt_keys.remove(&id) else { return };
         let end = end.unwrap_or_else(|| {
             error!(dispatch_id = %dispatch, "an attempt panicked");
-            let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
-            let (calls, resolved) = (Vec::new(), None);
-            AttemptEnd { task, attempt, result: Err(failure), calls, resolved }
+            AttemptEnd::panicked(task, attempt)
         });
         if self.running.get(&(dispatch, task)).is_some_and(|it| it.0 == attempt) {
             self.running.remove(&(dispatch, task));
@@ -421,6 +423,7 @@ impl Dispatcher {
             clock: Arc::clone(&self.dependencies.clock),
             rules: Arc::clone(&self.rules),
             cancelled: cancelled.clone(),
+            to_dispatcher: self.to_control.clone(),
         };
         let id = self.attempts.spawn(attempt::run(job)).id();
         self.attempt_keys.insert(id, (dispatch, task, attempt));

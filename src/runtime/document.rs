@@ -8,7 +8,7 @@ use crate::{
     model::{AgentName, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
     plan::{ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::Policy,
+    scheduler::{Policy, RetryPolicy, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -103,16 +103,17 @@ impl StoredDocument {
     }
 
     /// The limits that the scheduler keeps.
-    pub(super) fn policy(&self) -> Policy {
+    pub(super) fn policy(&self, dispatch: DispatchId) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
-            let seconds = it.timeout_seconds?;
-            Some((TaskIdx::from_usize(at), Millis::from_seconds(seconds)))
+            let policy = task_policy(it);
+            (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
         };
         Policy {
             workers_max: self.config.max_workers,
             on_failure: self.config.on_failure,
             timeout: self.config.timeout,
-            task_timeouts: self.tasks.iter().enumerate().filter_map(own).collect(),
+            tasks: self.tasks.iter().enumerate().filter_map(own).collect(),
+            seed: seed(dispatch),
         }
     }
 
@@ -149,6 +150,20 @@ impl Meta {
 /// How long a task is expected to take, for its rank: all alike unless the document says.
 fn estimate(task: &TaskSpec) -> Millis {
     task.estimate_seconds.map_or(ESTIMATE_DEFAULT, Millis::from_seconds)
+}
+
+fn task_policy(task: &TaskSpec) -> TaskPolicy {
+    TaskPolicy {
+        timeout: task.timeout_seconds.map(Millis::from_seconds),
+        total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
+        idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
+        retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
+    }
+}
+
+/// The low half of the id, most of which is random: whoever goes on with the dispatch has it too.
+fn seed(dispatch: DispatchId) -> u64 {
+    dispatch.as_u64_pair().1
 }
 
 fn yes() -> bool {

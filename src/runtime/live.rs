@@ -9,6 +9,7 @@ use super::{
     batch::Batch,
     document::{Meta, StoredDocument},
     filter::ContextPool,
+    gather::Gathered,
     history::History,
     message::{AttemptEnd, Ended, Progress},
     submission::{Backends, Submission},
@@ -101,7 +102,7 @@ impl Live {
             id: dispatch,
             created_at,
             epoch: Epoch::FIRST,
-            scheduler: Scheduler::new(Arc::clone(&graph), document.policy()),
+            scheduler: Scheduler::new(Arc::clone(&graph), document.policy(dispatch)),
             document,
             meta,
             keys,
@@ -129,7 +130,7 @@ impl Live {
         let RecordBody::Scheduler(event) = &record.body else { return };
         self.scheduler.replay(record.at, event);
         if let (Some(task), _) = record.body.subject()
-            && !is_start(event)
+            && may_end(event)
         {
             self.count_end(task, event);
         }
@@ -159,6 +160,19 @@ impl Live {
     ) {
         self.scheduler.handle(now, input, out);
         self.note(now, out, None, batch);
+    }
+
+    /// Starts the dispatch with the context that was gathered for it.
+    pub(super) fn start_with(
+        &mut self,
+        now: Millis,
+        gathered: Gathered,
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) {
+        self.pool = Some(gathered.pool);
+        self.record(now, gathered.record, batch);
+        self.handle(now, Input::Start, out, batch);
     }
 
     /// Tells the scheduler the time and puts what follows into `batch`.
@@ -361,8 +375,15 @@ fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
     matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
 }
 
-fn is_start(event: &Event) -> bool {
-    matches!(event, Event::AttemptStarted { .. } | Event::AttemptInterrupted { .. })
+/// Whether a task may have ended with `event`; it may also be about an attempt before its last.
+fn may_end(event: &Event) -> bool {
+    !matches!(
+        event,
+        Event::AttemptStarted { .. }
+            | Event::AttemptEnded { retry_at: Some(_), .. }
+            | Event::RetryDue { .. }
+            | Event::AttemptInterrupted { .. }
+    )
 }
 
 fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
@@ -372,12 +393,24 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.attempts = attempt.0;
             row.started_at = Some(now);
         }
+        Event::AttemptEnded { result: Err(failure), retry_at: Some(_), .. } => {
+            row.status = TaskStatus::Pending;
+            row.failure = Some(failure.clone());
+        }
         Event::AttemptEnded { result, .. } => {
             row.status = if result.is_ok() { TaskStatus::Success } else { TaskStatus::Error };
             row.failure = result.as_ref().err().cloned();
             row.ended_at = Some(now);
         }
-        Event::AttemptInterrupted { .. } => row.status = TaskStatus::Pending,
+        Event::RetryDue { .. } | Event::AttemptInterrupted { .. } => {
+            row.status = TaskStatus::Pending;
+        }
+        Event::TaskExpired { .. } => {
+            row.status = TaskStatus::Error;
+            let message = "the task passed its total_timeout_seconds before its next attempt";
+            row.failure = Some(Failure::new(FailureCode::Timeout, message));
+            row.ended_at = Some(now);
+        }
         Event::TaskSkipped { because, .. } => {
             row.status = TaskStatus::Skipped;
             row.failure =

@@ -5,7 +5,10 @@ use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{gather::Gathered, submission::Submission};
 use crate::{
-    model::{Attempt, DispatchId, DispatchStatus, Failure, Refusal, TaskId, TaskIdx, UpstreamCall},
+    model::{
+        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
+        UpstreamCall,
+    },
     ports::{CancelAsked, Tenure},
 };
 
@@ -25,6 +28,8 @@ pub(super) enum Message {
     Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
     /// Tell me how a dispatch goes. `None` if it is not live here.
     Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
+    /// The agent of an attempt shows progress.
+    Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }
@@ -78,6 +83,14 @@ pub(super) struct AttemptEnd {
     pub(super) calls: Vec<UpstreamCall>,
     /// The input with its references resolved, where it had any.
     pub(super) resolved: Option<Map<String, Value>>,
+}
+
+impl AttemptEnd {
+    /// The end of an attempt whose agent's code is at fault.
+    pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
+        let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
+        Self { task, attempt, result: Err(failure), calls: Vec::new(), resolved: None }
+    }
 }
 
 /// How a dispatch goes.

@@ -31,6 +31,8 @@ mod report;
 mod retention;
 mod retried;
 mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod rules;
 mod submission;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{Paths, retention::Retention};
 use crate::{
-    model::{AgentName, AnalysisDepth, OnFailure, ValidationLevel},
+    model::{AgentName, AnalysisDepth, OnFailure, RetrySpec, ValidationLevel},
     plan::{InputKind, Limits},
     ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
 };
@@ -73,6 +73,8 @@ pub struct AgentOptions {
     pub input: InputKind,
     /// How long one attempt may take, in seconds.
     pub timeout_seconds: Option<f64>,
+    /// How its tasks are tried again.
+    pub retry: Option<RetrySpec>,
     /// For `coder`: how much written code must satisfy.
     pub validation_level: Option<ValidationLevel>,
     /// For `debug`: how far an investigation looks.

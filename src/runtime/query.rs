@@ -10,7 +10,9 @@ use crate::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
         Timestamp, TraceEvent, TraceKind, TracePage, View, text,
     },
-    ports::{DispatchRow, Journal, Overview, RecordBody, RecordFilter, StoreError, StoredTask},
+    ports::{
+        DispatchRow, Journal, Overview, Record, RecordBody, RecordFilter, StoreError, StoredTask,
+    },
 };
 
 /// How many outputs are read from the store at once.
@@ -185,6 +187,10 @@ async fn fill_page(
             let mut result = report::task_result(stored, &name_of, Some(&target), tasks.len());
             result.output =
                 output.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or(Value::Null);
+            if report::may_have_first_error(&stored.row) {
+                let records = first_errors(journal, row.dispatch, stored.task).await?;
+                report::add_first_error(&mut result, &records);
+            }
             if !pager.push(result) {
                 return Ok(pager.finish(Some(at)));
             }
@@ -192,6 +198,17 @@ async fn fill_page(
         }
     }
     Ok(pager.finish(None))
+}
+
+/// The record of a task's first attempt that failed.
+async fn first_errors(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+    task: TaskIdx,
+) -> Result<Vec<Record>, Refusal> {
+    let kinds = vec![TraceKind::AttemptEnded];
+    let filter = RecordFilter { task: Some(task), kinds, after: 0, limit: 1 };
+    journal.records(dispatch, filter).await.map_err(|it| refuse(&it))
 }
 
 async fn context_warnings(

@@ -5,10 +5,11 @@ use serde_json::Value;
 use super::{document::Meta, live::execution_time, trace};
 use crate::{
     model::{
-        DispatchResult, DispatchStatus, FailureReport, Millis, PlanReport, Summary, TaskId,
-        TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
+        DispatchResult, DispatchStatus, FailureReport, FirstError, Millis, PlanReport, Summary,
+        TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
     },
-    ports::{DispatchRow, StoredTask, TraceTarget},
+    ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
+    scheduler::Event,
 };
 
 /// The longest answer of a tool, in characters of its JSON text.
@@ -101,6 +102,7 @@ pub(super) fn task_result(
         retryable: it.code.is_retryable(),
         hint: it.code.hint().to_owned(),
         caused_by: caused_by.clone(),
+        first_error: None,
     });
     let error = row.failure.as_ref().map(|it| match &caused_by {
         Some(cause) => format!("task \"{cause}\", which it waits for, did not succeed"),
@@ -120,6 +122,26 @@ pub(super) fn task_result(
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
         output_truncated: false,
+    }
+}
+
+/// Whether the records of a task may say more of its failure than its row: it was tried again.
+pub(super) fn may_have_first_error(row: &TaskRow) -> bool {
+    row.attempts > 1 && row.failure.is_some()
+}
+
+/// Adds the first error among a task's `records` where it is another one than the last.
+pub(super) fn add_first_error(result: &mut TaskResult, records: &[Record]) {
+    let first = records.iter().find_map(|it| {
+        let RecordBody::Scheduler(Event::AttemptEnded { attempt, result, .. }) = &it.body else {
+            return None;
+        };
+        Some((*attempt, result.as_ref().err()?))
+    });
+    let (Some(failure), Some((attempt, first))) = (&mut result.failure, first) else { return };
+    let message = text::escape_lines(&first.message);
+    if first.code != failure.code || result.error.as_ref() != Some(&message) {
+        failure.first_error = Some(FirstError { code: first.code, message, attempt });
     }
 }
 

@@ -10,7 +10,14 @@ use crate::{
 
 /// Changes a task as the caller asked.
 pub(super) fn apply(task: &mut TaskSpec, change: TaskOverride) {
-    let TaskOverride { description, input_data, timeout_seconds } = change;
+    let TaskOverride {
+        description,
+        input_data,
+        timeout_seconds,
+        total_timeout_seconds,
+        idle_timeout_seconds,
+        retry,
+    } = change;
     if let Some(description) = description {
         task.description = description;
     }
@@ -22,6 +29,9 @@ pub(super) fn apply(task: &mut TaskSpec, change: TaskOverride) {
         }
     }
     task.timeout_seconds = timeout_seconds.or(task.timeout_seconds);
+    task.total_timeout_seconds = total_timeout_seconds.or(task.total_timeout_seconds);
+    task.idle_timeout_seconds = idle_timeout_seconds.or(task.idle_timeout_seconds);
+    task.retry = retry.or_else(|| task.retry.take());
 }
 
 /// The settings of the first dispatch, as its document would have given them. Its trace directory

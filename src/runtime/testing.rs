@@ -5,7 +5,7 @@ use std::{
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering},
     },
     time::Duration,
 };
@@ -41,6 +41,8 @@ pub(super) struct World {
     pub(super) store: Arc<Flaky>,
     pub(super) files: Arc<Files>,
     pub(super) owners: Arc<Owners>,
+    /// By how much the clock was set forward, in milliseconds.
+    pub(super) clock_jump: Arc<AtomicU64>,
     shutdown: CancellationToken,
     dispatcher: JoinHandle<()>,
 }
@@ -61,20 +63,21 @@ impl World {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let root = Path::new("/ws");
+        let clock_jump = Arc::<AtomicU64>::default();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
             sources: vec![Arc::new(Echo)],
             traces: Arc::clone(&files) as _,
-            clock: Arc::new(TokioClock(Instant::now())),
+            clock: Arc::new(TokioClock(Instant::now(), Arc::clone(&clock_jump))),
             ownership: Arc::clone(&owners) as _,
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
         };
         let shutdown = CancellationToken::new();
         let options = options(dispatches_open_max);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
-        Self { handle, agents, store, files, owners, shutdown, dispatcher }
+        Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
 
     /// Dispatches a document, given as JSON.
@@ -138,6 +141,7 @@ fn options(dispatches_open_max: usize) -> Options {
     let robot = AgentOptions {
         input: InputKind::Free,
         timeout_seconds: None,
+        retry: None,
         validation_level: None,
         analysis_depth: None,
     };
@@ -164,8 +168,9 @@ fn options(dispatches_open_max: usize) -> Options {
     }
 }
 
-/// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`,
-/// `slow` (30 seconds).
+/// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`; `slow` (30
+/// seconds); `flaky N`, which fails in the first N attempts, each in its own words; `later MS`,
+/// which wants to be left alone once; `beat N`, which shows progress every second for N seconds.
 #[derive(Debug)]
 pub(super) struct Script {
     /// Every attempt that was started, as `task#attempt`.
@@ -221,7 +226,25 @@ impl AgentBackend for Script {
             call.calls.send(note).unwrap();
             // Others get their turn, so that what may run at once does.
             tokio::task::yield_now().await;
-            let result = match call.input["fate"].as_str().unwrap() {
+            let fate = call.input["fate"].as_str().unwrap();
+            let (fate, number) = fate.split_once(' ').unwrap_or((fate, "0"));
+            let number: u64 = number.parse().unwrap();
+            let result = match fate {
+                "flaky" if u64::from(call.attempt.0) <= number => {
+                    let message = format!("no luck in attempt {}", call.attempt.0);
+                    Err(Failure::new(FailureCode::UpstreamUnavailable, message))
+                }
+                "later" if call.attempt.0 == 1 => {
+                    let failure = Failure::new(FailureCode::RateLimited, "too much");
+                    Err(failure.retry_after(Some(number)))
+                }
+                "beat" => {
+                    for _ in 0..number {
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                        call.heartbeat.beat();
+                    }
+                    Ok(json!({}))
+                }
                 "fail" => Err(Failure::new(FailureCode::AgentError, "as scripted")),
                 "hang" => {
                     call.cancelled.cancelled().await;
@@ -341,16 +364,16 @@ impl Ownership for Owners {
 
 /// Tokio's time, which tests can pause.
 #[derive(Debug)]
-struct TokioClock(Instant);
+struct TokioClock(Instant, Arc<AtomicU64>);
 
 impl Clock for TokioClock {
     fn now(&self) -> Millis {
-        Millis(1_000_000 + u64::try_from(self.0.elapsed().as_millis()).unwrap())
+        let jump = self.1.load(Ordering::SeqCst);
+        Millis(1_000_000 + jump + u64::try_from(self.0.elapsed().as_millis()).unwrap())
     }
 
     fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
-        let until = self.0 + Duration::from_millis(at.since(Millis(1_000_000)).0);
-        Box::pin(tokio::time::sleep_until(until))
+        Box::pin(tokio::time::sleep(Duration::from_millis(at.since(self.now()).0)))
     }
 }
 

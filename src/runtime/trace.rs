@@ -10,7 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        DispatchConfig, Failure, TaskIdx, Timestamp, TraceEvent, UpstreamCall, redact::redact_value,
+        DispatchConfig, Failure, Millis, TaskIdx, Timestamp, TraceEvent, UpstreamCall,
+        redact::redact_value,
     },
     ports::{Record, RecordBody, StoredTask, TraceFile, TraceTarget},
     scheduler::Event,
@@ -115,20 +116,32 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
         }),
         RecordBody::Scheduler(event) => match event {
             Event::AttemptStarted { deadline, .. } => json!({ "deadline": Timestamp(*deadline) }),
-            Event::AttemptEnded { result, .. } => match result {
-                Ok(()) => json!({ "ok": true }),
-                Err(Failure { code, message }) => {
-                    json!({ "ok": false, "code": code, "error": message })
-                }
-            },
+            Event::AttemptEnded { result: Ok(()), .. } => json!({ "ok": true }),
+            Event::AttemptEnded { result: Err(failure), retry_at, .. } => {
+                failed_attempt(failure, *retry_at)
+            }
             Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
             Event::DispatchEnded { status } => json!({ "status": status }),
             Event::TaskKept { .. }
+            | Event::RetryDue { .. }
+            | Event::TaskExpired { .. }
             | Event::AttemptInterrupted { .. }
             | Event::TaskCancelled { .. }
             | Event::DispatchCancelled => Value::Null,
         },
     }
+}
+
+fn failed_attempt(failure: &Failure, retry_at: Option<Millis>) -> Value {
+    let Failure { code, message, retry_after_ms } = failure;
+    let mut data = json!({ "ok": false, "code": code, "error": message });
+    if let Some(millis) = retry_after_ms {
+        data["retry_after_ms"] = json!(millis);
+    }
+    if let Some(at) = retry_at {
+        data["retry_at"] = json!(Timestamp(at));
+    }
+    data
 }
 
 fn task_value(trace: &TaskTrace) -> Value {
@@ -139,7 +152,8 @@ fn task_value(trace: &TaskTrace) -> Value {
         agent: spec.agent.clone(),
         row: trace.row.clone(),
     };
-    let result = report::task_result(&stored, &|it| name_of(&trace.document, it), None, 0);
+    let mut result = report::task_result(&stored, &|it| name_of(&trace.document, it), None, 0);
+    report::add_first_error(&mut result, &trace.history.records);
     let output: Value =
         trace.output.as_deref().and_then(|it| serde_json::from_str(it).ok()).unwrap_or_default();
     let input = trace.history.resolved.as_ref().unwrap_or(&spec.input_data);
@@ -184,8 +198,12 @@ fn attempts(records: &[Record]) -> Vec<Value> {
                     Event::AttemptEnded { result: Ok(()), .. } => "success",
                     Event::AttemptEnded { result: Err(_), .. } => "error",
                     Event::AttemptInterrupted { .. } => "interrupted",
-                    Event::TaskCancelled { .. } => "cancelled",
-                    Event::TaskKept { .. }
+                    // Between two attempts there is none that it could be the end of.
+                    Event::TaskCancelled { .. } if !entry.contains_key("outcome") => "cancelled",
+                    Event::TaskCancelled { .. }
+                    | Event::RetryDue { .. }
+                    | Event::TaskExpired { .. }
+                    | Event::TaskKept { .. }
                     | Event::AttemptStarted { .. }
                     | Event::TaskSkipped { .. }
                     | Event::DispatchCancelled
@@ -193,8 +211,11 @@ fn attempts(records: &[Record]) -> Vec<Value> {
                 };
                 entry.insert("ended_at".into(), json!(Timestamp(record.at)));
                 entry.insert("outcome".into(), json!(outcome));
-                if let Event::AttemptEnded { result: Err(failure), .. } = event {
+                if let Event::AttemptEnded { result: Err(failure), retry_at, .. } = event {
                     entry.insert("error".into(), json!(failure));
+                    if let Some(at) = retry_at {
+                        entry.insert("retry_at".into(), json!(Timestamp(*at)));
+                    }
                 }
                 entry.insert("upstream_calls".into(), json!(calls));
             }

@@ -2,10 +2,16 @@
 
 use std::sync::Arc;
 
+use rustc_hash::FxHashMap;
+
 use super::{
-    message::{Action, Decision, Event, Input, Outbox},
+    message::{Action, Event, Input, Outbox},
+    policy::Policy,
     ready::ReadySet,
-    timer::{Deadline, Deadlines},
+    reasons::Reasons,
+    retry::{self, Trial},
+    state::{Slot, TaskState},
+    timer::{Timer, TimerKind, Timers},
 };
 use crate::{
     model::{
@@ -13,38 +19,6 @@ use crate::{
     },
     plan::TaskGraph,
 };
-
-/// The limits a dispatch runs under.
-#[derive(Clone, Debug)]
-pub struct Policy {
-    /// How many attempts may run at once; at least 1.
-    pub workers_max: u32,
-    /// What a failed task means for the others.
-    pub on_failure: OnFailure,
-    /// How long one attempt may take.
-    pub timeout: Millis,
-    /// The timeouts of tasks that have their own, sorted by task.
-    pub task_timeouts: Vec<(TaskIdx, Millis)>,
-}
-
-/// Where a task stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum TaskState {
-    /// Waits for other tasks.
-    Blocked,
-    /// Waits for a worker.
-    Ready,
-    /// Is with an agent.
-    Running,
-    /// Ended well.
-    Succeeded,
-    /// Ended badly.
-    Failed,
-    /// Never started and never will, because of another task.
-    Skipped,
-    /// Given up by the caller.
-    Cancelled,
-}
 
 /// The state of one dispatch.
 ///
@@ -56,33 +30,17 @@ pub struct Scheduler {
     policy: Policy,
     tasks: Vec<Slot>,
     ready: ReadySet,
-    n_ready: u32,
-    /// Only for explanations; by task.
-    readiness: Vec<Readiness>,
-    /// Whose ends gave workers back while all had been busy, in this round.
-    freed: Vec<TaskIdx>,
+    reasons: Reasons,
     now: Millis,
-    deadlines: Deadlines,
+    timers: Timers,
+    /// Only of tasks that were tried again or have limits over all their attempts.
+    trials: FxHashMap<TaskIdx, Trial>,
     n_running: u32,
     n_open: usize,
     n_succeeded: usize,
     is_started: bool,
     is_cancelled: bool,
     is_ended: bool,
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Slot {
-    state: TaskState,
-    attempt: Attempt,
-    n_waiting: u32,
-}
-
-/// Since when a task is ready, and because of which dependency.
-#[derive(Clone, Copy, Debug, Default)]
-struct Readiness {
-    at: Millis,
-    released_by: Option<TaskIdx>,
 }
 
 impl Scheduler {
@@ -93,11 +51,10 @@ impl Scheduler {
             policy,
             tasks: vec![blank; graph.len()],
             ready: ReadySet::new(graph.len()),
-            n_ready: 0,
-            readiness: vec![Readiness::default(); graph.len()],
-            freed: Vec::new(),
+            reasons: Reasons::new(graph.len()),
             now: Millis(0),
-            deadlines: Deadlines::default(),
+            timers: Timers::default(),
+            trials: FxHashMap::default(),
             n_running: 0,
             n_open: graph.len(),
             n_succeeded: 0,
@@ -126,6 +83,12 @@ impl Scheduler {
         self.tasks[task.as_usize()].attempt
     }
 
+    /// When `task` is tried again, if it waits for that.
+    pub fn retry_at(&self, task: TaskIdx) -> Option<Millis> {
+        let trial = self.trials.get(&task).filter(|_| self.state(task) == TaskState::Backoff);
+        trial.and_then(|it| it.retry_at)
+    }
+
     /// How many attempts run.
     pub fn n_running(&self) -> u32 {
         self.n_running
@@ -138,7 +101,7 @@ impl Scheduler {
 
     /// When [`Self::handle_timeout`] wants to be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Millis> {
-        self.deadlines.first().map(|it| it.at)
+        self.timers.first().filter(|_| self.is_started).map(|it| it.at)
     }
 
     /// Takes one input at the time `now`.
@@ -150,31 +113,36 @@ impl Scheduler {
         match input {
             Input::Keep { tasks } => self.keep(&tasks, out),
             Input::Start => {
-                self.start();
+                if !std::mem::replace(&mut self.is_started, true) {
+                    self.reasons.start(now);
+                }
                 self.interrupt_running(out);
             }
             Input::AttemptEnded { task, attempt, result } => {
                 if self.is_current(task, attempt) {
-                    self.end_attempt(task, result, out);
+                    self.end_attempt(now, task, result, out);
                 }
             }
+            Input::Heartbeat { task, attempt } => self.hear(now, task, attempt),
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
         }
-        self.advance(now, out);
+        // After the input: what is reported at the last moment still counts.
+        self.handle_timeout(now, out);
     }
 
     /// Takes the passing of time up to `now`.
     pub fn handle_timeout(&mut self, now: Millis, out: &mut Outbox) {
         self.now = now;
-        while let Some(due) = self.deadlines.first()
+        if !self.is_started {
+            return;
+        }
+        while let Some(due) = self.timers.first()
             && due.at <= now
         {
-            self.deadlines.pop();
-            if self.is_current(due.task, due.attempt) {
-                out.actions.push(Action::StopAttempt { task: due.task, attempt: due.attempt });
-                let failure = Failure::new(FailureCode::Timeout, "the attempt passed its deadline");
-                self.end_attempt(due.task, Err(failure), out);
+            self.timers.pop();
+            if self.tasks[due.task.as_usize()].minds(&due) {
+                self.fire(now, due, out);
             }
         }
         self.advance(now, out);
@@ -183,37 +151,43 @@ impl Scheduler {
     /// Takes a fact of the journal, and when it was written.
     pub fn replay(&mut self, at: Millis, event: &Event) {
         if self.now == Millis(0) {
-            self.readiness.iter_mut().for_each(|it| it.at = at);
+            self.reasons.restart(at);
         }
         self.now = at;
         self.apply(event);
-        self.freed.clear();
+        self.reasons.end_round();
     }
 
     /// Changes the state by one fact. Live running and replay both come through here.
     pub fn apply(&mut self, event: &Event) {
         match *event {
-            Event::AttemptStarted { task, attempt, deadline, .. } => {
+            Event::AttemptStarted { task, attempt, deadline, total_deadline, .. } => {
                 self.set(task, TaskState::Running);
                 self.tasks[task.as_usize()].attempt = attempt;
-                let (deadlines, tasks) = (&mut self.deadlines, &self.tasks);
-                let deadline = Deadline { at: deadline, task, attempt };
-                deadlines.add(deadline, self.n_running as usize, |it| {
-                    let slot = tasks[it.task.as_usize()];
-                    slot.state == TaskState::Running && slot.attempt == it.attempt
-                });
+                self.add_timer(Timer { at: deadline, task, attempt, kind: TimerKind::Attempt });
+                if let Some(at) = total_deadline {
+                    self.limit_total(task, at);
+                }
             }
             Event::TaskKept { task } | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.set(task, TaskState::Succeeded);
                 self.release_dependents(task);
             }
-            Event::AttemptEnded { task, result: Err(_), .. } => {
+            Event::AttemptEnded { task, attempt, result: Err(ref failure), retry_at: Some(at) } => {
+                self.set(task, TaskState::Backoff);
+                self.trials.entry(task).or_default().count(failure.code, at);
+                self.add_timer(Timer { at, task, attempt, kind: TimerKind::Retry });
+            }
+            Event::AttemptEnded { task, result: Err(_), retry_at: None, .. }
+            | Event::TaskExpired { task } => {
                 self.set(task, TaskState::Failed);
                 if self.policy.on_failure == OnFailure::Continue {
                     self.release_dependents(task);
                 }
             }
-            Event::AttemptInterrupted { task, .. } => self.set(task, TaskState::Ready),
+            Event::RetryDue { task } | Event::AttemptInterrupted { task, .. } => {
+                self.set(task, TaskState::Ready);
+            }
             Event::TaskSkipped { task, .. } => self.set(task, TaskState::Skipped),
             Event::TaskCancelled { task } => self.set(task, TaskState::Cancelled),
             Event::DispatchCancelled => self.is_cancelled = true,
@@ -223,20 +197,13 @@ impl Scheduler {
 
     /// Starts what can start, and ends the dispatch when nothing is left.
     fn advance(&mut self, now: Millis, out: &mut Outbox) {
-        if !self.is_started {
-            return;
-        }
         while self.n_running < self.policy.workers_max
             && let Some(priority) = self.ready.first()
         {
             let task = self.graph.task_of_priority(priority);
-            let attempt = Attempt(self.attempt(task).0 + 1);
-            let deadline = now + self.timeout(task);
-            let decision = self.explain(task, attempt);
-            self.record(Event::AttemptStarted { task, attempt, deadline, decision }, out);
-            out.actions.push(Action::StartAttempt { task, attempt, deadline });
+            self.start_attempt(now, task, out);
         }
-        self.freed.clear();
+        self.reasons.end_round();
         if self.n_open == 0 && !self.is_ended {
             let status = self.verdict();
             self.record(Event::DispatchEnded { status }, out);
@@ -244,23 +211,71 @@ impl Scheduler {
         }
     }
 
-    /// Says why the first of the ready tasks starts now.
-    fn explain(&mut self, task: TaskIdx, attempt: Attempt) -> Decision {
-        let Readiness { at, released_by } = self.readiness[task.as_usize()];
-        Decision {
-            n_ready: self.n_ready,
-            waited: self.now.since(at),
-            released_by: released_by.filter(|_| attempt == Attempt(1)),
-            worker_from: self.freed.pop(),
+    fn start_attempt(&mut self, now: Millis, task: TaskIdx, out: &mut Outbox) {
+        let attempt = Attempt(self.attempt(task).0 + 1);
+        let own = self.policy.of(task);
+        let idle_timeout = own.idle_timeout;
+        let deadline = now + own.timeout.unwrap_or(self.policy.timeout);
+        let total_deadline = own.total_timeout.map(|it| {
+            let earlier = self.trials.get(&task).and_then(|it| it.total_deadline);
+            earlier.unwrap_or(now + it)
+        });
+        let decision = self.reasons.explain(task, attempt, now);
+        let started = Event::AttemptStarted { task, attempt, deadline, total_deadline, decision };
+        self.record(started, out);
+        out.actions.push(Action::StartAttempt { task, attempt, deadline });
+        if let Some(idle) = idle_timeout {
+            // No fact, and so not in `apply`: what is replayed does not run.
+            let at = now + idle;
+            self.trials.entry(task).or_default().idle_deadline = Some(at);
+            self.add_timer(Timer { at, task, attempt, kind: TimerKind::Idle });
         }
     }
 
-    /// Lets tasks start; those that wait for nothing are ready from now on.
-    fn start(&mut self) {
-        if !std::mem::replace(&mut self.is_started, true) {
-            let fresh = self.readiness.iter_mut().filter(|it| it.at == Millis(0));
-            fresh.for_each(|it| it.at = self.now);
+    /// Takes a sign of progress. The timer stays where it is and is set anew when it fires.
+    fn hear(&mut self, now: Millis, task: TaskIdx, attempt: Attempt) {
+        if self.is_current(task, attempt)
+            && let Some(idle) = self.policy.of(task).idle_timeout
+        {
+            self.trials.entry(task).or_default().idle_deadline = Some(now + idle);
         }
+    }
+
+    /// Does what a timer is for; it matters still.
+    fn fire(&mut self, now: Millis, due: Timer, out: &mut Outbox) {
+        let Timer { task, kind, .. } = due;
+        match kind {
+            TimerKind::Retry => self.record(Event::RetryDue { task }, out),
+            TimerKind::Attempt => {
+                self.time_out(now, task, "the attempt passed its deadline".to_owned(), out);
+            }
+            TimerKind::Idle => match self.trials.get(&task).and_then(|it| it.idle_deadline) {
+                Some(at) if at > now => self.add_timer(Timer { at, ..due }),
+                Some(_) | None => {
+                    let span = self.policy.of(task).idle_timeout.unwrap_or_default().0;
+                    let message = format!(
+                        "the agent showed no progress for {span} ms, its idle_timeout_seconds"
+                    );
+                    self.time_out(now, task, message, out);
+                }
+            },
+            TimerKind::Total if self.state(task) == TaskState::Running => {
+                let span = self.policy.of(task).total_timeout.unwrap_or_default().0;
+                let message =
+                    format!("the task took more than {span} ms in all, its total_timeout_seconds");
+                self.time_out(now, task, message, out);
+            }
+            TimerKind::Total => {
+                self.record(Event::TaskExpired { task }, out);
+                self.react_to_failure(task, out);
+            }
+        }
+    }
+
+    fn time_out(&mut self, now: Millis, task: TaskIdx, message: String, out: &mut Outbox) {
+        out.actions.push(Action::StopAttempt { task, attempt: self.attempt(task) });
+        let failure = Failure::new(FailureCode::Timeout, message);
+        self.end_attempt(now, task, Err(failure), out);
     }
 
     fn verdict(&self) -> DispatchStatus {
@@ -272,16 +287,24 @@ impl Scheduler {
         }
     }
 
-    fn end_attempt(&mut self, task: TaskIdx, result: AttemptResult, out: &mut Outbox) {
-        let is_failed = result.is_err();
+    fn end_attempt(&mut self, now: Millis, task: TaskIdx, result: AttemptResult, out: &mut Outbox) {
         let attempt = self.attempt(task);
-        self.record(Event::AttemptEnded { task, attempt, result }, out);
-        if is_failed {
-            match self.policy.on_failure {
-                OnFailure::SkipDependents => self.skip_dependents(task, out),
-                OnFailure::FailFast => self.give_up(task, out),
-                OnFailure::Continue => (),
-            }
+        let is_failed = result.is_err();
+        let retry_at = result.as_ref().err().and_then(|failure| {
+            let trial = self.trials.get(&task).copied().unwrap_or_default();
+            retry::next_try(&self.policy, &trial, (task, attempt), failure, now)
+        });
+        self.record(Event::AttemptEnded { task, attempt, result, retry_at }, out);
+        if is_failed && retry_at.is_none() {
+            self.react_to_failure(task, out);
+        }
+    }
+
+    fn react_to_failure(&mut self, task: TaskIdx, out: &mut Outbox) {
+        match self.policy.on_failure {
+            OnFailure::SkipDependents => self.skip_dependents(task, out),
+            OnFailure::FailFast => self.give_up(task, out),
+            OnFailure::Continue => (),
         }
     }
 
@@ -299,11 +322,12 @@ impl Scheduler {
         }
     }
 
-    /// Stops what runs and skips what waits.
+    /// Stops what was begun and skips what was not.
     fn give_up(&mut self, because: TaskIdx, out: &mut Outbox) {
         for task in self.graph.tasks() {
             match self.state(task) {
-                TaskState::Running => self.stop(task, out),
+                TaskState::Running | TaskState::Backoff => self.stop(task, out),
+                TaskState::Ready if self.attempt(task).0 > 0 => self.stop(task, out),
                 TaskState::Blocked | TaskState::Ready => {
                     self.record(Event::TaskSkipped { task, because }, out);
                 }
@@ -376,12 +400,21 @@ impl Scheduler {
     }
 
     fn is_open(&self, task: TaskIdx) -> bool {
-        matches!(self.state(task), TaskState::Blocked | TaskState::Ready | TaskState::Running)
+        self.state(task).is_open()
     }
 
-    fn timeout(&self, task: TaskIdx) -> Millis {
-        let own = self.policy.task_timeouts.binary_search_by_key(&task, |it| it.0);
-        own.map_or(self.policy.timeout, |at| self.policy.task_timeouts[at].1)
+    fn add_timer(&mut self, timer: Timer) {
+        let (timers, tasks) = (&mut self.timers, &self.tasks);
+        timers.add(timer, |it| tasks[it.task.as_usize()].minds(it));
+    }
+
+    /// Keeps the first total deadline of a task; later attempts only repeat it.
+    fn limit_total(&mut self, task: TaskIdx, at: Millis) {
+        let trial = self.trials.entry(task).or_default();
+        if trial.total_deadline.replace(at).is_none() {
+            let attempt = self.attempt(task);
+            self.add_timer(Timer { at, task, attempt, kind: TimerKind::Total });
+        }
     }
 
     fn release_dependents(&mut self, task: TaskIdx) {
@@ -390,7 +423,7 @@ impl Scheduler {
             let slot = &mut self.tasks[dependent.as_usize()];
             slot.n_waiting = slot.n_waiting.saturating_sub(1);
             if slot.n_waiting == 0 && slot.state == TaskState::Blocked {
-                self.readiness[dependent.as_usize()].released_by = Some(task);
+                self.reasons.released(dependent, task);
                 self.set(dependent, TaskState::Ready);
             }
         }
@@ -403,16 +436,14 @@ impl Scheduler {
         match before {
             TaskState::Ready => {
                 self.ready.remove(priority);
-                self.n_ready -= 1;
+                self.reasons.no_longer_ready();
             }
             TaskState::Running => {
-                // Only where no worker was free before this round.
-                if self.n_running as usize + self.freed.len() >= self.policy.workers_max as usize {
-                    self.freed.push(task);
-                }
+                self.reasons.worker_freed(task, self.n_running, self.policy.workers_max);
                 self.n_running -= 1;
             }
             TaskState::Blocked
+            | TaskState::Backoff
             | TaskState::Succeeded
             | TaskState::Failed
             | TaskState::Skipped
@@ -421,8 +452,7 @@ impl Scheduler {
         match state {
             TaskState::Ready => {
                 self.ready.insert(priority);
-                self.n_ready += 1;
-                self.readiness[task.as_usize()].at = self.now;
+                self.reasons.ready(task, self.now);
             }
             TaskState::Running => self.n_running += 1,
             TaskState::Succeeded => {
@@ -430,7 +460,10 @@ impl Scheduler {
                 self.n_succeeded += 1;
             }
             TaskState::Failed | TaskState::Skipped | TaskState::Cancelled => self.n_open -= 1,
-            TaskState::Blocked => (),
+            TaskState::Blocked | TaskState::Backoff => (),
+        }
+        if !self.trials.is_empty() && !state.is_open() {
+            self.trials.remove(&task);
         }
     }
 }

@@ -23,6 +23,14 @@ pub enum Input {
         /// Its verdict.
         result: AttemptResult,
     },
+    /// The agent of an attempt shows that it goes on. It moves the attempt's idle deadline and
+    /// makes no event: after a replay every attempt is another one, so there is nothing to keep.
+    Heartbeat {
+        /// The task tried.
+        task: TaskIdx,
+        /// Which try.
+        attempt: Attempt,
+    },
     /// The caller wants no more of the whole dispatch.
     Cancel,
     /// The caller wants no more of these tasks, and so of what depends on them.
@@ -52,6 +60,9 @@ pub enum Event {
         /// What the start was decided on.
         #[serde(default, skip_serializing_if = "Decision::is_unknown")]
         decision: Decision,
+        /// When the task must have ended, over all its attempts; the same in each.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        total_deadline: Option<Millis>,
     },
     /// An attempt gave its worker back.
     AttemptEnded {
@@ -61,6 +72,19 @@ pub enum Event {
         attempt: Attempt,
         /// Its verdict.
         result: AttemptResult,
+        /// When the task is to be tried again; without it the task has ended.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        retry_at: Option<Millis>,
+    },
+    /// The wait before a task's next attempt is over.
+    RetryDue {
+        /// The task to try again.
+        task: TaskIdx,
+    },
+    /// A task passed its total deadline while it waited for its next attempt.
+    TaskExpired {
+        /// The task that failed.
+        task: TaskIdx,
     },
     /// The process that ran an attempt is gone, and the attempt with it.
     AttemptInterrupted {

@@ -7,18 +7,28 @@
 //!
 //! ```text
 //! Blocked ──► Ready ──► Running ──► Succeeded | Failed | Cancelled
-//!    │          │  ◄── interrupted ──┘
+//!    │          │  ◄── interrupted ──┤
+//!    │          │  ◄── Backoff ◄─────┘ failed, and is tried again
 //!    └──────────┴──► Skipped | Cancelled
 //! ```
 
 mod machine;
 mod message;
+#[cfg(test)]
+mod oracle;
+mod policy;
 mod ready;
+mod reasons;
+mod retry;
+mod state;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod timer;
 
-pub use machine::{Policy, Scheduler, TaskState};
+pub use machine::Scheduler;
 pub use message::{Action, Decision, Event, Input, Outbox};
+pub use policy::{Policy, TaskPolicy};
+pub use retry::{CodeSet, REQUEUES_MAX, RetryPolicy};
+pub use state::TaskState;

@@ -8,10 +8,14 @@ use std::{
 
 use expect_test::Expect;
 
-use super::{Action, Decision, Event, Input, Outbox, Policy, Scheduler, TaskState};
+use super::{
+    Action, Decision, Event, Input, Outbox, Policy, RetryPolicy, Scheduler, TaskPolicy, TaskState,
+    oracle::Oracle,
+};
 use crate::{
     model::{
-        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, OnFailure, TaskIdx,
+        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, OnFailure, RetrySpec,
+        TaskIdx,
     },
     plan::{
         Edge, TaskGraph,
@@ -20,7 +24,7 @@ use crate::{
 };
 
 /// Runs the graph in `text` with two workers, each attempt taking 10 ms unless its fate says
-/// otherwise: `!fail`, `!hang`.
+/// otherwise: `!fail`, `!hang`; `!fail CODE N` fails the first N attempts only.
 #[track_caller]
 pub(super) fn check(text: &str, on_failure: OnFailure, expected: &Expect) {
     check_with(text, on_failure, |_| (), expected);
@@ -34,23 +38,28 @@ pub(super) fn check_with(
     prepare: impl FnOnce(&mut World),
     expected: &Expect,
 ) {
+    expected.assert_eq(&run(text, on_failure, prepare).join("\n"));
+}
+
+/// What happens to the graph in `text`, a line each.
+pub(super) fn run(
+    text: &str,
+    on_failure: OnFailure,
+    prepare: impl FnOnce(&mut World),
+) -> Vec<String> {
     let fates: Vec<&str> =
         text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
     let mut world = World::new(parse(text), policy(2, on_failure));
     prepare(&mut world);
-    world.run(|task, _| match fates[task.as_usize()].split_whitespace().next() {
-        Some("fail") => Some((Millis(10), failed())),
-        Some("hang") => None,
-        _ => Some((Millis(10), Ok(()))),
-    });
-    expected.assert_eq(&world.log.join("\n"));
+    world.run(|task, attempt| scripted(fates[task.as_usize()], attempt));
+    world.log
 }
 
 /// Runs the graph in `text` like [`check`], and shows what each start was decided on.
 #[track_caller]
 pub(super) fn check_decisions(text: &str, expected: &Expect) {
     let mut world = World::new(parse(text), policy(2, OnFailure::SkipDependents));
-    world.run(|_, _| Some((Millis(10), Ok(()))));
+    world.run(|_, _| Fate::end(10, Ok(())));
     let name = |it: TaskIdx| &world.names[it.as_usize()];
     let lines = world.journal.iter().filter_map(|(_, event)| {
         let Event::AttemptStarted { task, decision, .. } = event else { return None };
@@ -66,31 +75,69 @@ pub(super) fn check_decisions(text: &str, expected: &Expect) {
     expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
 }
 
-/// Runs a random graph with random fates, cancels and crashes, and checks what must hold at every
-/// step.
+fn scripted(fate: &str, attempt: Attempt) -> Fate {
+    let words: Vec<_> = fate.split_whitespace().collect();
+    match words.as_slice() {
+        ["hang", ..] => Fate::default(),
+        ["beat", ..] => Fate { beats: vec![Millis(20), Millis(40)], ..Fate::default() },
+        ["fail"] | ["fail", "<-", ..] => Fate::end(10, failed(FailureCode::AgentError)),
+        ["fail", code, n, ..] if attempt.0 <= n.parse().unwrap() => {
+            let code = RetrySpec::CODES.into_iter().find(|it| it.as_str() == *code).unwrap();
+            Fate::end(10, failed(code))
+        }
+        _ => Fate::end(10, Ok(())),
+    }
+}
+
+/// Runs a random graph with random limits, fates, cancels and crashes, and checks what must hold
+/// at every step.
 pub(super) fn simulate(seed: u64) {
     let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
     let workers_max = u32::try_from(1 + rng.below(5)).unwrap();
     let on_failure = [OnFailure::SkipDependents, OnFailure::FailFast, OnFailure::Continue]
         [usize::try_from(rng.below(3)).unwrap()];
     let drawing = random_graph(&mut rng);
-    let n_tasks = drawing.names.len() as u64;
-    let mut world = World::new(drawing, policy(workers_max, on_failure));
-    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks)).unwrap());
+    let n_tasks = drawing.names.len();
+    let mut policy = policy(workers_max, on_failure);
+    policy.seed = seed;
+    let tasks = (0..n_tasks).map(TaskIdx::from_usize).filter(|_| rng.below(3) > 0);
+    let tasks: Vec<_> = tasks.collect();
+    policy.tasks = tasks.into_iter().map(|it| (it, random_limits(&mut rng))).collect();
+    let mut world = World::new(drawing, policy);
+    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
     world.cancel_at = match rng.below(8) {
-        0 | 1 => Some((Millis(rng.below(3_000)), None)),
-        2 | 3 => Some((Millis(rng.below(1_000)), Some(task))),
+        0 => Some((Millis(rng.below(3_000)), None)),
+        1 | 2 => Some((Millis(rng.below(1_000)), Some(task))),
         _ => None,
     };
     if rng.below(5) == 0 {
         world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
     }
-    world.crash_after = (0..rng.below(4)).map(|_| rng.below(40)).collect();
-    world.run(|_, _| match rng.below(10) {
-        0 => None,
-        1 => Some((Millis(rng.below(2_000)), failed())),
-        _ => Some((Millis(rng.below(500)), Ok(()))),
-    });
+    world.crash_after = (0..rng.below(4)).map(|_| rng.below(60)).collect();
+    world.crash_before = (0..rng.below(4)).map(|_| rng.below(60)).collect();
+    world.run(|_, _| random_fate(&mut rng));
+}
+
+/// What becomes of an attempt, if nobody stops it.
+#[derive(Default)]
+pub(super) struct Fate {
+    /// When it ends, from its start; never if absent.
+    end: Option<(Millis, AttemptResult)>,
+    /// When it shows progress.
+    beats: Vec<Millis>,
+}
+
+impl Fate {
+    fn end(span: u64, result: AttemptResult) -> Self {
+        Self { end: Some((Millis(span), result)), beats: Vec::new() }
+    }
+}
+
+/// What an agent says.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Report {
+    Beat,
+    End,
 }
 
 /// A dispatch, its journal and its agents.
@@ -99,17 +146,19 @@ pub(super) struct World {
     pub(super) kept: Vec<TaskIdx>,
     /// After which steps the process dies.
     pub(super) crash_after: Vec<u64>,
+    /// After which steps it dies before what they led to is durable.
+    pub(super) crash_before: Vec<u64>,
     names: Vec<String>,
     graph: Arc<TaskGraph>,
     policy: Policy,
     scheduler: Scheduler,
     now: Millis,
-    reports: BinaryHeap<Reverse<(Millis, TaskIdx, Attempt)>>,
+    oracle: Oracle,
+    reports: BinaryHeap<Reverse<(Millis, TaskIdx, Attempt, Report)>>,
     results: BTreeMap<(TaskIdx, Attempt), AttemptResult>,
     journal: Vec<(Millis, Event)>,
     finals: BTreeMap<TaskIdx, TaskState>,
     log: Vec<String>,
-    n_crashes: u32,
     is_cancelled: bool,
     finished: Option<DispatchStatus>,
 }
@@ -122,9 +171,11 @@ impl World {
             cancel_at: None,
             kept: Vec::new(),
             crash_after: Vec::new(),
+            crash_before: Vec::new(),
             names: drawing.names,
             scheduler: Scheduler::new(Arc::clone(&graph), policy.clone()),
             graph,
+            oracle: Oracle::new(policy.clone()),
             policy,
             now: Millis(0),
             reports: BinaryHeap::new(),
@@ -132,13 +183,19 @@ impl World {
             journal: Vec::new(),
             finals: BTreeMap::new(),
             log: Vec::new(),
-            n_crashes: 0,
             is_cancelled: false,
             finished: None,
         }
     }
 
-    fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Option<(Millis, AttemptResult)>) {
+    /// Gives every task these limits.
+    pub(super) fn limit(&mut self, limits: TaskPolicy) {
+        self.policy.tasks = self.graph.tasks().map(|it| (it, limits)).collect();
+        self.scheduler = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
+        self.oracle = Oracle::new(self.policy.clone());
+    }
+
+    fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Fate) {
         let mut out = Outbox::default();
         let tasks = self.kept.clone();
         self.scheduler.handle(self.now, Input::Keep { tasks }, &mut out);
@@ -153,6 +210,11 @@ impl World {
                 continue;
             }
             self.step(&mut out);
+            if self.crash_before.contains(&step) {
+                out = Outbox::default();
+                self.restart(&mut out, &mut fate);
+                continue;
+            }
             self.carry_out(&mut out, &mut fate);
         }
         panic!("the dispatch does not end");
@@ -166,26 +228,36 @@ impl World {
             && at <= self.now
         {
             self.cancel_at = None;
-            self.is_cancelled |= task.is_none();
             let input = task.map_or(Input::Cancel, |it| Input::CancelTasks { tasks: vec![it] });
             self.scheduler.handle(self.now, input, out);
         } else if report_at.is_some_and(|at| at <= self.now) {
-            let Reverse((_, task, attempt)) = self.reports.pop().unwrap();
-            let result = self.results[&(task, attempt)].clone();
-            self.scheduler.handle(self.now, Input::AttemptEnded { task, attempt, result }, out);
+            let Reverse((_, task, attempt, report)) = self.reports.pop().unwrap();
+            let input = match report {
+                Report::Beat => {
+                    self.oracle.hear_beat(self.now, task, attempt);
+                    Input::Heartbeat { task, attempt }
+                }
+                Report::End => {
+                    let result = self.results[&(task, attempt)].clone();
+                    Input::AttemptEnded { task, attempt, result }
+                }
+            };
+            self.scheduler.handle(self.now, input, out);
         } else {
             self.scheduler.handle_timeout(self.now, out);
         }
     }
 
-    fn carry_out(
-        &mut self,
-        out: &mut Outbox,
-        fate: &mut impl FnMut(TaskIdx, Attempt) -> Option<(Millis, AttemptResult)>,
-    ) {
-        out.events.iter().for_each(|it| self.assert_own_verdict(it));
+    fn carry_out(&mut self, out: &mut Outbox, fate: &mut impl FnMut(TaskIdx, Attempt) -> Fate) {
         self.assert_explained(&out.events);
         for event in out.events.drain(..) {
+            let said = if let Event::AttemptEnded { task, attempt, .. } = &event {
+                self.results.get(&(*task, *attempt))
+            } else {
+                None
+            };
+            self.oracle.take(self.now, &event, said);
+            self.is_cancelled |= event == Event::DispatchCancelled;
             if let Event::TaskSkipped { task, because } = event {
                 let (task, because) =
                     (&self.names[task.as_usize()], &self.names[because.as_usize()]);
@@ -198,10 +270,13 @@ impl World {
             let (verb, text) = match action {
                 Action::StartAttempt { task, attempt, .. } => {
                     self.assert_may_start(task);
-                    if let Some((span, result)) = fate(task, attempt) {
-                        self.reports.push(Reverse((self.now + span, task, attempt)));
-                        self.results.insert((task, attempt), result);
+                    let Fate { end, beats } = fate(task, attempt);
+                    let beats = beats.into_iter().map(|it| (it, Report::Beat));
+                    let ends = end.iter().map(|it| (it.0, Report::End));
+                    for (span, report) in beats.chain(ends) {
+                        self.reports.push(Reverse((self.now + span, task, attempt, report)));
                     }
+                    self.results.extend(end.map(|it| ((task, attempt), it.1)));
                     ("start", format!("{}#{}", self.names[task.as_usize()], attempt.0))
                 }
                 Action::StopAttempt { task, attempt } => {
@@ -217,14 +292,13 @@ impl World {
     }
 
     /// Loses all but the journal; the agents of the dead process report late, and are ignored.
-    fn crash(
-        &mut self,
-        out: &mut Outbox,
-        fate: &mut impl FnMut(TaskIdx, Attempt) -> Option<(Millis, AttemptResult)>,
-    ) {
+    fn crash(&mut self, out: &mut Outbox, fate: &mut impl FnMut(TaskIdx, Attempt) -> Fate) {
         self.assert_replay_agrees();
+        self.restart(out, fate);
+    }
+
+    fn restart(&mut self, out: &mut Outbox, fate: &mut impl FnMut(TaskIdx, Attempt) -> Fate) {
         self.scheduler = self.replay();
-        self.n_crashes += 1;
         let n_running = self.scheduler.n_running();
         self.scheduler.handle(self.now, Input::Start, out);
         let is_interrupt = |it: &&Event| matches!(it, Event::AttemptInterrupted { .. });
@@ -248,9 +322,10 @@ impl World {
             if let Some(before) = self.finals.get(&task) {
                 assert_eq!(*before, state, "a final state changed");
             }
-            if !matches!(state, TaskState::Blocked | TaskState::Ready | TaskState::Running) {
+            if !state.is_open() {
                 self.finals.insert(task, state);
             }
+            self.oracle.assert_nothing_is_due(self.now, task, &self.scheduler);
         }
         let is_idle = n_running < self.policy.workers_max as usize;
         let has_ready = self.graph.tasks().any(|it| self.is(it, TaskState::Ready));
@@ -278,6 +353,8 @@ impl World {
                 | Event::TaskCancelled { task: it }
                 | Event::TaskKept { task: it } => *it == task,
                 Event::AttemptStarted { .. }
+                | Event::RetryDue { .. }
+                | Event::TaskExpired { .. }
                 | Event::TaskSkipped { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
@@ -293,24 +370,8 @@ impl World {
             assert_eq!(released_by.is_some(), *attempt == Attempt(1) && has_dependencies);
             assert!(worker_from.is_none_or(has_ended_now));
             let is_new = released_by.is_some_and(has_ended_now);
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || self.n_crashes > 0);
-        }
-    }
-
-    /// An attempt ends with what its own agent said, or at its own deadline.
-    fn assert_own_verdict(&self, event: &Event) {
-        let Event::AttemptEnded { task, attempt, result } = event else { return };
-        let is_timeout = |it: &Failure| it.code == FailureCode::Timeout;
-        if result.as_ref().is_err_and(is_timeout) {
-            let deadline = self.journal.iter().rev().find_map(|(_, it)| {
-                let Event::AttemptStarted { task: t, attempt: a, deadline, .. } = it else {
-                    return None;
-                };
-                ((t, a) == (task, attempt)).then_some(*deadline)
-            });
-            assert!(deadline.unwrap() <= self.now, "stopped before its own deadline");
-        } else {
-            assert_eq!(self.results[&(*task, *attempt)], *result);
+            let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
+            assert!(is_new || waited == Millis(0) || worker_from.is_some() || may_crash);
         }
     }
 
@@ -327,8 +388,6 @@ impl World {
         assert_eq!(status, expected);
         let n_open = self.graph.len() - self.finals.len();
         assert_eq!(n_open, 0, "the dispatch ended with open tasks");
-        let attempts = self.graph.tasks().map(|it| self.scheduler.attempt(it).0);
-        assert!(attempts.max().unwrap_or_default() <= 1 + self.n_crashes);
         self.assert_replay_agrees();
     }
 
@@ -337,6 +396,7 @@ impl World {
         for task in self.graph.tasks() {
             assert_eq!(replayed.state(task), self.scheduler.state(task));
             assert_eq!(replayed.attempt(task), self.scheduler.attempt(task));
+            assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
         }
         assert_eq!(replayed.is_ended(), self.scheduler.is_ended());
     }
@@ -347,11 +407,47 @@ impl World {
 }
 
 fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
-    Policy { workers_max, on_failure, timeout: Millis(1_000), task_timeouts: Vec::new() }
+    Policy { workers_max, on_failure, timeout: Millis(1_000), tasks: Vec::new(), seed: 0 }
 }
 
-fn failed() -> AttemptResult {
-    Err(Failure::new(FailureCode::AgentError, "as scripted"))
+fn failed(code: FailureCode) -> AttemptResult {
+    Err(Failure::new(code, "as scripted"))
+}
+
+fn random_limits(rng: &mut Rng) -> TaskPolicy {
+    let mut maybe = |from: u64, to: u64| {
+        let is_set = rng.below(3) == 0;
+        is_set.then(|| Millis(from + rng.below(to - from)))
+    };
+    let (timeout, total_timeout, idle_timeout) =
+        (maybe(50, 1_500), maybe(100, 4_000), maybe(20, 700));
+    let backoff = Millis(rng.below(300));
+    let retry = RetryPolicy {
+        attempts_max: u32::try_from(1 + rng.below(5)).unwrap(),
+        backoff,
+        backoff_max: backoff + Millis(rng.below(600)),
+        on: RetrySpec::CODES.into_iter().filter(|_| rng.below(4) > 0).collect(),
+    };
+    TaskPolicy { timeout, total_timeout, idle_timeout, retry }
+}
+
+fn random_fate(rng: &mut Rng) -> Fate {
+    let beats = (0..rng.below(6)).map(|_| Millis(rng.below(1_000))).collect();
+    let end = match rng.below(12) {
+        0 => None,
+        1..=3 => {
+            let at = usize::try_from(rng.below(8)).unwrap();
+            let failure = Failure::new(RetrySpec::CODES[at], "as scripted");
+            Some((Millis(rng.below(2_000)), Err(failure)))
+        }
+        4 | 5 => {
+            let retry_after_ms = (rng.below(2) == 0).then(|| rng.below(1_500));
+            let failure = Failure::new(FailureCode::RateLimited, "too much");
+            Some((Millis(rng.below(20)), Err(Failure { retry_after_ms, ..failure })))
+        }
+        _ => Some((Millis(rng.below(500)), Ok(()))),
+    };
+    Fate { end, beats }
 }
 
 fn random_graph(rng: &mut Rng) -> Drawing {

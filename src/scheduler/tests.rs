@@ -3,10 +3,10 @@
 use expect_test::expect;
 
 use super::{
-    Event,
-    testing::{check, check_decisions, check_with, simulate},
+    Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
+    testing::{check, check_decisions, check_with, run, simulate},
 };
-use crate::model::{Millis, OnFailure, TaskIdx};
+use crate::model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
 
 #[test]
 fn a_task_starts_the_moment_its_own_dependencies_are_done() {
@@ -146,6 +146,169 @@ fn a_crash_runs_the_interrupted_attempt_again_and_no_finished_one() {
     );
 }
 
+/// Up to `attempts_max` attempts with a wait of 100 ms between them, after whatever failure.
+fn retries(attempts_max: u32) -> TaskPolicy {
+    let on = RetrySpec::CODES.into_iter().collect();
+    let retry = RetryPolicy { attempts_max, backoff: Millis(100), backoff_max: Millis(100), on };
+    TaskPolicy { retry, ..TaskPolicy::default() }
+}
+
+#[test]
+fn a_failed_task_is_tried_again_and_holds_no_worker_meanwhile() {
+    check_with(
+        "a !fail timeout 2\nb <- a\nc\nd",
+        OnFailure::FailFast,
+        |it| it.limit(retries(3)),
+        &expect![[r"
+            0 start a#1
+            0 start c#1
+            10 start d#1
+            106 start a#2
+            178 start a#3
+            188 start b#1
+            198 finish Success"]],
+    );
+}
+
+#[test]
+fn the_last_failure_is_final() {
+    check_with(
+        "a !fail timeout 9\nb <- a",
+        OnFailure::SkipDependents,
+        |it| it.limit(retries(2)),
+        &expect![[r"
+            0 start a#1
+            106 start a#2
+            116 skip b because a
+            116 finish Failure"]],
+    );
+}
+
+#[test]
+fn what_the_upstream_turns_away_does_not_count_up_to_a_limit() {
+    check_with(
+        "a !fail rate_limited 3",
+        OnFailure::SkipDependents,
+        |it| it.limit(retries(1)),
+        &expect![[r"
+            0 start a#1
+            106 start a#2
+            178 start a#3
+            281 start a#4
+            291 finish Success"]],
+    );
+    let log = run("a !fail rate_limited 99", OnFailure::SkipDependents, |it| it.limit(retries(1)));
+    let starts = log.iter().filter(|it| it.contains(" start ")).count();
+    assert_eq!(starts, 1 + REQUEUES_MAX as usize);
+}
+
+#[test]
+fn an_agent_without_progress_is_stopped() {
+    let limits = TaskPolicy { idle_timeout: Some(Millis(30)), ..TaskPolicy::default() };
+    check_with(
+        "a !hang\nb !beat",
+        OnFailure::SkipDependents,
+        |it| it.limit(limits),
+        &expect![[r"
+            0 start a#1
+            0 start b#1
+            30 stop a#1
+            70 stop b#1
+            70 finish Failure"]],
+    );
+}
+
+#[test]
+fn the_total_time_ends_attempts_and_waits() {
+    let limits = TaskPolicy { total_timeout: Some(Millis(150)), ..retries(9) };
+    check_with(
+        "a !hang",
+        OnFailure::SkipDependents,
+        |it| it.limit(limits),
+        &expect![[r"
+        0 start a#1
+        150 stop a#1
+        150 finish Failure"]],
+    );
+    check_with(
+        "a !fail timeout 9",
+        OnFailure::SkipDependents,
+        |it| it.limit(limits),
+        &expect![[r"
+        0 start a#1
+        106 start a#2
+        116 finish Failure"]],
+    );
+}
+
+#[test]
+fn a_task_that_waits_is_cancelled_and_given_up() {
+    check_with(
+        "a !fail timeout 9\nb <- a",
+        OnFailure::SkipDependents,
+        |it| {
+            it.limit(retries(9));
+            it.cancel_at = Some((Millis(20), None));
+        },
+        &expect![[r"
+            0 start a#1
+            20 finish Cancelled"]],
+    );
+    check_with(
+        "a !fail timeout 9\nb !fail agent_error 9\nc",
+        OnFailure::FailFast,
+        |it| {
+            let on = [FailureCode::Timeout].into_iter().collect();
+            let retry = RetryPolicy { on, ..retries(2).retry };
+            it.limit(TaskPolicy { retry, ..TaskPolicy::default() });
+        },
+        &expect![[r"
+            0 start a#1
+            0 start b#1
+            10 start c#1
+            10 stop c#1
+            10 finish Failure"]],
+    );
+}
+
+#[test]
+fn a_wait_goes_on_after_a_crash() {
+    check_with(
+        "a !fail timeout 1\nb <- a",
+        OnFailure::SkipDependents,
+        |it| {
+            it.limit(retries(2));
+            it.crash_after = vec![1];
+        },
+        &expect![[r"
+            0 start a#1
+            106 start a#2
+            116 start b#1
+            126 finish Success"]],
+    );
+}
+
+#[test]
+fn an_old_journal_is_read() {
+    let read = |json: &str| serde_json::from_str::<Event>(json).unwrap();
+    let started = read(r#"{"event":"attempt_started","task":0,"attempt":1,"deadline":5}"#);
+    let Event::AttemptStarted { total_deadline: None, .. } = started else { panic!("{started:?}") };
+    let ended = read(
+        r#"{"event":"attempt_ended","task":0,"attempt":1,"result":{"Err":{"code":"timeout","message":"m"}}}"#,
+    );
+    let Event::AttemptEnded { result: Err(failure), retry_at: None, .. } = ended else {
+        panic!("{ended:?}")
+    };
+    assert_eq!(failure, Failure::new(FailureCode::Timeout, "m"));
+}
+
+/// How many random dispatches are simulated; `SIMULATION_SEEDS=100000 cargo test --release --lib
+/// random_graphs` does more.
+const N_SEEDS: &str = match option_env!("SIMULATION_SEEDS") {
+    Some(n) => n,
+    None => "1000",
+};
+
 #[test]
 fn each_start_says_what_it_was_decided_on() {
     check_decisions(
@@ -171,7 +334,7 @@ fn a_journal_without_decisions_reads_back() {
 
 #[test]
 fn random_graphs_keep_the_invariants() {
-    for seed in 1..=2_000 {
+    for seed in 1..=N_SEEDS.parse().unwrap() {
         simulate(seed);
     }
 }

@@ -1,47 +1,104 @@
-//! The deadlines of running attempts, soonest first.
+//! What is due when, soonest first.
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
 use crate::model::{Attempt, Millis, TaskIdx};
 
-/// What must have ended at its deadline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Deadline {
+/// Something that is due at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Timer {
     pub(super) at: Millis,
     pub(super) task: TaskIdx,
     pub(super) attempt: Attempt,
+    pub(super) kind: TimerKind,
 }
 
-/// Deadlines; those of attempts that ended before are dropped in bulk, so that the heap stays
-/// about as large as the number of running attempts.
+/// What a timer means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum TimerKind {
+    /// The task must have ended.
+    Total,
+    /// The attempt must have ended.
+    Attempt,
+    /// The attempt must have shown progress.
+    Idle,
+    /// The wait before the next attempt is over.
+    Retry,
+}
+
+/// Timers; those that no longer matter are dropped in bulk, so that the heap stays about as large
+/// as the number of those that do.
 #[derive(Debug, Default)]
-pub(super) struct Deadlines {
-    heap: BinaryHeap<Reverse<Deadline>>,
+pub(super) struct Timers {
+    heap: BinaryHeap<Reverse<Packed>>,
+    /// How many mattered when the heap was last gone through.
+    n_kept: usize,
 }
 
-impl Deadlines {
-    /// Adds a deadline; `is_running` says which of the others still matter.
+/// A timer as it lies in the heap, which moves and compares many: the time, then task, attempt and
+/// kind in one word.
+type Packed = (Millis, u64);
+
+impl Timers {
+    /// Adds a timer; `is_live` says which of the others still matter.
     ///
-    /// Costs O(log running) on average.
-    pub(super) fn add(
-        &mut self,
-        deadline: Deadline,
-        n_running: usize,
-        is_running: impl Fn(&Deadline) -> bool,
-    ) {
-        if self.heap.len() > 2 * n_running + 64 {
-            self.heap.retain(|it| is_running(&it.0));
+    /// Costs O(log n) on average, n being how many matter.
+    pub(super) fn add(&mut self, timer: Timer, is_live: impl Fn(&Timer) -> bool) {
+        if self.heap.len() > 2 * self.n_kept + 64 {
+            self.heap.retain(|it| is_live(&unpack(it.0)));
+            self.n_kept = self.heap.len();
         }
-        self.heap.push(Reverse(deadline));
+        self.heap.push(Reverse(pack(timer)));
     }
 
-    /// The soonest deadline, which may be of an attempt that has ended.
-    pub(super) fn first(&self) -> Option<Deadline> {
-        self.heap.peek().map(|it| it.0)
+    /// The soonest timer, which may matter no longer.
+    pub(super) fn first(&self) -> Option<Timer> {
+        self.heap.peek().map(|it| unpack(it.0))
     }
 
-    /// Drops the soonest deadline.
+    /// Drops the soonest timer.
     pub(super) fn pop(&mut self) {
         self.heap.pop();
+    }
+}
+
+/// Attempts are far fewer than 2^30: each is a call that was made.
+fn pack(timer: Timer) -> Packed {
+    let Timer { at, task, attempt, kind } = timer;
+    (at, u64::from(task.as_u32()) << 32 | u64::from(attempt.0 << 2) | kind as u64)
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "the lower half of the word is meant")]
+fn unpack((at, word): Packed) -> Timer {
+    let kind = match word & 3 {
+        0 => TimerKind::Total,
+        1 => TimerKind::Attempt,
+        2 => TimerKind::Idle,
+        _ => TimerKind::Retry,
+    };
+    let task = TaskIdx::from_usize((word >> 32) as usize);
+    Timer { at, task, attempt: Attempt(word as u32 >> 2), kind }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timers_come_back_as_they_were_soonest_first() {
+        let mut timers = Timers::default();
+        let kinds = [TimerKind::Total, TimerKind::Attempt, TimerKind::Idle, TimerKind::Retry];
+        let timer = |at: u32| Timer {
+            at: Millis(u64::from(at)),
+            task: TaskIdx::from_usize(u32::MAX as usize - at as usize),
+            attempt: Attempt((1 << 30) - 1 - at),
+            kind: kinds[at as usize % 4],
+        };
+        (0..40).rev().for_each(|it| timers.add(timer(it), |_| true));
+        for at in 0..40 {
+            assert_eq!(timers.first(), Some(timer(at)));
+            timers.pop();
+        }
+        assert_eq!(timers.first(), None);
     }
 }

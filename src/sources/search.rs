@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{PIECE_BYTES_MAX, error, text_item};
 use crate::{
     model::Attempt,
-    ports::{ContextError, ContextItem, ContextSource},
+    ports::{ContextError, ContextItem, ContextSource, Heartbeat},
     upstream::{Archon, CallMeta, ToolInfo},
 };
 
@@ -78,7 +78,12 @@ impl SearchSource {
                 format!("upstream \"{}\" has none of {}", upstream.name(), names.join(", "));
             return Err(fail(&message));
         };
-        let meta = CallMeta { key: "context".to_owned(), attempt: Attempt(1), traceparent: None };
+        let meta = CallMeta {
+            key: "context".to_owned(),
+            attempt: Attempt(1),
+            traceparent: None,
+            heartbeat: Heartbeat::default(),
+        };
         let (arguments, never) = (tool.arguments(key, offer), CancellationToken::new());
         let outcome = upstream.call(tool.name, arguments, meta, SEARCH_TIMEOUT, &never).await;
         let found = outcome.result.map_err(|it| fail(&it.message))?;

@@ -75,7 +75,8 @@ macro_rules! journal_contract {
 pub(super) use journal_contract;
 pub(super) use ownership::{
     a_stale_owner_writes_nothing, an_adopted_dispatch_has_its_new_owner_in_the_next_epoch,
-    cancel_requests_wait_for_the_owner, changes_are_heard_of_once_and_none_is_missed,
+    an_ended_dispatch_is_no_longer_open, cancel_requests_wait_for_the_owner,
+    changes_are_heard_of_once_and_none_is_missed,
     leases_are_told_of_owners_of_open_dispatches_only, one_of_two_adopters_wins,
     what_went_on_or_ended_is_not_adopted,
 };
@@ -132,9 +133,13 @@ pub(super) fn record(number: u128, seq: u64, body: RecordBody) -> Write {
 
 pub(super) fn started(at: usize) -> RecordBody {
     let deadline = Millis(9_000);
-    let (task, attempt) = (task(at), Attempt(1));
-    let decision = Decision::default();
-    RecordBody::Scheduler(Event::AttemptStarted { task, attempt, deadline, decision })
+    RecordBody::Scheduler(Event::AttemptStarted {
+        task: task(at),
+        attempt: Attempt(1),
+        deadline,
+        total_deadline: None,
+        decision: Decision::default(),
+    })
 }
 
 pub(super) fn kept(at: usize) -> RecordBody {
@@ -289,9 +294,15 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
     };
     let scheduler = [
         Event::TaskKept { task },
-        Event::AttemptStarted { task, attempt, deadline: Millis(u64::MAX), decision },
-        Event::AttemptEnded { task, attempt, result: Ok(()) },
-        Event::AttemptEnded { task, attempt, result: Err(failure) },
+        Event::AttemptStarted {
+            task,
+            attempt,
+            deadline: Millis(u64::MAX),
+            total_deadline: Some(Millis(7)),
+            decision,
+        },
+        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None },
+        Event::AttemptEnded { task, attempt, result: Err(failure), retry_at: Some(Millis(9)) },
         Event::AttemptInterrupted { task, attempt },
         Event::TaskSkipped { task, because: task },
         Event::TaskCancelled { task },
@@ -455,17 +466,6 @@ pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store, _: Ma
     commit(&store, vec![output(1, 0, "2")]).await;
     let found = store.outputs(id(1), vec![task(0)]).await;
     assert_eq!(found, Ok(vec![Some("2".to_owned())]));
-}
-
-pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
-    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
-    let (status, at) = (DispatchStatus::Partial, Millis(5));
-    commit(&store, vec![ended(2, status, at)]).await;
-    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 3]);
-    let ended = store.dispatch(id(2)).await.unwrap().unwrap();
-    assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
-    assert_eq!(ended.critical_path, Millis(7));
 }
 
 pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {

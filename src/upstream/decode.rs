@@ -55,6 +55,7 @@ fn read_failure(value: &Value) -> Failure {
     let code = details.and_then(|it| it.get("code")).and_then(Value::as_str);
     let kind = match code {
         Some("check_failed") => FailureCode::CheckFailed,
+        Some("rate_limited") => FailureCode::RateLimited,
         _ => FailureCode::AgentError,
     };
     let message = match error {
@@ -62,7 +63,9 @@ fn read_failure(value: &Value) -> Failure {
         _ => details.and_then(read_message),
     };
     let message = message.map_or_else(|| read_rest(value), str::to_owned);
-    UpstreamError::new(kind, &message).into()
+    let retry_after = details.and_then(|it| it.get("retry_after_ms")).and_then(Value::as_u64);
+    let failure = Failure::from(UpstreamError::new(kind, &message));
+    failure.retry_after(retry_after.filter(|_| kind == FailureCode::RateLimited))
 }
 
 fn read_message(fields: &Map<String, Value>) -> Option<&str> {

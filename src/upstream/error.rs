@@ -18,6 +18,8 @@ pub struct UpstreamError {
     pub kind: FailureCode,
     /// One sentence for the user.
     pub message: String,
+    /// How long it asks to be left alone, in milliseconds.
+    pub retry_after_ms: Option<u64>,
 }
 
 /// What went wrong in a session, and what that means for the session and the call.
@@ -40,13 +42,14 @@ impl UpstreamError {
         // second one.
         let start = text::cut(message, 4 * Self::MESSAGE_CHARS_MAX);
         let clean = redact(&start);
-        Self { kind, message: text::escape(&text::cut(&clean, Self::MESSAGE_CHARS_MAX)) }
+        let message = text::escape(&text::cut(&clean, Self::MESSAGE_CHARS_MAX));
+        Self { kind, message, retry_after_ms: None }
     }
 }
 
 impl From<UpstreamError> for Failure {
     fn from(error: UpstreamError) -> Self {
-        Self::new(error.kind, error.message)
+        Self::new(error.kind, error.message).retry_after(error.retry_after_ms)
     }
 }
 
@@ -116,14 +119,18 @@ impl SessionFault {
             LinkFault::NotConnected(_)
             | LinkFault::SessionUnknown
             | LinkFault::Broken(_)
-            | LinkFault::Unavailable { .. } => FailureCode::UpstreamUnavailable,
+            | LinkFault::Unavailable { is_overload: false, .. } => FailureCode::UpstreamUnavailable,
             LinkFault::TooLarge(_) => FailureCode::UpstreamLimit,
-            LinkFault::RateLimited { .. } => FailureCode::RateLimited,
+            LinkFault::RateLimited { .. } | LinkFault::Unavailable { is_overload: true, .. } => {
+                FailureCode::RateLimited
+            }
             LinkFault::Protocol(_) => FailureCode::UpstreamProtocol,
         };
         let is_unsent = matches!(fault, LinkFault::NotConnected(_) | LinkFault::SessionUnknown);
-        let fault = Self::of(kind, &fault.to_string());
-        Self { is_session_gone: is_unsent, is_unsent, ..fault }
+        let retry_after_ms = fault.retry_after_ms();
+        let Self { error, .. } = Self::of(kind, &fault.to_string());
+        let error = UpstreamError { retry_after_ms, ..error };
+        Self { error, is_session_gone: is_unsent, is_unsent }
     }
 
     fn from_rpc(error: &ErrorData) -> Self {

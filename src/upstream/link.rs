@@ -13,7 +13,7 @@ use futures::{StreamExt as _, future, stream, stream::BoxStream};
 use parking_lot::Mutex;
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
-    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER},
+    header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use rmcp::{
     model::{
@@ -27,6 +27,7 @@ use serde_json::json;
 use sse_stream::{Sse, SseStream};
 use tokio_util::sync::CancellationToken;
 
+use super::later::RetryAfter;
 use crate::model::text;
 
 /// What went wrong on the wire.
@@ -45,18 +46,20 @@ pub(super) enum LinkFault {
     #[error("its answer is larger than {0} bytes")]
     TooLarge(usize),
     /// HTTP 429.
-    #[error("it asks to come back later{}", after(.retry_after.as_ref()))]
+    #[error("it asks to come back later{}", .retry_after)]
     RateLimited {
-        /// When to come back, as the server wrote it.
-        retry_after: Option<String>,
+        /// When to come back.
+        retry_after: RetryAfter,
     },
     /// HTTP 5xx.
-    #[error("it answered HTTP {status}{}", after(.retry_after.as_ref()))]
+    #[error("it answered HTTP {status}{}", .retry_after)]
     Unavailable {
         /// The status.
         status: u16,
-        /// When to come back, as the server wrote it.
-        retry_after: Option<String>,
+        /// Whether it has too much to do: 503, and 529 as some write it.
+        is_overload: bool,
+        /// When to come back.
+        retry_after: RetryAfter,
     },
     /// Something that is not MCP.
     #[error("it does not speak MCP: {0}")]
@@ -92,6 +95,20 @@ impl LinkFault {
         let bytes_max = error.data.as_ref().and_then(|it| it.get("bytes_max")?.as_u64());
         let bytes_max = bytes_max.and_then(|it| usize::try_from(it).ok());
         Some(bytes_max.map_or_else(|| Self::Broken(error.message.to_string()), Self::TooLarge))
+    }
+
+    /// How long the server asks to be left alone, in milliseconds.
+    pub(super) fn retry_after_ms(&self) -> Option<u64> {
+        match self {
+            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => {
+                retry_after.millis()
+            }
+            Self::NotConnected(_)
+            | Self::SessionUnknown
+            | Self::Broken(_)
+            | Self::TooLarge(_)
+            | Self::Protocol(_) => None,
+        }
     }
 
     fn to_rpc(&self, id: &RequestId) -> ServerJsonRpcMessage {
@@ -224,7 +241,7 @@ impl Link {
         asked: &Asked<'_>,
     ) -> Result<StreamableHttpPostResponse, LinkFault> {
         let status = response.status();
-        let retry_after = header(&response, RETRY_AFTER.as_str());
+        let retry_after = RetryAfter::of(&response);
         if status == StatusCode::TOO_MANY_REQUESTS {
             return Err(LinkFault::RateLimited { retry_after });
         }
@@ -246,7 +263,9 @@ impl Link {
             return Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), None));
         }
         if status.is_server_error() {
-            return Err(LinkFault::Unavailable { status: status.as_u16(), retry_after });
+            let status = status.as_u16();
+            let is_overload = matches!(status, 503 | 529);
+            return Err(LinkFault::Unavailable { status, is_overload, retry_after });
         }
         // The specification says 404; Archon, like others on the Python SDK of its time, says 400.
         let is_lost = matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
@@ -387,7 +406,7 @@ fn kind_of(response: &Response) -> BodyKind {
 }
 
 /// A header's value, if it is short text.
-fn header(response: &Response, name: &str) -> Option<String> {
+pub(super) fn header(response: &Response, name: &str) -> Option<String> {
     let value = response.headers().get(name)?.to_str().ok()?;
     (value.len() <= 512).then(|| value.to_owned())
 }
@@ -409,8 +428,4 @@ fn quote(body: &[u8]) -> String {
     } else {
         format!("{:?}", text::cut(&start, 100))
     }
-}
-
-fn after(retry_after: Option<&String>) -> String {
-    retry_after.map_or_else(String::new, |it| format!(", retry after {it}"))
 }

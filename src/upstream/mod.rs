@@ -8,6 +8,7 @@
 mod archon;
 mod decode;
 mod error;
+mod later;
 mod link;
 mod pool;
 mod probe;
@@ -24,6 +25,8 @@ pub use settings::{
     Connect, Era, MemoryLink, UpstreamSettings, UpstreamTransport, UrlError, normalise_url,
 };
 
+#[cfg(test)]
+mod later_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

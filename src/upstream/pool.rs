@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, Failure, FailureCode, Timestamp, UpstreamCall},
-    ports::Clock,
+    ports::{Clock, Heartbeat},
 };
 
 /// A client of one upstream server.
@@ -36,8 +36,8 @@ pub struct Upstream {
     closed: CancellationToken,
 }
 
-/// What stands in a call's `_meta`.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// What a call says of itself in its `_meta`, and who is told of its progress.
+#[derive(Clone, Debug)]
 pub struct CallMeta {
     /// `<dispatch_id>/<task_id>`: the same on every attempt at a task.
     pub key: String,
@@ -45,6 +45,8 @@ pub struct CallMeta {
     pub attempt: Attempt,
     /// The W3C trace context, if there is one.
     pub traceparent: Option<String>,
+    /// Beats with each progress notification of the call.
+    pub heartbeat: Heartbeat,
 }
 
 /// How a call ended, and what the trace keeps of it.
@@ -113,10 +115,11 @@ impl Upstream {
     ) -> CallOutcome {
         let started = self.clock.now();
         let request_bytes = json_bytes(&arguments);
+        let heartbeat = meta.heartbeat.clone();
         let request =
             (CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments), fields(meta));
         let limit = self.settings.call_timeout.min(deadline);
-        let answer = self.within(limit, Box::pin(self.call_and_decode(&request)));
+        let answer = self.within(limit, Box::pin(self.call_and_decode(&request, &heartbeat)));
         let answer = cancelled.run_until_cancelled(answer).await;
         let gone = || Err(UpstreamError::new(FailureCode::Cancelled, "the call was cancelled"));
         let (result, response_bytes) = match answer.unwrap_or_else(gone) {
@@ -162,10 +165,11 @@ impl Upstream {
     async fn call_and_decode(
         &self,
         (params, meta): &(CallToolRequestParams, RequestMetaObject),
+        heartbeat: &Heartbeat,
     ) -> Result<(Result<Value, Failure>, u64), UpstreamError> {
         let called = self.in_session(|session| {
             let (params, meta) = (params.clone(), meta.clone());
-            Box::pin(async move { session.call_tool(params, meta).await })
+            Box::pin(async move { session.call_tool(params, meta, heartbeat).await })
         });
         let result = called.await?;
         let response_bytes = result
@@ -284,7 +288,8 @@ impl Upstream {
         if is_agents || error.message.starts_with(&prefix) {
             return error.clone();
         }
-        UpstreamError::new(error.kind, &format!("{prefix}: {}", error.message))
+        let named = UpstreamError::new(error.kind, &format!("{prefix}: {}", error.message));
+        UpstreamError { retry_after_ms: error.retry_after_ms, ..named }
     }
 }
 
@@ -338,7 +343,8 @@ fn fields(meta: CallMeta) -> RequestMetaObject {
 }
 
 fn from_failure(failure: Failure) -> UpstreamError {
-    UpstreamError { kind: failure.code, message: failure.message.into() }
+    let Failure { code: kind, message, retry_after_ms } = failure;
+    UpstreamError { kind, message: message.into(), retry_after_ms }
 }
 
 /// How many bytes `value` takes as JSON.

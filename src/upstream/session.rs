@@ -9,6 +9,7 @@ use std::{
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use reqwest::{
     Client,
     header::{HeaderMap, HeaderName, HeaderValue},
@@ -18,8 +19,8 @@ use rmcp::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
         ClientRequest, ClientResult, ErrorCode, ErrorData, Implementation, ListToolsRequest,
-        PaginatedRequestParams, ProtocolVersion, RequestMetaObject, ServerNotification,
-        ServerRequest, ServerResult, Tool,
+        PaginatedRequestParams, ProgressToken, ProtocolVersion, RequestMetaObject,
+        ServerNotification, ServerRequest, ServerResult, Tool,
     },
     service::{
         ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, PeerRequestOptions,
@@ -30,6 +31,7 @@ use rmcp::{
         streamable_http_client::StreamableHttpClientTransportConfig,
     },
 };
+use rustc_hash::FxHashMap;
 use serde_json::{Map, Value};
 use tokio::sync::OnceCell;
 use tokio_util::{
@@ -38,7 +40,10 @@ use tokio_util::{
 };
 
 use super::{Connect, Era, UpstreamSettings, error::SessionFault, link::Link};
-use crate::model::{FailureCode, text};
+use crate::{
+    model::{FailureCode, text},
+    ports::Heartbeat,
+};
 
 /// A tool that an upstream offers.
 #[derive(Clone, Debug, PartialEq)]
@@ -55,6 +60,7 @@ pub struct ToolInfo {
 #[derive(Debug)]
 pub(super) struct Session {
     peer: Peer<RoleClient>,
+    beats: Arc<Beats>,
     tools: OnceCell<Arc<[ToolInfo]>>,
     is_gone: AtomicBool,
     tracker: TaskTracker,
@@ -120,12 +126,15 @@ impl Session {
                 legacy_version: None,
             },
         };
+        let beats = Arc::<Beats>::default();
+        let listener = Listener(Arc::clone(&beats));
         let running =
-            serve_client_with_lifecycle_and_ct(NoOffers, transport, lifecycle, stop).await?;
+            serve_client_with_lifecycle_and_ct(listener, transport, lifecycle, stop).await?;
         let peer = running.peer().clone();
         tracker.spawn(running.waiting());
         Ok(Self {
             peer,
+            beats,
             tools: OnceCell::new(),
             is_gone: AtomicBool::new(false),
             tracker: tracker.clone(),
@@ -148,10 +157,11 @@ impl Session {
         &self,
         params: CallToolRequestParams,
         meta: RequestMetaObject,
+        heartbeat: &Heartbeat,
     ) -> Result<CallToolResult, SessionFault> {
         let request = ClientRequest::CallToolRequest(CallToolRequest::new(params));
         let options = PeerRequestOptions::no_options().with_meta(meta);
-        let answer = self.send(request, options).await?;
+        let answer = self.send(request, options, heartbeat).await?;
         if let ServerResult::CallToolResult(result) = answer {
             return Ok(result);
         }
@@ -176,7 +186,7 @@ impl Session {
             let params = PaginatedRequestParams::default().with_cursor(cursor.take());
             let request = ClientRequest::ListToolsRequest(ListToolsRequest::with_param(params));
             let ServerResult::ListToolsResult(page) =
-                self.send(request, PeerRequestOptions::no_options()).await?
+                self.send(request, PeerRequestOptions::no_options(), &Heartbeat::default()).await?
             else {
                 let message = "it answered tools/list with something that is no list of tools";
                 return Err(SessionFault::of(FailureCode::UpstreamProtocol, message));
@@ -197,12 +207,14 @@ impl Session {
         &self,
         request: ClientRequest,
         options: PeerRequestOptions,
+        heartbeat: &Heartbeat,
     ) -> Result<ServerResult, SessionFault> {
         if !self.is_usable() {
             return Err(SessionFault::closed_before_sending());
         }
         let handle = self.peer.send_request_with_option(request, options).await;
         let handle = handle.map_err(|_| SessionFault::closed_before_sending())?;
+        let _listening = self.beats.listen(handle.progress_token.clone(), heartbeat);
         let mut pending = Pending { handle: Some(handle), tracker: &self.tracker };
         let answer = pending.answer().await;
         pending.handle = None;
@@ -250,11 +262,43 @@ impl Drop for Pending<'_> {
     }
 }
 
-/// The client's side of the protocol: it offers nothing, so whatever a server asks is refused.
-#[derive(Clone, Copy, Debug)]
-struct NoOffers;
+/// Who is told of the progress of which request.
+///
+/// The lock guards the map, for the moment of a look or a change.
+#[derive(Debug, Default)]
+struct Beats(Mutex<FxHashMap<ProgressToken, Heartbeat>>);
 
-impl Service<RoleClient> for NoOffers {
+impl Beats {
+    /// Tells `heartbeat` of the progress of a request until the answer is dropped.
+    fn listen(&self, token: ProgressToken, heartbeat: &Heartbeat) -> Listening<'_> {
+        self.0.lock().insert(token.clone(), heartbeat.clone());
+        Listening { beats: self, token }
+    }
+
+    fn beat(&self, token: &ProgressToken) {
+        if let Some(heartbeat) = self.0.lock().get(token) {
+            heartbeat.beat();
+        }
+    }
+}
+
+struct Listening<'a> {
+    beats: &'a Beats,
+    token: ProgressToken,
+}
+
+impl Drop for Listening<'_> {
+    fn drop(&mut self) {
+        self.beats.0.lock().remove(&self.token);
+    }
+}
+
+/// The client's side of the protocol: it hears of progress, and offers nothing, so whatever a
+/// server asks is refused.
+#[derive(Debug)]
+struct Listener(Arc<Beats>);
+
+impl Service<RoleClient> for Listener {
     async fn handle_request(
         &self,
         request: ServerRequest,
@@ -268,9 +312,12 @@ impl Service<RoleClient> for NoOffers {
 
     async fn handle_notification(
         &self,
-        _notification: ServerNotification,
+        notification: ServerNotification,
         _context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
+        if let ServerNotification::ProgressNotification(it) = notification {
+            self.0.beat(&it.params.progress_token);
+        }
         Ok(())
     }
 

@@ -354,7 +354,7 @@ async fn e2e_pushing_back_is_told_from_failing() {
     .await;
     check(
         |_| Reply::http("503 Service Unavailable", "text/plain\r\nretry-after: 60", ""),
-        expect!["upstream_unavailable: it answered HTTP 503, retry after 60"],
+        expect!["rate_limited: it answered HTTP 503, retry after 60"],
     )
     .await;
     check(

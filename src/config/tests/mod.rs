@@ -357,7 +357,8 @@ fn the_table_of_keys_and_the_settings_agree() {
     let one = json!({ "url": "http://a/mcp", "timeout_seconds": 1.0, "max_concurrent": 1,
         "protocol": "auto" });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
-        "analysis_depth": "deep", "tool": "t", "upstream": "u" });
+        "analysis_depth": "deep", "tool": "t", "upstream": "u",
+        "retry": { "max_attempts": 2, "on": ["timeout"] } });
     let mut loaded = Machine::new(&[]).load().unwrap().settings;
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();

@@ -3,6 +3,7 @@
 use expect_test::expect;
 
 use super::*;
+use crate::model::{FailureCode, RetrySpec};
 
 #[test]
 fn upstreams_are_made_whole_and_agents_name_them() {
@@ -119,4 +120,36 @@ fn origins_are_origins() {
         let faults = Machine::new(&[(USER, &text)]).load().unwrap_err().0;
         assert_eq!(faults[0].key, "server.allowed_origins", "{wrong}");
     }
+}
+
+#[test]
+fn an_agents_tasks_may_be_tried_again() {
+    let machine = Machine::new(&[
+        (
+            USER,
+            "agents: {agent_coder: {retry: {max_attempts: 5, on: [timeout]}}, debug: {retry: {}}}",
+        ),
+        (WORKSPACE, "agents: {coder: {retry: {backoff_ms: 50}}}"),
+    ]);
+    let agents = machine.load().unwrap().settings.agents;
+    let coder = agents["coder"].retry.clone().unwrap();
+    assert_eq!((coder.max_attempts, coder.backoff_ms, coder.max_backoff_ms), (5, 50, 30_000));
+    assert_eq!(coder.on, Some(vec![FailureCode::Timeout]));
+    assert_eq!(agents["debug"].retry, Some(RetrySpec::default()));
+    check_user(
+        "agents:
+  coder:
+    retry:
+      max_attempts: 21
+      on: [timout, cancelled]
+      bakoff_ms: 3
+  debug:
+    retry: {on: []}
+",
+        &expect![[r#"
+            @/home/.config/parallel-dispatch/config.yaml:4: agents.coder.retry.max_attempts: must be a whole number from 1 to 20, is 21
+            @/home/.config/parallel-dispatch/config.yaml:5: agents.coder.retry.on: must hold some of agent_error, timeout, upstream_unavailable, upstream_protocol, circuit_open, rate_limited, interrupted, context_unavailable, holds "timout"; did you mean `timeout`?
+            @/home/.config/parallel-dispatch/config.yaml:6: agents.coder.retry.bakoff_ms: unknown key; did you mean `backoff_ms`?
+            @/home/.config/parallel-dispatch/config.yaml:8: agents.debug.retry.on: must name at least one failure; leave it out to mean all"#]],
+    );
 }

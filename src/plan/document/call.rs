@@ -12,6 +12,7 @@ use super::{
     Checked, check_parts, check_specs, config,
     faults::{Faults, Place, quote},
     fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
+    retry,
     task::{DESCRIPTION_CHARS_MAX, Mode},
 };
 use crate::{
@@ -93,10 +94,18 @@ pub(super) static RETRY: Fields<5> = Fields {
     hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms",
 };
 
-pub(super) static OVERRIDE: Fields<3> = Fields {
-    names: ["description", "input_data", "timeout_seconds"],
+pub(super) static OVERRIDE: Fields<6> = Fields {
+    names: [
+        "description",
+        "input_data",
+        "timeout_seconds",
+        "total_timeout_seconds",
+        "idle_timeout_seconds",
+        "retry",
+    ],
     alias: None,
-    hint: "an override takes description, input_data, timeout_seconds",
+    hint: "an override takes description, input_data, timeout_seconds, total_timeout_seconds, \
+           idle_timeout_seconds, retry",
 };
 
 const VIEWS: [&str; 3] = ["full", "summary", "markdown"];
@@ -409,7 +418,8 @@ fn read_overrides(json: &Json<'_>, faults: &mut Faults) -> Option<BTreeMap<TaskI
 
 fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<TaskOverride> {
     let object = OVERRIDE.read(json, place, faults)?;
-    let [description, input_data, timeout] = OVERRIDE.names.map(|it| place.key(it));
+    let [description, input_data, timeout, total, idle, retry] =
+        OVERRIDE.names.map(|it| place.key(it));
     let description = object
         .get(0)
         .and_then(|it| {
@@ -425,6 +435,16 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         }
     });
     let max = config::TIMEOUT_SECONDS_MAX;
-    let timeout_seconds = object.get(2).and_then(|it| fields::seconds(it, &timeout, max, faults));
-    Some(TaskOverride { description, input_data, timeout_seconds })
+    let [timeout_seconds, total_timeout_seconds, idle_timeout_seconds] =
+        [(2, timeout), (3, total), (4, idle)]
+            .map(|(field, at)| fields::seconds(object.get(field)?, &at, max, faults));
+    let retry = object.get(5).and_then(|it| retry::read(it, &retry, faults));
+    Some(TaskOverride {
+        description,
+        input_data,
+        timeout_seconds,
+        total_timeout_seconds,
+        idle_timeout_seconds,
+        retry,
+    })
 }

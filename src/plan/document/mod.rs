@@ -18,6 +18,9 @@ mod input;
 mod links;
 #[cfg(test)]
 mod links_tests;
+mod retry;
+#[cfg(test)]
+mod retry_tests;
 mod table;
 mod task;
 mod tasks;

@@ -7,6 +7,7 @@ use super::{
     fill::Filler,
     ids::Ids,
     input::{self, Input},
+    retry,
 };
 use crate::{
     model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
@@ -16,7 +17,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<8> = Fields {
+pub(super) static TASK: Fields<11> = Fields {
     names: [
         "task_id",
         "agent",
@@ -26,10 +27,14 @@ pub(super) static TASK: Fields<8> = Fields {
         "context_requirements",
         "timeout_seconds",
         "estimate_seconds",
+        "total_timeout_seconds",
+        "idle_timeout_seconds",
+        "retry",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
-           context_requirements, timeout_seconds, estimate_seconds",
+           context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
+           idle_timeout_seconds, retry",
 };
 
 const TASK_ID: usize = 0;
@@ -40,6 +45,9 @@ const DEPENDENCIES: usize = 4;
 const CONTEXT_REQUIREMENTS: usize = 5;
 const TIMEOUT_SECONDS: usize = 6;
 const ESTIMATE_SECONDS: usize = 7;
+const TOTAL_TIMEOUT_SECONDS: usize = 8;
+const IDLE_TIMEOUT_SECONDS: usize = 9;
+const RETRY: usize = 10;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -113,14 +121,17 @@ impl<'j> TaskReader<'_, 'j> {
         let context_requirements = object
             .get(CONTEXT_REQUIREMENTS)
             .map(|it| context::read(it, &at, self.rules, self.faults));
-        let at = place.key("timeout_seconds");
-        let timeout_seconds = object
-            .get(TIMEOUT_SECONDS)
-            .and_then(|it| config::read_timeout(it, &at, self.rules, self.faults));
+        let [timeout_seconds, total_timeout_seconds, idle_timeout_seconds] =
+            [TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS].map(|it| {
+                let at = place.key(TASK.names[it]);
+                config::read_timeout(object.get(it)?, &at, self.rules, self.faults)
+            });
         let at = place.key("estimate_seconds");
         let estimate_seconds = object
             .get(ESTIMATE_SECONDS)
             .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
+        let at = place.key("retry");
+        let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -129,6 +140,9 @@ impl<'j> TaskReader<'_, 'j> {
             dependencies: dependencies.unwrap_or_default(),
             context_requirements: context_requirements.unwrap_or_default(),
             timeout_seconds,
+            total_timeout_seconds,
+            idle_timeout_seconds,
+            retry,
             estimate_seconds,
         })
     }

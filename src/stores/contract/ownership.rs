@@ -1,4 +1,4 @@
-//! What every store must do about owners: epochs, leases, requests, word of changes.
+//! What every store must do about owners: open dispatches, epochs, leases, requests, word of changes.
 
 use std::time::Duration;
 
@@ -6,12 +6,23 @@ use uuid::Uuid;
 
 use super::{
     Maintained, OTHER, OWNER, Store, accepted, adopted, claimed, commit, ended, everything, id,
-    kept, moved, output, record, refuse, seqs, task, tenure,
+    kept, moved, numbers, output, record, refuse, seqs, task, tenure,
 };
 use crate::{
     model::{DispatchStatus, Millis, TaskStatus},
     ports::{CancelAsked, Committed, OpenOwner, OwnerId, Tenure, Write},
 };
+
+pub(in crate::stores) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintained) {
+    commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
+    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
+    let (status, at) = (DispatchStatus::Partial, Millis(5));
+    commit(&store, vec![ended(2, status, at)]).await;
+    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 3]);
+    let ended = store.dispatch(id(2)).await.unwrap().unwrap();
+    assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
+    assert_eq!(ended.critical_path, Millis(7));
+}
 
 pub(in crate::stores) async fn an_adopted_dispatch_has_its_new_owner_in_the_next_epoch(
     store: Store,

@@ -68,7 +68,12 @@ pub(crate) fn memory_upstream(server: TestServer, protocol: Era) -> Arc<Upstream
 
 /// What a test's calls carry.
 pub(crate) fn meta() -> CallMeta {
-    CallMeta { key: "d/t".to_owned(), attempt: Attempt(2), traceparent: None }
+    CallMeta {
+        key: "d/t".to_owned(),
+        attempt: Attempt(2),
+        traceparent: None,
+        heartbeat: crate::ports::Heartbeat::default(),
+    }
 }
 
 /// The fields of an object.

@@ -10,7 +10,7 @@ use rmcp::{
         CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult,
         PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
     },
-    service::RequestContext,
+    service::{Peer, RequestContext},
     transport::{
         StreamableHttpServerConfig, StreamableHttpService,
         streamable_http_server::session::local::LocalSessionManager,
@@ -28,6 +28,7 @@ pub(crate) struct Call {
     pub(crate) arguments: Map<String, Value>,
     pub(crate) meta: Map<String, Value>,
     pub(crate) cancelled: CancellationToken,
+    pub(crate) peer: Peer<RoleServer>,
 }
 
 type Act = dyn Fn(Call) -> BoxFuture<'static, Result<CallToolResult, ErrorData>> + Send + Sync;
@@ -89,6 +90,7 @@ impl ServerHandler for TestServer {
             arguments: request.arguments.unwrap_or_default(),
             meta: context.meta.0.0,
             cancelled: context.ct,
+            peer: context.peer,
         };
         (self.act)(call).await.map(CallToolResponse::from)
     }

@@ -1,0 +1,47 @@
+//! The limits that a dispatch and its tasks run under.
+
+use super::retry::RetryPolicy;
+use crate::model::{Millis, OnFailure, TaskIdx};
+
+/// The limits a dispatch runs under.
+#[derive(Clone, Debug)]
+pub struct Policy {
+    /// How many attempts may run at once; at least 1.
+    pub workers_max: u32,
+    /// What a failed task means for the others.
+    pub on_failure: OnFailure,
+    /// How long one attempt may take.
+    pub timeout: Millis,
+    /// The limits of tasks that have their own, sorted by task.
+    pub tasks: Vec<(TaskIdx, TaskPolicy)>,
+    /// What the chance in backoffs is made of; the same for a dispatch wherever it goes on.
+    pub seed: u64,
+}
+
+/// The limits of one task; what is absent does not limit, but for the timeout, which is the
+/// dispatch's.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct TaskPolicy {
+    /// How long one attempt may take.
+    pub timeout: Option<Millis>,
+    /// How long the task may take from its first start on, all attempts and waits included.
+    pub total_timeout: Option<Millis>,
+    /// How long an attempt may go on without a sign of progress.
+    pub idle_timeout: Option<Millis>,
+    /// How it is tried again.
+    pub retry: RetryPolicy,
+}
+
+impl Policy {
+    /// The limits of `task`. Costs O(log n) in the number of tasks with limits of their own.
+    pub(super) fn of(&self, task: TaskIdx) -> &TaskPolicy {
+        let own = self.tasks.binary_search_by_key(&task, |it| it.0);
+        own.map_or(&TaskPolicy::NONE, |at| &self.tasks[at].1)
+    }
+}
+
+impl TaskPolicy {
+    /// No limits of its own.
+    const NONE: Self =
+        Self { timeout: None, total_timeout: None, idle_timeout: None, retry: RetryPolicy::ONCE };
+}

@@ -1,0 +1,74 @@
+//! What each start is decided on, kept for explanations only: nothing is decided by it.
+
+use super::message::Decision;
+use crate::model::{Attempt, Millis, TaskIdx};
+
+/// Since when tasks are ready, because of whom, and whose workers are free.
+#[derive(Debug)]
+pub(super) struct Reasons {
+    n_ready: u32,
+    /// By task.
+    readiness: Vec<Readiness>,
+    /// Whose ends gave workers back while all had been busy, in this round.
+    freed: Vec<TaskIdx>,
+}
+
+/// Since when a task is ready, and because of which dependency.
+#[derive(Clone, Copy, Debug, Default)]
+struct Readiness {
+    at: Millis,
+    released_by: Option<TaskIdx>,
+}
+
+impl Reasons {
+    pub(super) fn new(n_tasks: usize) -> Self {
+        Self { n_ready: 0, readiness: vec![Readiness::default(); n_tasks], freed: Vec::new() }
+    }
+
+    /// Tasks that wait for nothing are ready from `now` on, since the dispatch starts only now.
+    pub(super) fn start(&mut self, now: Millis) {
+        let fresh = self.readiness.iter_mut().filter(|it| it.at == Millis(0));
+        fresh.for_each(|it| it.at = now);
+    }
+
+    /// After a replay: all that is ready is so from `at` on.
+    pub(super) fn restart(&mut self, at: Millis) {
+        self.readiness.iter_mut().for_each(|it| it.at = at);
+    }
+
+    /// A dependency that ended was the last that `task` waited for.
+    pub(super) fn released(&mut self, task: TaskIdx, by: TaskIdx) {
+        self.readiness[task.as_usize()].released_by = Some(by);
+    }
+
+    pub(super) fn ready(&mut self, task: TaskIdx, now: Millis) {
+        self.n_ready += 1;
+        self.readiness[task.as_usize()].at = now;
+    }
+
+    pub(super) fn no_longer_ready(&mut self) {
+        self.n_ready -= 1;
+    }
+
+    /// A worker came free while `n_running` ran; it counts only where none was free before.
+    pub(super) fn worker_freed(&mut self, task: TaskIdx, n_running: u32, workers_max: u32) {
+        if n_running as usize + self.freed.len() >= workers_max as usize {
+            self.freed.push(task);
+        }
+    }
+
+    pub(super) fn end_round(&mut self) {
+        self.freed.clear();
+    }
+
+    /// Says why the first of the ready tasks starts now.
+    pub(super) fn explain(&mut self, task: TaskIdx, attempt: Attempt, now: Millis) -> Decision {
+        let Readiness { at, released_by } = self.readiness[task.as_usize()];
+        Decision {
+            n_ready: self.n_ready,
+            waited: now.since(at),
+            released_by: released_by.filter(|_| attempt == Attempt(1)),
+            worker_from: self.freed.pop(),
+        }
+    }
+}
