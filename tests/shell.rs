@@ -19,8 +19,8 @@ struct TestSpace(TempDir);
 impl TestSpace {
     fn new() -> Self {
         let dir = TempDir::new().unwrap();
-        std::fs::create_dir(dir.path().join("work")).unwrap();
-        std::fs::write(dir.path().join("work/document.json"), DOCUMENT).unwrap();
+        std::fs::create_dir(dir.path().join("ws")).unwrap();
+        std::fs::write(dir.path().join("ws/document.json"), DOCUMENT).unwrap();
         Self(dir)
     }
 
@@ -29,7 +29,7 @@ impl TestSpace {
     }
 
     fn shell(&self, arguments: &[&str]) -> Shown {
-        let work = self.path().join("work");
+        let work = self.path().join("ws");
         let output = Command::new(env!("CARGO_BIN_EXE_parallel-dispatch"))
             .env_clear()
             .env("HOME", self.path())
@@ -133,11 +133,11 @@ fn e2e_settings_that_depend_on_the_command_are_shown_for_each() {
     let about = |it: &&str| it.starts_with("dispatcher.trace_dir") || it.starts_with("logging.l");
     let lines: Vec<_> = shown.stdout.lines().filter(about).collect();
     let home = space.path().display().to_string();
-    expect![[r#"
+    expect![[r"
         dispatcher.trace_dir = HOME/state/traces  (built in)
-        dispatcher.trace_dir = HOME/work/traces  (built in)  for run
+        dispatcher.trace_dir = HOME/ws/traces  (built in)  for run
         logging.level = warn  (built in)
-        logging.level = info  (built in)  for serve"#]]
+        logging.level = info  (built in)  for serve"]]
     .assert_eq(&lines.join("\n").replace(&home, "HOME"));
     let shown = space.shell(&["--trace-dir", "elsewhere", "config", "--explain"]);
     assert_eq!(shown.stdout.matches("dispatcher.trace_dir").count(), 1, "{shown:?}");

@@ -62,14 +62,14 @@ impl Deref for InputData {
     type Target = Map<String, Value>;
 
     fn deref(&self) -> &Map<String, Value> {
-        self.own.as_ref().unwrap_or_else(|| self.read.get_or_init(|| read(&self.text)))
+        self.own.as_ref().unwrap_or_else(|| self.read.get_or_init(|| read(&self.text).into()))
     }
 }
 
 impl DerefMut for InputData {
     fn deref_mut(&mut self) -> &mut Map<String, Value> {
         let Self { text, read: was_read, own } = self;
-        own.get_or_insert_with(|| was_read.take().unwrap_or_else(|| read(text)))
+        own.get_or_insert_with(|| was_read.take().unwrap_or_else(|| read(text).into()))
     }
 }
 
@@ -104,11 +104,12 @@ impl<'de> Deserialize<'de> for InputData {
 
 /// Reads what was written below from a value that had been read, so that it can be read again; no
 /// text is no fields.
-fn read(text: &str) -> Box<Map<String, Value>> {
+fn read(text: &str) -> Map<String, Value> {
     serde_json::from_str(text).unwrap_or_default()
 }
 
-/// The length of a value's text, as long as nothing in it needs an escape; numbers count generously.
+/// The length of a value's text, as long as nothing in it needs an escape; a number counts for
+/// more than it may need.
 fn measure(value: &Json<'_>) -> usize {
     match value {
         Json::Null | Json::Bool(_) => 5,

@@ -146,20 +146,23 @@ impl Rows {
             targets[*slot as usize] = target;
             *slot += 1;
         }
-        let mut kept = Vec::with_capacity(targets.len());
+        // What is kept moves to the front; it never overtakes what is looked at.
+        let mut n_kept = 0;
         for at in 0..n_tasks {
-            let row = &mut targets[starts[at] as usize..starts[at + 1] as usize];
-            row.sort_unstable();
-            starts[at] = kept.len() as u32;
-            let begin = kept.len();
-            for &it in &*row {
-                if kept.len() == begin || kept.last() != Some(&it) {
-                    kept.push(it);
+            let row = starts[at] as usize..starts[at + 1] as usize;
+            targets[row.clone()].sort_unstable();
+            starts[at] = n_kept as u32;
+            let begin = n_kept;
+            for from in row {
+                if n_kept == begin || targets[n_kept - 1] != targets[from] {
+                    targets[n_kept] = targets[from];
+                    n_kept += 1;
                 }
             }
         }
-        starts[n_tasks] = kept.len() as u32;
-        Self { starts, targets: kept }
+        starts[n_tasks] = n_kept as u32;
+        targets.truncate(n_kept);
+        Self { starts, targets }
     }
 
     /// How many lists there are.

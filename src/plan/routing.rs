@@ -156,9 +156,9 @@ mod tests {
     fn a_question_is_investigated() {
         check(
             "Find out why the login fails\nWhy is it slow?\n",
-            &expect![[r#"
+            &expect![[r"
             Debug debug
-            Debug debug"#]],
+            Debug debug"]],
         );
     }
 

@@ -30,6 +30,14 @@ pub(super) struct Written<'j, 'p> {
     pub(super) place: &'p Place<'p>,
 }
 
+/// Who writes where.
+#[derive(Debug)]
+pub(super) struct Outputs<'j> {
+    first_writers: StringTable<'j>,
+    /// The files that several tasks write, each with its tasks in document order.
+    shared: IndexMap<&'j str, Vec<TaskIdx>>,
+}
+
 /// Finds ancestors, within a budget of steps.
 #[derive(Debug)]
 pub(super) struct Ancestry<'g> {
@@ -180,20 +188,11 @@ fn describe_too_far(from: TaskIdx, written: &Written<'_, '_>) -> Fault {
 
 /// Warns of files that two tasks write without one waiting for the other.
 pub(super) fn check_outputs(
-    outputs: &[(&str, TaskIdx)],
+    shared: IndexMap<&str, Vec<TaskIdx>>,
     ancestry: &mut Ancestry<'_>,
     written: &Written<'_, '_>,
     warnings: &mut Warnings,
 ) {
-    let mut first_writers = StringTable::with_capacity(outputs.len());
-    let mut shared: IndexMap<&str, Vec<TaskIdx>> = IndexMap::new();
-    for &(path, task) in outputs {
-        let first = first_writers.insert(path, task.as_u32());
-        if first != task.as_u32() {
-            let first = TaskIdx::from_usize(first as usize);
-            shared.entry(path).or_insert_with(|| vec![first]).push(task);
-        }
-    }
     for (path, mut writers) in shared {
         // Neighbours in a topological order that wait for each other are ordered all together.
         writers.sort_by_key(|it| ancestry.graph.priority(*it));
@@ -211,6 +210,27 @@ pub(super) fn check_outputs(
                 )
             });
         }
+    }
+}
+
+impl<'j> Outputs<'j> {
+    /// Room for the outputs of `n_max` tasks.
+    pub(super) fn with_capacity(n_max: usize) -> Self {
+        Self { first_writers: StringTable::with_capacity(n_max), shared: IndexMap::new() }
+    }
+
+    /// Adds a file that a task writes.
+    pub(super) fn add(&mut self, path: &'j str, task: TaskIdx) {
+        let first = self.first_writers.insert(path, task.as_u32());
+        if first != task.as_u32() {
+            let first = TaskIdx::from_usize(first as usize);
+            self.shared.entry(path).or_insert_with(|| vec![first]).push(task);
+        }
+    }
+
+    /// The files that several tasks write, each with its tasks in document order.
+    pub(super) fn into_shared(self) -> IndexMap<&'j str, Vec<TaskIdx>> {
+        self.shared
     }
 }
 

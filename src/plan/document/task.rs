@@ -7,6 +7,7 @@ use super::{
     fill::Filler,
     ids::Ids,
     input::{self, Input},
+    links::Outputs,
     retry,
 };
 use crate::{
@@ -80,7 +81,7 @@ pub(super) struct TaskReader<'r, 'j> {
     /// Who refers to whose output; equal neighbours once.
     pub(super) references: Vec<(TaskIdx, TaskIdx)>,
     /// Who writes where.
-    pub(super) outputs: Vec<(&'j str, TaskIdx)>,
+    pub(super) outputs: Outputs<'j>,
 }
 
 /// The task that is being read.
@@ -223,7 +224,7 @@ impl<'j> TaskReader<'_, 'j> {
         };
         let Input { data, output_path } = input::read(json, &place, kind, self.rules, self.faults);
         if let Some(path) = output_path {
-            self.outputs.push((path, current.idx));
+            self.outputs.add(path, current.idx);
         }
         input::walk_strings(json, &place, &mut |text, place| {
             fields::check_length(text, place, TEXT_CHARS_MAX, self.faults);

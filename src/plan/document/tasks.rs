@@ -5,7 +5,7 @@ use super::{
     fields,
     fill::Filler,
     ids::Ids,
-    links::{self, Ancestry, Written},
+    links::{self, Ancestry, Outputs, Written},
     task::{Mode, TaskReader},
 };
 use crate::{
@@ -46,14 +46,17 @@ pub(super) fn read(
         filler: (mode == Mode::Plan).then(Filler::default),
         named_by: vec![0; tasks.len()],
         references: Vec::new(),
-        outputs: Vec::with_capacity(tasks.len()),
+        outputs: Outputs::with_capacity(tasks.len()),
     };
     let mut specs = Vec::with_capacity(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         reader.faults.at(at + 1);
         specs.extend(reader.read(task, TaskIdx::from_usize(at), &place));
     }
-    let TaskReader { edges, references, outputs, .. } = reader;
+    let TaskReader { edges, references, outputs, ids, named_by, .. } = reader;
+    // The graph is built in the memory of what only the reading needed.
+    drop((ids, named_by));
+    let shared = outputs.into_shared();
     faults.start_pass();
     let written = Written { tasks, place: &place };
     let estimates = if specs.len() == tasks.len() {
@@ -67,7 +70,7 @@ pub(super) fn read(
     };
     let mut ancestry = Ancestry::new(&graph);
     links::check_references(&references, &mut ancestry, &written, faults);
-    links::check_outputs(&outputs, &mut ancestry, &written, warnings);
+    links::check_outputs(shared, &mut ancestry, &written, warnings);
     Some((specs, graph))
 }
 
