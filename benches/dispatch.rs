@@ -20,7 +20,7 @@ use futures::future::BoxFuture;
 use parallel_dispatch::{
     model::{AgentName, DispatchStatus, Failure, Millis, OnFailure, json::Json},
     plan::{InputKind, Limits},
-    ports::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, Clock},
+    ports::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, Clock, Journal},
     runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
@@ -110,8 +110,10 @@ impl Engine {
     async fn start(dir: &Path, recover: Recover) -> Outcome<Self> {
         let agents = Arc::new(Scripted::default());
         let paths = Arc::new(Paths::new(&[dir.to_owned()], &dir.join("traces"))?);
+        let store = Arc::new(SqliteStore::open(&dir.join("state/store.db"))?);
         let dependencies = Dependencies {
-            journal: Arc::new(SqliteStore::open(&dir.join("state/store.db"))?),
+            journal: Arc::clone(&store) as Arc<dyn Journal>,
+            upkeep: store,
             agents: Arc::clone(&agents) as Arc<dyn AgentDirectory>,
             sources: Vec::new(),
             traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
@@ -121,7 +123,7 @@ impl Engine {
         };
         let shutdown = CancellationToken::new();
         let options = options(dir, recover);
-        let (handle, task) = DispatcherHandle::start(dependencies, options, shutdown.clone()).await;
+        let (handle, task) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Ok(Self { handle, task, shutdown, agents })
     }
 
@@ -156,6 +158,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
         },
         dispatches_open_max: 16,
         recover,
+        retention: None,
     }
 }
 
