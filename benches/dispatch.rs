@@ -222,7 +222,10 @@ impl Clock for BenchClock {
 fn flat(n_tasks: usize, workers: usize, agent: &str) -> Value {
     let task = |at| {
         json!({
-            "task_id": format!("task-{at}"), "agent": agent, "description": "wait", "input_data": {},
+            "task_id": format!("task-{at}"),
+            "agent": agent,
+            "description": "wait",
+            "input_data": {},
         })
     };
     let tasks: Vec<Value> = (0..n_tasks).map(task).collect();
