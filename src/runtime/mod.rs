@@ -43,6 +43,7 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trace_file;
 mod tracer;
 
 pub use handle::{DispatcherHandle, Ticket};

@@ -14,7 +14,7 @@ use super::{
     history::TaskHistory,
     live::{PENDING, TRACE_FILES_MAX},
     message::Progress,
-    trace,
+    trace_file,
 };
 use crate::{
     model::{DispatchId, TaskIdx},
@@ -174,7 +174,7 @@ impl Tracer {
             });
         } else if let Some(target) = tasks.first().map(|it| it.target.clone()) {
             self.writes.spawn(async move {
-                let make = Box::new(move || tasks.iter().map(trace::task_file).collect());
+                let make = Box::new(move || tasks.iter().map(trace_file::task_file).collect());
                 if let Err(error) = files.write(target, make).await {
                     warn!(%error, "trace file not written");
                 }
@@ -202,8 +202,8 @@ async fn finish(
     }
     let target = dispatch.target.clone();
     let make = Box::new(move || {
-        let tasks = last.iter().map(trace::task_file);
-        tasks.chain([TraceFile::Index(trace::index_file(&dispatch))]).collect()
+        let tasks = last.iter().map(trace_file::task_file);
+        tasks.chain([TraceFile::Index(trace_file::index_file(&dispatch))]).collect()
     });
     if let Err(error) = files.write(target, make).await {
         warn!(%error, "trace file not written");
@@ -237,10 +237,10 @@ async fn write_tasks_from_store(
         };
         let traces: Vec<TaskTrace> = chunk.iter().zip(outputs).map(trace).collect();
         if n_tasks > TRACE_FILES_MAX {
-            lines.extend(traces.iter().map(trace::task_line));
+            lines.extend(traces.iter().map(trace_file::task_line));
             continue;
         }
-        let make = Box::new(move || traces.iter().map(trace::task_file).collect());
+        let make = Box::new(move || traces.iter().map(trace_file::task_file).collect());
         if let Err(error) = files.write(dispatch.target.clone(), make).await {
             warn!(%error, "trace file not written");
         }
