@@ -137,15 +137,9 @@ async fn resolve(
     job: &AttemptJob,
     input: &Map<String, Value>,
 ) -> Result<Map<String, Value>, Failure> {
-    let named = plan::referenced_ids(input);
-    let tasks: Vec<(String, TaskIdx)> = job
-        .document
-        .tasks
-        .iter()
-        .enumerate()
-        .filter(|(_, it)| named.contains(it.task_id.as_str()))
-        .map(|(at, it)| (it.task_id.as_str().to_owned(), TaskIdx::from_usize(at)))
-        .collect();
+    let named = plan::referenced_ids(input).into_iter();
+    let tasks: Vec<(String, TaskIdx)> =
+        named.filter_map(|it| job.document.place(&it).map(|place| (it, place))).collect();
     let places = tasks.iter().map(|it| it.1).collect();
     let outputs = job.journal.outputs(job.dispatch, places).await.map_err(|it| {
         Failure::new(FailureCode::Interrupted, format!("failed to read upstream outputs: {it}"))

@@ -1,6 +1,9 @@
 //! A checked document as it stands in the store, and the part of it that reports need.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{
+    path::PathBuf,
+    sync::{Arc, OnceLock},
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +29,9 @@ pub(super) struct StoredDocument {
     /// and after a crash they must come out as they were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     estimates: Vec<Millis>,
+    /// The places of the tasks, in the order of their ids; made when a place is first asked for.
+    #[serde(skip)]
+    by_id: OnceLock<Vec<TaskIdx>>,
 }
 
 /// The settings that a dispatch runs under.
@@ -58,12 +64,23 @@ pub(super) struct Meta {
 
 impl StoredDocument {
     pub(super) fn new(tasks: Vec<TaskSpec>, config: StoredConfig) -> Self {
-        Self { version: VERSION, tasks, config, estimates: Vec::new() }
+        Self { version: VERSION, tasks, config, estimates: Vec::new(), by_id: OnceLock::new() }
     }
 
     /// The same, with estimates that do not follow from the tasks alone.
     pub(super) fn with_estimates(self, estimates: Vec<Millis>) -> Self {
         Self { estimates, ..self }
+    }
+
+    /// Where the task of this name stands.
+    pub(super) fn place(&self, name: &str) -> Option<TaskIdx> {
+        let id = |it: TaskIdx| self.tasks[it.as_usize()].task_id.as_str();
+        let by_id = self.by_id.get_or_init(|| {
+            let mut places: Vec<_> = (0..self.tasks.len()).map(TaskIdx::from_usize).collect();
+            places.sort_unstable_by_key(|it| id(*it));
+            places
+        });
+        by_id.binary_search_by_key(&name, |it| id(*it)).ok().map(|at| by_id[at])
     }
 
     pub(super) fn write(&self) -> String {
