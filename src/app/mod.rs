@@ -124,7 +124,9 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
             let wait = Duration::from_secs(wait.min(WAIT_SECONDS_MAX));
             commands::result(handle, id, wait, view).await
         }
-        Command::Trace { id, task } => commands::trace(handle, id, task.as_deref()).await,
+        Command::Trace { id, task, kinds } => {
+            commands::trace(handle, id, task.as_deref(), &kinds).await
+        }
         Command::Cancel { ids, reason } => commands::cancel(handle, ids, reason).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
         Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,

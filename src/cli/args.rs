@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DispatchId, Millis, TaskId};
+use crate::model::{DispatchId, Millis, TaskId, TraceKind};
 
 /// Run many agent tasks in parallel, with dependencies, durable results and traces.
 #[derive(Debug, Parser)]
@@ -80,6 +80,10 @@ pub enum Command {
         id: DispatchId,
         /// Only this task's events
         task: Option<String>,
+        /// Only events of this kind, such as `attempt_ended`, or `decision`, which no other way
+        /// shows; may be repeated
+        #[arg(long = "kind", value_name = "KIND", value_parser = trace_kind)]
+        kinds: Vec<TraceKind>,
     },
     /// Stop a dispatch, or some of its tasks
     Cancel {
@@ -239,6 +243,10 @@ fn parse_size(text: &str) -> Result<u64, String> {
 
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
+
+fn trace_kind(text: &str) -> Result<TraceKind, String> {
+    serde_json::from_value(serde_json::Value::String(text.to_owned())).map_err(|it| it.to_string())
+}
 
 #[cfg(test)]
 mod tests {

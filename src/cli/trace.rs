@@ -2,12 +2,17 @@
 
 use super::output::{Exit, Outcome, print, refuse};
 use crate::{
-    model::{DispatchId, ReadTraceRequest, TaskId},
+    model::{DispatchId, ReadTraceRequest, TaskId, TraceKind},
     runtime::DispatcherHandle,
 };
 
 /// Prints the events of a dispatch, oldest first, one JSON object a line.
-pub async fn trace(handle: &DispatcherHandle, dispatch: DispatchId, task: Option<&str>) -> Outcome {
+pub async fn trace(
+    handle: &DispatcherHandle,
+    dispatch: DispatchId,
+    task: Option<&str>,
+    kinds: &[TraceKind],
+) -> Outcome {
     let mut cursor = None;
     loop {
         let request = ReadTraceRequest {
@@ -15,7 +20,7 @@ pub async fn trace(handle: &DispatcherHandle, dispatch: DispatchId, task: Option
             task_id: task.map(TaskId::new),
             cursor,
             limit: Some(1_000),
-            kinds: None,
+            kinds: (!kinds.is_empty()).then(|| kinds.to_vec()),
         };
         let page = match handle.read_trace(request).await {
             Ok(page) => page,
