@@ -86,6 +86,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.run_document_bytes_max", Kind::Whole(1 << 10, 4 << 30), Reach::Lower),
     key("limits.run_tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
     key("limits.tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
+    key("limits.workers_total_max", Kind::Whole(1, 65_536), Reach::Lower),
     key("logging.destination", Kind::Destination, Reach::Owner),
     key("logging.format", Kind::Word(&["text", "json"]), Reach::Anyone),
     key("logging.level", LEVELS, Reach::Anyone),

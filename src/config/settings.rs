@@ -197,6 +197,9 @@ pub struct Limits {
     pub max_workers: u32,
     /// Dispatches that have not ended: 1 to 100,000, default 1,000; more are `busy`.
     pub dispatches_open_max: u32,
+    /// Tasks that run at once, of all dispatches of the process together: 1 to 65,536, default
+    /// 1,024. Dispatches that want more share them evenly.
+    pub workers_total_max: u32,
 }
 
 /// Who may connect over HTTP, and how many.
@@ -253,6 +256,7 @@ impl Default for Limits {
             run_document_bytes_max: 1 << 30,
             max_workers: 1024,
             dispatches_open_max: 1_000,
+            workers_total_max: 1_024,
         }
     }
 }

@@ -21,6 +21,7 @@ use super::{
     query::{self, ResultQuery},
     recovery, report,
     rules::OwnedRules,
+    sharing::Caps,
     submission::{Extras, Submission, bind_all, digest},
     tracer,
 };
@@ -73,6 +74,10 @@ impl DispatcherHandle {
         let (submissions, from_submissions) = mpsc::channel(SUBMISSIONS_MAX);
         let (traces, from_traces) = mpsc::channel(TRACES_MAX);
         let rules = Arc::new(OwnedRules::new(&options, Arc::clone(&dependencies.paths)));
+        let caps = Caps {
+            dispatches_open_max: options.dispatches_open_max,
+            workers_total_max: options.workers_total_max,
+        };
         let dispatcher = Dispatcher::new(
             dependencies.clone(),
             Inboxes {
@@ -81,7 +86,7 @@ impl DispatcherHandle {
                 submissions: from_submissions,
             },
             traces,
-            (Arc::clone(&rules), options.dispatches_open_max),
+            (Arc::clone(&rules), caps),
             shutdown,
         );
         let (files, journal) =

@@ -11,6 +11,7 @@ use super::{
     filter::ContextPool,
     gather::Gathered,
     history::History,
+    lanes::Lanes,
     message::{AttemptEnd, Ended, Progress},
     submission::{Backends, Submission},
     tracer::TaskTrace,
@@ -42,6 +43,7 @@ pub(super) struct Live {
     keys: DurationKeys,
     pub(super) scheduler: Scheduler,
     pub(super) backends: Backends,
+    pub(super) lanes: Lanes,
     pub(super) pool: Option<Arc<ContextPool>>,
     pub(super) rows: Vec<TaskRow>,
     pub(super) waiters: Vec<Waiter>,
@@ -88,6 +90,8 @@ impl Live {
         for it in kept {
             rows[it.task.as_usize()] = it.row;
         }
+        let lanes = Lanes::new(&document, &backends);
+        let policy = document.policy(dispatch, lanes.by_task().to_vec());
         let progress = Progress {
             status: DispatchStatus::Running,
             n_tasks,
@@ -99,11 +103,12 @@ impl Live {
         Self {
             id: dispatch,
             created_at,
-            scheduler: Scheduler::new(Arc::clone(&graph), document.policy(dispatch)),
+            scheduler: Scheduler::new(Arc::clone(&graph), policy),
             document,
             meta,
             keys,
             backends,
+            lanes,
             pool: None,
             rows,
             waiters: Vec::new(),

@@ -17,6 +17,7 @@ mod forecast_tests;
 mod gather;
 mod handle;
 mod history;
+mod lanes;
 mod live;
 mod markdown;
 mod message;
@@ -30,6 +31,9 @@ mod retry;
 #[cfg(test)]
 mod retry_tests;
 mod rules;
+mod sharing;
+#[cfg(test)]
+mod sharing_tests;
 mod submission;
 mod telling;
 #[cfg(test)]

@@ -52,12 +52,22 @@ impl World {
         Self::on(Arc::new(Flaky::default()), Arc::new(Registry::default()), 8).await
     }
 
+    /// A process with so many workers for all its dispatches.
+    pub(super) async fn with_workers(workers_total_max: u32) -> Self {
+        let options = Options { workers_total_max, ..options(8) };
+        Self::with(Arc::new(Flaky::default()), Arc::new(Registry::default()), options).await
+    }
+
     /// A process on a store that others use too.
     pub(super) async fn on(
         store: Arc<Flaky>,
         registry: Arc<Registry>,
         dispatches_open_max: usize,
     ) -> Self {
+        Self::with(store, registry, options(dispatches_open_max)).await
+    }
+
+    async fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let root = Path::new("/ws");
@@ -73,8 +83,7 @@ impl World {
         };
         let shutdown = CancellationToken::new();
         let (handle, dispatcher) =
-            DispatcherHandle::start(dependencies, options(dispatches_open_max), shutdown.clone())
-                .await;
+            DispatcherHandle::start(dependencies, options, shutdown.clone()).await;
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
 
@@ -149,7 +158,10 @@ fn options(dispatches_open_max: usize) -> Options {
         on_failure: OnFailure::SkipDependents,
         enable_context: false,
         trace_dir: "/traces".into(),
-        agents: BTreeMap::from([(AgentName::new("robot"), robot)]),
+        agents: BTreeMap::from([
+            (AgentName::new("android"), robot.clone()),
+            (AgentName::new("robot"), robot),
+        ]),
         limits: Limits {
             tasks_max: 5_000,
             edges_max: 100_000,
@@ -157,6 +169,7 @@ fn options(dispatches_open_max: usize) -> Options {
             timeout_seconds_max: 86_400.0,
         },
         dispatches_open_max,
+        workers_total_max: 1_024,
         recover: Recover::AtStart,
     }
 }
@@ -170,6 +183,9 @@ pub(super) struct Script {
     pub(super) started: Mutex<Vec<String>>,
     /// Attempts that were told to stop.
     pub(super) stopped: Mutex<Vec<String>>,
+    /// When each of them was, since the world began.
+    pub(super) started_at: Mutex<BTreeMap<String, Duration>>,
+    epoch: Instant,
     /// What lets `gate` tasks end.
     pub(super) gate: watch::Sender<bool>,
     /// How many run, and how many ran at once at most.
@@ -182,6 +198,8 @@ impl Default for Script {
         Self {
             started: Mutex::default(),
             stopped: Mutex::default(),
+            started_at: Mutex::default(),
+            epoch: Instant::now(),
             gate: watch::Sender::new(false),
             running: AtomicUsize::new(0),
             running_max: AtomicUsize::new(0),
@@ -198,11 +216,26 @@ impl Script {
     }
 }
 
-impl AgentBackend for Script {
+/// The script as one agent.
+#[derive(Debug)]
+struct Actor(Arc<Script>, AgentName);
+
+impl AgentBackend for Actor {
+    fn lane(&self) -> &str {
+        self.1.as_str()
+    }
+
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        self.0.run(call)
+    }
+}
+
+impl Script {
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
         Box::pin(async move {
             let name = format!("{}#{}", call.task_id, call.attempt.0);
             self.started.lock().push(name.clone());
+            self.started_at.lock().insert(name.clone(), self.epoch.elapsed());
             let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
             self.running_max.fetch_max(running, Ordering::SeqCst);
             let at = crate::model::Timestamp(Millis(0));
@@ -265,8 +298,8 @@ impl AgentBackend for Script {
 struct Everywhere(Arc<Script>);
 
 impl AgentDirectory for Everywhere {
-    fn bind<'a>(&'a self, _: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
-        let backend = Arc::clone(&self.0) as Arc<dyn AgentBackend>;
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        let backend = Arc::new(Actor(Arc::clone(&self.0), agent.clone()));
         Box::pin(async { Ok(Binding { backend, warnings: vec!["scripted".into()] }) })
     }
 }

@@ -99,6 +99,7 @@ fn every_value_has_a_default_and_shows_it() {
         limits.run_document_bytes_max = 1073741824  (built in)
         limits.run_tasks_max = 1000000  (built in)
         limits.tasks_max = 10000  (built in)
+        limits.workers_total_max = 1024  (built in)
         logging.destination = stderr  (built in)
         logging.format = text  (built in)
         logging.level = info  (built in)
