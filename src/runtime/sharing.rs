@@ -80,7 +80,7 @@ impl Fleet for Lives<'_> {
     }
 
     fn tell(&mut self, member: usize, input: Input) {
-        let live = &mut self.all[member];
+        let live = &mut *self.all[member];
         let n_actions = self.batch.actions.len();
         live.handle(self.now, input, self.out, self.batch);
         if self.batch.actions.len() > n_actions {

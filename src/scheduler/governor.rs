@@ -87,7 +87,7 @@ impl Governor {
     /// Takes a member in that has not started; the last of `fleet`.
     pub fn admit(&mut self, fleet: &mut impl Fleet) {
         let n_members = fleet.n_members();
-        let is_news = !self.is_shared && self.may_want(fleet) > u64::from(self.workers_max);
+        let is_news = !self.is_shared && may_want(fleet) > u64::from(self.workers_max);
         self.is_shared |= is_news;
         if !self.is_needed() {
             return;
@@ -126,7 +126,7 @@ impl Governor {
     pub fn share(&mut self, now: Millis, fleet: &mut impl Fleet) {
         self.shared_at = now;
         self.limiters.iter_mut().for_each(|it| it.handle_timeout(now));
-        if self.is_shared && self.may_want(fleet) <= u64::from(self.workers_max) {
+        if self.is_shared && may_want(fleet) <= u64::from(self.workers_max) {
             self.is_shared = false;
             (0..fleet.n_members()).for_each(|member| self.hold(fleet, member));
         }
@@ -141,11 +141,17 @@ impl Governor {
         self.give_rest(fleet, &order, &mut free);
     }
 
+    /// How many more may start in a lane.
+    #[cfg(test)]
+    pub(super) fn room(&self, now: Millis, lane: LaneId) -> u32 {
+        self.limiters[lane.0].room(now)
+    }
+
     /// Gives everybody his share of what is free.
     fn give_fairly(&self, fleet: &mut impl Fleet, order: &[usize], free: &mut Free) {
         let mut rooms: Vec<Rooms> = vec![Rooms::new(); order.len()];
         for lane in self.limited() {
-            self.grant_lane(&*fleet, order, (lane, free.rooms[lane.0]), &mut rooms);
+            grant_lane(&*fleet, order, (lane, free.rooms[lane.0]), &mut rooms);
         }
         let claims = order.iter().zip(&rooms).map(|(&member, rooms)| {
             let scheduler = fleet.scheduler(member);
@@ -174,31 +180,6 @@ impl Governor {
             if free.workers > 0 && fleet.scheduler(member).startable(&rooms) > 0 {
                 self.allow(fleet, member, (free.workers, rooms), free);
             }
-        }
-    }
-
-    /// Shares the room of one lane out.
-    fn grant_lane(
-        &self,
-        fleet: &impl Fleet,
-        order: &[usize],
-        (lane, room): (LaneId, u32),
-        rooms: &mut [Rooms],
-    ) {
-        let mut places = Vec::new();
-        let mut claims = Vec::new();
-        for (at, &member) in order.iter().enumerate() {
-            let Some(here) = fleet.lanes(member).iter().position(|it| *it == lane) else {
-                continue;
-            };
-            let scheduler = fleet.scheduler(member);
-            let (n_ready, n_running, _) = scheduler.count(local(here));
-            let wanted = n_ready.min(scheduler.n_idle());
-            places.push((at, local(here)));
-            claims.push(Claim { held: n_running, wanted });
-        }
-        for ((at, here), room) in places.into_iter().zip(grants(room, &claims)) {
-            rooms[at].push((here, room));
         }
     }
 
@@ -238,16 +219,40 @@ impl Governor {
         all.filter(|it| it.1.is_limited()).map(|it| LaneId(it.0))
     }
 
-    /// How many workers there may be at most by the dispatches' own limits.
-    fn may_want(&self, fleet: &impl Fleet) -> u64 {
-        let members = 0..fleet.n_members();
-        members.map(|it| u64::from(fleet.scheduler(it).workers_max())).sum()
-    }
-
     fn free_workers(&self, fleet: &impl Fleet) -> u32 {
         let running = (0..fleet.n_members()).map(|it| fleet.scheduler(it).n_running());
         self.workers_max.saturating_sub(running.fold(0, u32::saturating_add))
     }
+}
+
+/// Shares the room of one lane out.
+fn grant_lane(
+    fleet: &impl Fleet,
+    order: &[usize],
+    (lane, room): (LaneId, u32),
+    rooms: &mut [Rooms],
+) {
+    let mut places = Vec::new();
+    let mut claims = Vec::new();
+    for (at, &member) in order.iter().enumerate() {
+        let Some(here) = fleet.lanes(member).iter().position(|it| *it == lane) else {
+            continue;
+        };
+        let scheduler = fleet.scheduler(member);
+        let (n_ready, n_running, _) = scheduler.count(local(here));
+        let wanted = n_ready.min(scheduler.n_idle());
+        places.push((at, local(here)));
+        claims.push(Claim { held: n_running, wanted });
+    }
+    for ((at, here), room) in places.into_iter().zip(grants(room, &claims)) {
+        rooms[at].push((here, room));
+    }
+}
+
+/// How many workers there may be at most by the dispatches' own limits.
+fn may_want(fleet: &impl Fleet) -> u64 {
+    let members = 0..fleet.n_members();
+    members.map(|it| u64::from(fleet.scheduler(it).workers_max())).sum()
 }
 
 /// How many attempts a member ever started, in all and then in each of these lanes.

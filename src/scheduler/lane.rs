@@ -227,11 +227,11 @@ mod tests {
             "0 start 5000
              9 served 4999
              9 unknown 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 5000: no limit
                 9 served 4999: no limit
                 9 unknown 1: no limit
-            "#]],
+            "]],
         );
     }
 
@@ -243,13 +243,13 @@ mod tests {
              20 served 2
              2000 start 1
              2010 served 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 8: no limit
                 10 away 6: room 0, wake 610
                 20 served 2: room 0, wake 610
                 2000 start 1: room 0, wake 12000
                 2010 served 1: room 4
-            "#]],
+            "]],
         );
     }
 
@@ -268,7 +268,7 @@ mod tests {
              2005 served 1
              2006 start 1
              2007 served 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 4: no limit
                 1 away 1: room 0, wake 530
                 2 served 3: room 0, wake 530
@@ -281,7 +281,7 @@ mod tests {
                 2005 served 1: room 3
                 2006 start 1: room 2
                 2007 served 1: room 3
-            "#]],
+            "]],
         );
     }
 
@@ -296,7 +296,7 @@ mod tests {
              100006 start 1
              100007 served 1
              100008 served 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 3: no limit
                 5 away 1 90000: room 0, wake 90329
                 6 away 1 100000: room 0, wake 100006
@@ -305,7 +305,7 @@ mod tests {
                 100006 start 1: room 0, wake 110006
                 100007 served 1: room 0, wake 110006
                 100008 served 1: room 2
-            "#]],
+            "]],
         );
     }
 
@@ -330,7 +330,7 @@ mod tests {
              400000 served 1
              400001 start 4
              400002 away 4",
-            &expect![[r#"
+            &expect![[r"
                 0 start 8: no limit
                 0 away 8: room 0, wake 855
                 1000 start 1: room 0, wake 11000
@@ -349,7 +349,7 @@ mod tests {
                 400000 served 1: room 4
                 400001 start 4: room 0
                 400002 away 4: room 0, wake 400861
-            "#]],
+            "]],
         );
     }
 
@@ -362,14 +362,14 @@ mod tests {
              1010 unknown 1
              1010 start 1
              1020 served 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 4: no limit
                 0 away 4: room 0, wake 855
                 1000 start 1: room 0, wake 11000
                 1010 unknown 1: room 1
                 1010 start 1: room 0, wake 11010
                 1020 served 1: room 2
-            "#]],
+            "]],
         );
     }
 
@@ -382,14 +382,14 @@ mod tests {
              10999 look
              11000 look
              12000 served 1",
-            &expect![[r#"
+            &expect![[r"
                 0 start 4: no limit
                 0 away 4: room 0, wake 855
                 1000 start 1: room 0, wake 11000
                 10999 look: room 0, wake 11000
                 11000 look: room 1
                 12000 served 1: room 2
-            "#]],
+            "]],
         );
     }
 }
