@@ -40,7 +40,32 @@ fn main() {
         println!("{:>9} {:<30} 100,000 over 1,000: {:.2}", "", shape.name, costs[3] / costs[1]);
         let reference = counting_loop(100_000);
         println!("{:>9} {:<30} bare counting loop at 100,000: {reference:.0}", "", shape.name);
+        let exponent = (costs[4] / costs[1]).log10() / 3.0 + 1.0;
+        println!("{:>9} {:<30} growth 1,000 to 1,000,000: n^{exponent:.3}", "", shape.name);
+        let bytes = bytes_per_task(1_000_000, shape);
+        println!("{:>9} {:<30} bytes a task, graph and state: {bytes:.0}", "", shape.name);
     }
+}
+
+/// How much the resident memory grows by a graph and its scheduler in mid-run, for each task.
+fn bytes_per_task(n_tasks: usize, shape: &Shape) -> f64 {
+    let edges = edges(n_tasks, shape);
+    let estimates = vec![Millis(1_000); n_tasks];
+    let before = resident();
+    let Some(graph) = TaskGraph::build(estimates, &edges) else { return 0.0 };
+    let mut scheduler = Scheduler::new(Arc::new(graph), policy());
+    scheduler.handle(Millis(0), Input::Start, &mut Outbox::default());
+    let grown = resident().saturating_sub(before);
+    drop(scheduler);
+    // The estimates were handed over, and belong to it.
+    (grown + 8 * n_tasks) as f64 / n_tasks as f64
+}
+
+/// The resident memory of this process, in bytes.
+fn resident() -> usize {
+    let statm = std::fs::read_to_string("/proc/self/statm").unwrap_or_default();
+    let pages = statm.split_whitespace().nth(1).and_then(|it| it.parse().ok());
+    pages.unwrap_or(0_usize) * 4_096
 }
 
 /// Nanoseconds per task to lay out the graph, and to run it.

@@ -200,6 +200,12 @@ pub struct Limits {
     /// Tasks that run at once, of all dispatches of the process together: 1 to 65,536, default
     /// 1,024. Dispatches that want more share them evenly.
     pub workers_total_max: u32,
+    /// How long a dispatch is kept after its end, in days: 0 to 36,500, default 30; 0 is for ever.
+    /// A workspace's file may not set it.
+    pub retention_days: u32,
+    /// Bytes that the store may hold: 1 MiB to 1 PiB, default 2 GiB; beyond, the dispatches that
+    /// ended first are removed. A workspace's file may not set it.
+    pub store_bytes_max: u64,
 }
 
 /// Who may connect over HTTP, and how many.
@@ -257,6 +263,8 @@ impl Default for Limits {
             max_workers: 1024,
             dispatches_open_max: 1_000,
             workers_total_max: 1_024,
+            retention_days: 30,
+            store_bytes_max: 2 << 30,
         }
     }
 }

@@ -10,6 +10,10 @@ mod decision;
 mod defaults;
 mod dispatcher;
 mod document;
+mod durable;
+mod elsewhere;
+#[cfg(test)]
+mod fakes;
 mod filter;
 mod forecast;
 #[cfg(test)]
@@ -22,10 +26,12 @@ mod live;
 mod markdown;
 mod message;
 mod options;
+mod orphans;
 mod paths;
 mod query;
 mod recovery;
 mod report;
+mod retention;
 mod retried;
 mod retry;
 #[cfg(test)]
@@ -35,15 +41,19 @@ mod sharing;
 #[cfg(test)]
 mod sharing_tests;
 mod submission;
+#[cfg(test)]
+mod takeover_tests;
 mod telling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trace_file;
 mod tracer;
 
 pub use handle::{DispatcherHandle, Ticket};
 pub use message::Progress;
 pub use options::{AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
+pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};

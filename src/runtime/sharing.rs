@@ -24,6 +24,8 @@ pub(super) struct Caps {
 pub(super) struct Sharing {
     governor: Governor,
     flights: FxHashMap<Id, (LaneId, Millis)>,
+    /// How many dispatches shared last.
+    n_lives: usize,
 }
 
 /// The live dispatches as the governor sees them.
@@ -38,12 +40,14 @@ impl Sharing {
     /// Never more than `workers_max` attempts at once; waits differ between processes.
     pub(super) fn new(workers_max: u32, me: OwnerId) -> Self {
         let governor = Governor::new(workers_max, me.0.as_u64_pair().1);
-        Self { governor, flights: FxHashMap::default() }
+        Self { governor, flights: FxHashMap::default(), n_lives: 0 }
     }
 
-    /// When something may start although nothing else happens.
-    pub(super) fn wake_at(&self) -> Option<Millis> {
-        self.governor.wake_at()
+    /// When something may start although nothing else happens. That is at once where dispatches
+    /// were let go of since they shared, for they may have left workers.
+    pub(super) fn wake_at(&self, n_lives: usize) -> Option<Millis> {
+        let has_left = n_lives < self.n_lives && self.governor.is_needed();
+        if has_left { Some(Millis(0)) } else { self.governor.wake_at() }
     }
 
     /// Counts an attempt that was handed to its agent.
@@ -110,6 +114,7 @@ impl Dispatcher {
 
     /// At the end of a round: starts what may start now.
     pub(super) fn share(&mut self, batch: &mut Batch) {
+        self.sharing.n_lives = self.lives.len();
         if self.sharing.governor.is_needed() {
             let now = self.dependencies.clock.now();
             let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);

@@ -62,7 +62,7 @@ async fn decisions(world: &World, result: &DispatchResult) -> Vec<TraceEvent> {
 
 #[tokio::test(start_paused = true)]
 async fn dispatches_share_the_workers_and_one_alone_has_all() {
-    let world = World::with_workers(4).await;
+    let world = World::with_workers(4);
     let alone = start(&world, &tasks("a", 12, "slow")).await;
     assert_eq!(n_started(&world, "a"), 4);
     let other = start(&world, &tasks("b", 4, "slow")).await;
@@ -83,7 +83,7 @@ async fn dispatches_share_the_workers_and_one_alone_has_all() {
 
 #[tokio::test(start_paused = true)]
 async fn more_dispatches_than_workers_take_turns() {
-    let world = World::with_workers(1).await;
+    let world = World::with_workers(1);
     let mut ids = Vec::new();
     for prefix in ["a", "b", "c"] {
         ids.push(start(&world, &tasks(prefix, 3, "slow")).await);
@@ -100,7 +100,7 @@ async fn more_dispatches_than_workers_take_turns() {
 
 #[tokio::test(start_paused = true)]
 async fn what_a_cancelled_dispatch_leaves_goes_to_the_others() {
-    let world = World::with_workers(2).await;
+    let world = World::with_workers(2);
     let stuck = start(&world, &tasks("a", 2, "hang")).await;
     let other = start(&world, &tasks("b", 2, "echo")).await;
     assert_eq!(n_started(&world, "b"), 0);
@@ -111,7 +111,7 @@ async fn what_a_cancelled_dispatch_leaves_goes_to_the_others() {
 
 #[tokio::test(start_paused = true)]
 async fn the_workers_of_a_dispatch_are_never_more_than_all_there_are() {
-    let world = World::with_workers(3).await;
+    let world = World::with_workers(3);
     let result = world.run(&tasks("a", 4, "echo")).await;
     let warning = "max_workers is 3, the server's limit, not 4";
     assert!(result.warnings.iter().any(|it| it == warning), "{:?}", result.warnings);

@@ -17,7 +17,10 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover};
+use super::{
+    AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
+    fakes::{Echo, Files},
+};
 use crate::{
     model::{
         AgentName, DispatchId, DispatchResult, DurationKey, Durations, Failure, FailureCode,
@@ -25,10 +28,9 @@ use crate::{
     },
     plan::{InputKind, Limits},
     ports::{
-        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Clock,
-        Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        MakeTraceFiles, Overview, OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask,
-        TraceFile, TraceFiles, TraceTarget, TraceWriteError, Write,
+        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
+        Committed, DispatchRow, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId, Ownership,
+        Record, RecordFilter, StoreError, StoredTask, Write,
     },
     stores::MemoryStore,
 };
@@ -53,27 +55,29 @@ impl World {
     }
 
     /// A process with so many workers for all its dispatches.
-    pub(super) async fn with_workers(workers_total_max: u32) -> Self {
+    pub(super) fn with_workers(workers_total_max: u32) -> Self {
         let options = Options { workers_total_max, ..options(8) };
-        Self::with(Arc::new(Flaky::default()), Arc::new(Registry::default()), options).await
+        Self::with(Arc::new(Flaky::default()), Arc::new(Registry::default()), options)
     }
 
     /// A process on a store that others use too.
+    #[expect(clippy::unused_async, reason = "tests may await the start of a process")]
     pub(super) async fn on(
         store: Arc<Flaky>,
         registry: Arc<Registry>,
         dispatches_open_max: usize,
     ) -> Self {
-        Self::with(store, registry, options(dispatches_open_max)).await
+        Self::with(store, registry, options(dispatches_open_max))
     }
 
-    async fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
+    fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let root = Path::new("/ws");
         let clock_jump = Arc::<AtomicU64>::default();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
+            upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
             sources: vec![Arc::new(Echo)],
             traces: Arc::clone(&files) as _,
@@ -82,8 +86,7 @@ impl World {
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
         };
         let shutdown = CancellationToken::new();
-        let (handle, dispatcher) =
-            DispatcherHandle::start(dependencies, options, shutdown.clone()).await;
+        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
 
@@ -171,6 +174,11 @@ fn options(dispatches_open_max: usize) -> Options {
         dispatches_open_max,
         workers_total_max: 1_024,
         recover: Recover::AtStart,
+        retention: Some(Retention {
+            age_max: Some(Millis(43_200_000)),
+            bytes_max: Some(1_000_000),
+            keep: 0,
+        }),
     }
 }
 
@@ -304,50 +312,6 @@ impl AgentDirectory for Everywhere {
     }
 }
 
-/// Context that is its own key; the key `missing` is not there.
-#[derive(Debug)]
-struct Echo;
-
-impl ContextSource for Echo {
-    fn prefix(&self) -> &'static str {
-        "file"
-    }
-
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
-        Box::pin(async move {
-            if key == "missing" {
-                return Err(ContextError { key: key.into(), reason: "it is not there".into() });
-            }
-            let metadata = serde_json::Map::new();
-            Ok(ContextItem { kind: "file".into(), content: key.into(), metadata })
-        })
-    }
-}
-
-/// Trace files in memory, by path.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    pub(super) written: Mutex<BTreeMap<String, String>>,
-}
-
-impl TraceFiles for Files {
-    fn write(
-        &self,
-        target: TraceTarget,
-        make: MakeTraceFiles,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
-        for file in make() {
-            let (path, text) = match file {
-                TraceFile::Task { task_id, json } => (target.task_path(&task_id), json),
-                TraceFile::Lines(lines) => (target.lines_path(), lines.join("\n")),
-                TraceFile::Index(json) => (target.index_path(), json),
-            };
-            self.written.lock().insert(path.display().to_string(), text);
-        }
-        Box::pin(async { Ok(()) })
-    }
-}
-
 /// The processes that live.
 #[derive(Debug, Default)]
 pub(super) struct Registry {
@@ -399,6 +363,17 @@ impl Clock for TokioClock {
 pub(super) struct Flaky {
     inner: MemoryStore,
     pub(super) is_broken: AtomicBool,
+    /// Whether commits wait until this is false again: the process seems to hang.
+    pub(super) is_stuck: watch::Sender<bool>,
+    /// Whether the answers to commits wait until this is false again.
+    pub(super) is_mute: watch::Sender<bool>,
+}
+
+impl Flaky {
+    /// The same store, as another process reaches it.
+    pub(super) fn elsewhere(&self) -> Arc<Self> {
+        Arc::new(Self { inner: self.inner.clone(), ..Self::default() })
+    }
 }
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -410,7 +385,14 @@ impl Journal for Flaky {
             let error = StoreError::Unavailable { action: "write", reason };
             return Box::pin(async { Err(error) });
         }
-        self.inner.commit(writes)
+        let (mut is_stuck, inner) = (self.is_stuck.subscribe(), self.inner.clone());
+        let mut is_mute = self.is_mute.subscribe();
+        Box::pin(async move {
+            is_stuck.wait_for(|it| !it).await.ok();
+            let committed = inner.commit(writes).await;
+            is_mute.wait_for(|it| !it).await.ok();
+            committed
+        })
     }
 
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
@@ -447,6 +429,14 @@ impl Journal for Flaky {
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
         self.inner.open_dispatches()
+    }
+
+    fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
+        self.inner.open_owners()
+    }
+
+    fn changes(&self) -> Changes {
+        self.inner.changes()
     }
 
     fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {

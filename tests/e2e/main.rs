@@ -10,6 +10,8 @@
 mod client;
 mod crash;
 mod faces;
+mod processes;
+mod prune;
 mod python;
 mod run;
 mod schema;
