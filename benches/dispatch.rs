@@ -161,6 +161,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
             timeout_seconds_max: 86_400.0,
         },
         dispatches_open_max: 16,
+        workers_total_max: 1_024,
         recover,
         retention: None,
     }
@@ -179,18 +180,22 @@ impl Scripted {
 }
 
 impl AgentDirectory for Scripted {
-    fn bind<'a>(&'a self, _: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
-        let backend = Arc::new(Backend(Arc::clone(&self.started)));
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        let backend = Arc::new(Backend(agent.clone(), Arc::clone(&self.started)));
         Box::pin(async move { Ok(Binding { backend, warnings: Vec::new() }) })
     }
 }
 
 #[derive(Debug)]
-struct Backend(Arc<tokio::sync::Notify>);
+struct Backend(AgentName, Arc<tokio::sync::Notify>);
 
 impl AgentBackend for Backend {
+    fn lane(&self) -> &str {
+        self.0.as_str()
+    }
+
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
-        self.0.notify_one();
+        self.1.notify_one();
         Box::pin(async move {
             match call.agent.as_str() {
                 "half-second" => tokio::time::sleep(Duration::from_millis(500)).await,

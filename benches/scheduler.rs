@@ -128,6 +128,7 @@ fn policy() -> Policy {
         on_failure: OnFailure::SkipDependents,
         timeout: Millis(300_000),
         tasks: Vec::new(),
+        lanes: Vec::new(),
         seed: 0,
     }
 }

@@ -35,6 +35,7 @@ pub(crate) fn scheduler(
         on_failure: OnFailure::SkipDependents,
         timeout: Millis(u64::MAX),
         tasks: Vec::new(),
+        lanes: Vec::new(),
         seed: 0,
     };
     let mut scheduler = Scheduler::new(Arc::new(tasks), policy);

@@ -73,7 +73,7 @@ impl Agents {
         {
             return Err(refuse(&candidates));
         }
-        let backend = ToolAgent::new(upstream, candidates, setting.timeout);
+        let backend = ToolAgent::new(agent, upstream, candidates, setting.timeout);
         Ok(Binding { backend: Arc::new(backend), warnings })
     }
 }
@@ -162,6 +162,15 @@ mod tests {
             bound(&agents(archon(), setting), "reviewer").await.as_deref(),
             Ok("review_code")
         );
+    }
+
+    #[tokio::test]
+    async fn agents_of_one_upstream_have_lanes_of_their_own() {
+        let all = with_tools(&["coder", "qa"]);
+        for (agent, lane) in [("coder", "embedded/coder"), ("qa", "embedded/qa")] {
+            let binding = all.bind(&AgentName::new(agent)).await.unwrap();
+            assert_eq!(binding.backend.lane(), lane);
+        }
     }
 
     #[tokio::test]

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
 use crate::{
-    model::{Failure, FailureCode},
+    model::{AgentName, Failure, FailureCode},
     ports::{AgentBackend, AttemptCall},
     upstream::{CallMeta, ToolInfo, Upstream},
 };
@@ -18,15 +18,18 @@ pub(super) struct ToolAgent {
     /// In the order of preference.
     candidates: Vec<String>,
     timeout: Option<Duration>,
+    lane: String,
 }
 
 impl ToolAgent {
     pub(super) fn new(
+        agent: &AgentName,
         upstream: Arc<Upstream>,
         candidates: Vec<String>,
         timeout: Option<Duration>,
     ) -> Self {
-        Self { upstream, candidates, timeout }
+        let lane = format!("{}/{agent}", upstream.name());
+        Self { upstream, candidates, timeout, lane }
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
@@ -70,6 +73,10 @@ impl AgentBackend for ToolAgent {
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
         Box::pin(self.attempt(call))
     }
+
+    fn lane(&self) -> &str {
+        &self.lane
+    }
 }
 
 /// The first of `candidates` that is on offer.
@@ -95,7 +102,7 @@ pub(super) mod testing {
 
     use super::*;
     use crate::{
-        model::{AgentName, Attempt, DispatchId, TaskId},
+        model::{Attempt, DispatchId, TaskId},
         ports::{CallLog, Heartbeat},
     };
 
@@ -133,7 +140,8 @@ mod tests {
 
     fn agent(server: TestServer) -> ToolAgent {
         let upstream = memory_upstream(server, Era::Legacy);
-        ToolAgent::new(upstream, vec!["agent_coder".to_owned(), "coder".to_owned()], None)
+        let coder = AgentName::new("coder");
+        ToolAgent::new(&coder, upstream, vec!["agent_coder".to_owned(), "coder".to_owned()], None)
     }
 
     #[tokio::test]

@@ -195,6 +195,7 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
             timeout_seconds_max: 86_400.0,
         },
         dispatches_open_max: limits.dispatches_open_max as usize,
+        workers_total_max: limits.workers_total_max,
         recover,
         retention: (role == Role::Serve).then(|| retention(settings)),
     }

@@ -88,6 +88,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.run_tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
     key("limits.store_bytes_max", Kind::Whole(1 << 20, 1 << 50), Reach::Owner),
     key("limits.tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),
+    key("limits.workers_total_max", Kind::Whole(1, 65_536), Reach::Lower),
     key("logging.destination", Kind::Destination, Reach::Owner),
     key("logging.format", Kind::Word(&["text", "json"]), Reach::Anyone),
     key("logging.level", LEVELS, Reach::Anyone),

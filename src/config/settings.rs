@@ -197,6 +197,9 @@ pub struct Limits {
     pub max_workers: u32,
     /// Dispatches that have not ended: 1 to 100,000, default 1,000; more are `busy`.
     pub dispatches_open_max: u32,
+    /// Tasks that run at once, of all dispatches of the process together: 1 to 65,536, default
+    /// 1,024. Dispatches that want more share them evenly.
+    pub workers_total_max: u32,
     /// How long a dispatch is kept after its end, in days: 0 to 36,500, default 30; 0 is for ever.
     /// A workspace's file may not set it.
     pub retention_days: u32,
@@ -259,6 +262,7 @@ impl Default for Limits {
             run_document_bytes_max: 1 << 30,
             max_workers: 1024,
             dispatches_open_max: 1_000,
+            workers_total_max: 1_024,
             retention_days: 30,
             store_bytes_max: 2 << 30,
         }

@@ -69,6 +69,10 @@ pub struct AttemptCall {
 pub trait AgentBackend: Debug + Send + Sync {
     /// Does the work of one attempt; dropping the future stops it.
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>>;
+
+    /// What the limiter of its attempts is called: backends of one lane are as busy as each other,
+    /// and what one is turned away for holds for all.
+    fn lane(&self) -> &str;
 }
 
 /// The agents that there are.

@@ -68,7 +68,7 @@ impl Explainer {
         if decision.is_unknown() {
             return data;
         }
-        let Decision { n_ready, waited, released_by, worker_from } = decision;
+        let Decision { n_ready, waited, released_by, worker_from, overtakes, .. } = decision;
         let trigger = Trigger::of(attempt, decision);
         put("ready_tasks", json!(n_ready));
         put("trigger", json!(trigger.name()));
@@ -77,6 +77,9 @@ impl Explainer {
         }
         if let Some(it) = worker_from {
             put("worker_from", json!(self.name(it)));
+        }
+        if overtakes {
+            put("overtakes", json!(true));
         }
         if attempt == Attempt(1) {
             put("blocked_ms", json!(at.since(waited).since(self.created_at).0));
@@ -95,6 +98,12 @@ impl Explainer {
         let rank = self.graph.rank(task).seconds();
         let chosen = match decision.n_ready {
             1 => "it was the only ready task".to_owned(),
+            n if decision.overtakes => {
+                format!(
+                    "of {n} ready tasks none that had room had a longer remaining path than \
+                         its {rank} s"
+                )
+            }
             n => format!("of {n} ready tasks none had a longer remaining path than its {rank} s"),
         };
         let name = |it: Option<TaskIdx>| it.map_or_else(String::new, |it| self.name(it));
@@ -110,6 +119,10 @@ impl Explainer {
                 Some(_) => format!("\"{}\" gave its worker back", name(decision.worker_from)),
                 None => "a worker came free".to_owned(),
             },
+            Trigger::RoomFree => {
+                "there was room again, which other dispatches or its agent's upstream had not left"
+                    .to_owned()
+            }
             Trigger::NextAttempt => format!("this is attempt {}", attempt.0),
         };
         format!("{chosen}, and {moment}")
@@ -127,6 +140,7 @@ enum Trigger {
     DispatchStarted,
     DependencyEnded,
     WorkerFree,
+    RoomFree,
     NextAttempt,
 }
 
@@ -135,7 +149,7 @@ impl Trigger {
         if attempt > Attempt(1) {
             Self::NextAttempt
         } else if decision.waited > Millis(0) {
-            Self::WorkerFree
+            if decision.is_allowed { Self::RoomFree } else { Self::WorkerFree }
         } else if decision.released_by.is_some() {
             Self::DependencyEnded
         } else if decision.worker_from.is_some() {
@@ -150,6 +164,7 @@ impl Trigger {
             Self::DispatchStarted => "dispatch_started",
             Self::DependencyEnded => "dependency_ended",
             Self::WorkerFree => "worker_free",
+            Self::RoomFree => "room_free",
             Self::NextAttempt => "next_attempt",
         }
     }

@@ -12,7 +12,7 @@ pub(super) fn config(
     warnings: &mut Vec<String>,
 ) -> StoredConfig {
     let asked = own.max_workers.unwrap_or(options.max_workers);
-    let max_workers = asked.min(options.limits.max_workers).max(1);
+    let max_workers = asked.min(options.limits.max_workers).min(options.workers_total_max).max(1);
     if max_workers < asked {
         warnings.push(format!("max_workers is {max_workers}, the server's limit, not {asked}"));
     }

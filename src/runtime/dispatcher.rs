@@ -18,6 +18,7 @@ use super::{
     message::{AttemptEnd, Inboxes, Message, Submitted},
     options::Dependencies,
     rules::OwnedRules,
+    sharing::{Caps, Sharing},
     submission::Submission,
     tracer::Job,
 };
@@ -49,6 +50,7 @@ pub(super) struct Dispatcher {
     rules: Arc<OwnedRules>,
     pub(super) shutdown: CancellationToken,
     pub(super) lives: BTreeMap<DispatchId, Live>,
+    pub(super) sharing: Sharing,
     attempts: JoinSet<AttemptEnd>,
     attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
     pub(super) running: Running,
@@ -59,7 +61,7 @@ pub(super) struct Dispatcher {
     pub(super) lease_renewal_at: Millis,
     accepted_at: Millis,
     dispatches_open_max: usize,
-    out: Outbox,
+    pub(super) out: Outbox,
 }
 
 /// What woke the dispatcher.
@@ -76,9 +78,10 @@ impl Dispatcher {
         dependencies: Dependencies,
         Inboxes { control, to_control, submissions }: Inboxes,
         traces: mpsc::Sender<Job>,
-        (rules, dispatches_open_max): (Arc<OwnedRules>, usize),
+        (rules, caps): (Arc<OwnedRules>, Caps),
         shutdown: CancellationToken,
     ) -> Self {
+        let me = dependencies.ownership.me();
         Self {
             changes: None,
             lease_renewal_at: Millis(0),
@@ -90,12 +93,13 @@ impl Dispatcher {
             rules,
             shutdown,
             lives: BTreeMap::new(),
+            sharing: Sharing::new(caps.workers_total_max, me),
             attempts: JoinSet::new(),
             attempt_keys: FxHashMap::default(),
             running: Running::new(),
             gathering: JoinSet::new(),
             accepted_at: Millis(0),
-            dispatches_open_max,
+            dispatches_open_max: caps.dispatches_open_max,
             out: Outbox::default(),
         }
     }
@@ -112,6 +116,7 @@ impl Dispatcher {
                 Wake::Shutdown => break,
             }
             self.take_what_comes(&mut batch).await;
+            self.share(&mut batch);
             if self.commit(&mut batch).await.is_err() {
                 break;
             }
@@ -152,7 +157,7 @@ impl Dispatcher {
     fn wake_at(&self) -> Option<Millis> {
         let deadlines = self.lives.values().filter_map(|it| it.scheduler.poll_timeout());
         let renewal = (!self.lives.is_empty()).then_some(self.lease_renewal_at);
-        deadlines.chain(renewal).min()
+        deadlines.chain(renewal).chain(self.sharing.wake_at(self.lives.len())).min()
     }
 
     /// Takes what else is there or about to be there, so that one commit serves all of it: a sync
@@ -290,6 +295,7 @@ impl Dispatcher {
     /// Starts a dispatch, after its context was gathered where it wants some.
     fn start(&mut self, now: Millis, mut live: Live, batch: &mut Batch) {
         batch.touched.push(live.id);
+        self.admit(now, &mut live, batch);
         self.changes.get_or_insert_with(|| self.dependencies.journal.changes());
         let wants_context = live.document.config.enable_context
             && live.document.tasks.iter().any(|it| !it.context_requirements.is_empty());
@@ -337,6 +343,7 @@ impl Dispatcher {
         if self.running.get(&(dispatch, task)).is_some_and(|it| it.0 == attempt) {
             self.running.remove(&(dispatch, task));
         }
+        self.note_end(id, &end, batch);
         let now = self.dependencies.clock.now();
         if let Some(live) = self.lives.get_mut(&dispatch) {
             live.end_attempt(now, end, &mut self.out, batch);
@@ -427,6 +434,8 @@ impl Dispatcher {
         };
         let id = self.attempts.spawn(attempt::run(job)).id();
         self.attempt_keys.insert(id, (dispatch, task, attempt));
+        let now = self.dependencies.clock.now();
+        self.sharing.start_attempt(now, id, live.lanes.id(task));
         self.running.insert((dispatch, task), (attempt, cancelled));
     }
 

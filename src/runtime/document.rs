@@ -119,8 +119,8 @@ impl StoredDocument {
         graph.map(Arc::new).ok_or_else(|| StoreError::Corrupt("the tasks form a cycle".into()))
     }
 
-    /// The limits that the scheduler keeps.
-    pub(super) fn policy(&self, dispatch: DispatchId) -> Policy {
+    /// The limits that the scheduler keeps; `lanes` as in [`Policy`].
+    pub(super) fn policy(&self, dispatch: DispatchId, lanes: Vec<u16>) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
             let policy = task_policy(it);
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
@@ -130,6 +130,7 @@ impl StoredDocument {
             on_failure: self.config.on_failure,
             timeout: self.config.timeout,
             tasks: self.tasks.iter().enumerate().filter_map(own).collect(),
+            lanes,
             seed: seed(dispatch),
         }
     }

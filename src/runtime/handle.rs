@@ -21,6 +21,7 @@ use super::{
     report,
     retention::{self, PruneMode, Pruned, Retention},
     rules::OwnedRules,
+    sharing::Caps,
     submission::{Extras, Submission, bind_all, digest},
     tracer,
 };
@@ -71,6 +72,10 @@ impl DispatcherHandle {
         let (submissions, from_submissions) = mpsc::channel(SUBMISSIONS_MAX);
         let (traces, from_traces) = mpsc::channel(TRACES_MAX);
         let rules = Arc::new(OwnedRules::new(&options, Arc::clone(&dependencies.paths)));
+        let caps = Caps {
+            dispatches_open_max: options.dispatches_open_max,
+            workers_total_max: options.workers_total_max,
+        };
         let dispatcher = Dispatcher::new(
             dependencies.clone(),
             Inboxes {
@@ -79,7 +84,7 @@ impl DispatcherHandle {
                 submissions: from_submissions,
             },
             traces,
-            (Arc::clone(&rules), options.dispatches_open_max),
+            (Arc::clone(&rules), caps),
             shutdown.clone(),
         );
         let (files, journal) =

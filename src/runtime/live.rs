@@ -11,6 +11,7 @@ use super::{
     filter::ContextPool,
     gather::Gathered,
     history::History,
+    lanes::Lanes,
     message::{AttemptEnd, Ended, Progress},
     submission::{Backends, Submission},
     tracer::TaskTrace,
@@ -44,6 +45,7 @@ pub(super) struct Live {
     keys: DurationKeys,
     pub(super) scheduler: Scheduler,
     pub(super) backends: Backends,
+    pub(super) lanes: Lanes,
     pub(super) pool: Option<Arc<ContextPool>>,
     pub(super) rows: Vec<TaskRow>,
     pub(super) waiters: Vec<Waiter>,
@@ -90,6 +92,8 @@ impl Live {
         for it in kept {
             rows[it.task.as_usize()] = it.row;
         }
+        let lanes = Lanes::new(&document, &backends);
+        let policy = document.policy(dispatch, lanes.by_task().to_vec());
         let progress = Progress {
             status: DispatchStatus::Running,
             n_tasks,
@@ -102,11 +106,12 @@ impl Live {
             id: dispatch,
             created_at,
             epoch: Epoch::FIRST,
-            scheduler: Scheduler::new(Arc::clone(&graph), document.policy(dispatch)),
+            scheduler: Scheduler::new(Arc::clone(&graph), policy),
             document,
             meta,
             keys,
             backends,
+            lanes,
             pool: None,
             rows,
             waiters: Vec::new(),

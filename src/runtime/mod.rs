@@ -12,6 +12,8 @@ mod dispatcher;
 mod document;
 mod durable;
 mod elsewhere;
+#[cfg(test)]
+mod fakes;
 mod filter;
 mod forecast;
 #[cfg(test)]
@@ -19,6 +21,7 @@ mod forecast_tests;
 mod gather;
 mod handle;
 mod history;
+mod lanes;
 mod live;
 mod markdown;
 mod message;
@@ -34,6 +37,9 @@ mod retry;
 #[cfg(test)]
 mod retry_tests;
 mod rules;
+mod sharing;
+#[cfg(test)]
+mod sharing_tests;
 mod submission;
 #[cfg(test)]
 mod takeover_tests;

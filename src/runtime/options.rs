@@ -47,6 +47,8 @@ pub struct Options {
     pub agents: BTreeMap<AgentName, AgentOptions>,
     /// What documents may ask for at most.
     pub limits: Limits,
+    /// How many attempts of all dispatches together run at once in this process.
+    pub workers_total_max: u32,
     /// How many dispatches may be open at once in this process.
     pub dispatches_open_max: usize,
     /// Whether to take over dispatches of processes that are gone.

@@ -17,7 +17,10 @@ use tokio::{sync::watch, task::JoinHandle, time::Instant};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention};
+use super::{
+    AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
+    fakes::{Echo, Files},
+};
 use crate::{
     model::{
         AgentName, DispatchId, DispatchResult, DurationKey, Durations, Failure, FailureCode,
@@ -26,10 +29,8 @@ use crate::{
     plan::{InputKind, Limits},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
-        Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        MakeTraceFiles, OpenOwner, Overview, OwnerId, Ownership, Record, RecordFilter,
-        RemovedTraces, StoreError, StoredTask, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
-        Write,
+        Committed, DispatchRow, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId, Ownership,
+        Record, RecordFilter, StoreError, StoredTask, Write,
     },
     stores::MemoryStore,
 };
@@ -53,6 +54,12 @@ impl World {
         Self::on(Arc::new(Flaky::default()), Arc::new(Registry::default()), 8).await
     }
 
+    /// A process with so many workers for all its dispatches.
+    pub(super) fn with_workers(workers_total_max: u32) -> Self {
+        let options = Options { workers_total_max, ..options(8) };
+        Self::with(Arc::new(Flaky::default()), Arc::new(Registry::default()), options)
+    }
+
     /// A process on a store that others use too.
     #[expect(clippy::unused_async, reason = "tests may await the start of a process")]
     pub(super) async fn on(
@@ -60,6 +67,10 @@ impl World {
         registry: Arc<Registry>,
         dispatches_open_max: usize,
     ) -> Self {
+        Self::with(store, registry, options(dispatches_open_max))
+    }
+
+    fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let root = Path::new("/ws");
@@ -75,7 +86,6 @@ impl World {
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
         };
         let shutdown = CancellationToken::new();
-        let options = options(dispatches_open_max);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
@@ -151,7 +161,10 @@ fn options(dispatches_open_max: usize) -> Options {
         on_failure: OnFailure::SkipDependents,
         enable_context: false,
         trace_dir: "/traces".into(),
-        agents: BTreeMap::from([(AgentName::new("robot"), robot)]),
+        agents: BTreeMap::from([
+            (AgentName::new("android"), robot.clone()),
+            (AgentName::new("robot"), robot),
+        ]),
         limits: Limits {
             tasks_max: 5_000,
             edges_max: 100_000,
@@ -159,6 +172,7 @@ fn options(dispatches_open_max: usize) -> Options {
             timeout_seconds_max: 86_400.0,
         },
         dispatches_open_max,
+        workers_total_max: 1_024,
         recover: Recover::AtStart,
         retention: Some(Retention {
             age_max: Some(Millis(43_200_000)),
@@ -177,6 +191,9 @@ pub(super) struct Script {
     pub(super) started: Mutex<Vec<String>>,
     /// Attempts that were told to stop.
     pub(super) stopped: Mutex<Vec<String>>,
+    /// When each of them was, since the world began.
+    pub(super) started_at: Mutex<BTreeMap<String, Duration>>,
+    epoch: Instant,
     /// What lets `gate` tasks end.
     pub(super) gate: watch::Sender<bool>,
     /// How many run, and how many ran at once at most.
@@ -189,6 +206,8 @@ impl Default for Script {
         Self {
             started: Mutex::default(),
             stopped: Mutex::default(),
+            started_at: Mutex::default(),
+            epoch: Instant::now(),
             gate: watch::Sender::new(false),
             running: AtomicUsize::new(0),
             running_max: AtomicUsize::new(0),
@@ -205,11 +224,26 @@ impl Script {
     }
 }
 
-impl AgentBackend for Script {
+/// The script as one agent.
+#[derive(Debug)]
+struct Actor(Arc<Script>, AgentName);
+
+impl AgentBackend for Actor {
+    fn lane(&self) -> &str {
+        self.1.as_str()
+    }
+
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        self.0.run(call)
+    }
+}
+
+impl Script {
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
         Box::pin(async move {
             let name = format!("{}#{}", call.task_id, call.attempt.0);
             self.started.lock().push(name.clone());
+            self.started_at.lock().insert(name.clone(), self.epoch.elapsed());
             let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
             self.running_max.fetch_max(running, Ordering::SeqCst);
             let at = crate::model::Timestamp(Millis(0));
@@ -272,62 +306,9 @@ impl AgentBackend for Script {
 struct Everywhere(Arc<Script>);
 
 impl AgentDirectory for Everywhere {
-    fn bind<'a>(&'a self, _: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
-        let backend = Arc::clone(&self.0) as Arc<dyn AgentBackend>;
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        let backend = Arc::new(Actor(Arc::clone(&self.0), agent.clone()));
         Box::pin(async { Ok(Binding { backend, warnings: vec!["scripted".into()] }) })
-    }
-}
-
-/// Context that is its own key; the key `missing` is not there.
-#[derive(Debug)]
-struct Echo;
-
-impl ContextSource for Echo {
-    fn prefix(&self) -> &'static str {
-        "file"
-    }
-
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
-        Box::pin(async move {
-            if key == "missing" {
-                return Err(ContextError { key: key.into(), reason: "it is not there".into() });
-            }
-            let metadata = serde_json::Map::new();
-            Ok(ContextItem { kind: "file".into(), content: key.into(), metadata })
-        })
-    }
-}
-
-/// Trace files in memory, by path.
-#[derive(Debug, Default)]
-pub(super) struct Files {
-    pub(super) written: Mutex<BTreeMap<String, String>>,
-}
-
-impl TraceFiles for Files {
-    fn write(
-        &self,
-        target: TraceTarget,
-        make: MakeTraceFiles,
-    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
-        for file in make() {
-            let (path, text) = match file {
-                TraceFile::Task { task_id, json } => (target.task_path(&task_id), json),
-                TraceFile::Lines(lines) => (target.lines_path(), lines.join("\n")),
-                TraceFile::Index(json) => (target.index_path(), json),
-            };
-            self.written.lock().insert(path.display().to_string(), text);
-        }
-        Box::pin(async { Ok(()) })
-    }
-
-    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
-        let mut written = self.written.lock();
-        let n_before = written.len();
-        let (folder, index) = (target.dispatch.to_string(), target.index_path());
-        written.retain(|it, _| !it.contains(&folder) && Path::new(it) != index);
-        let n_files = n_before - written.len();
-        Box::pin(async move { RemovedTraces { n_files, left: None } })
     }
 }
 

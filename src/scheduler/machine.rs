@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     message::{Action, Event, Input, Outbox},
     policy::Policy,
-    ready::ReadySet,
+    queue::{Next, Queue},
     reasons::Reasons,
     retry::{self, Trial},
     state::{Slot, TaskState},
@@ -22,23 +22,23 @@ use crate::{
 
 /// The state of one dispatch.
 ///
-/// Invariant: `ready` holds exactly the priorities of the tasks in `TaskState::Ready`; the counters
+/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready`; the counters
 /// agree with the states.
 #[derive(Debug)]
 pub struct Scheduler {
     graph: Arc<TaskGraph>,
-    policy: Policy,
+    pub(super) policy: Policy,
     tasks: Vec<Slot>,
-    ready: ReadySet,
+    pub(super) queue: Queue,
     reasons: Reasons,
     now: Millis,
     timers: Timers,
     /// Only of tasks that were tried again or have limits over all their attempts.
     trials: FxHashMap<TaskIdx, Trial>,
     n_running: u32,
-    n_open: usize,
+    pub(super) n_open: usize,
     n_succeeded: usize,
-    is_started: bool,
+    pub(super) is_started: bool,
     is_cancelled: bool,
     is_ended: bool,
 }
@@ -48,9 +48,9 @@ impl Scheduler {
     pub fn new(graph: Arc<TaskGraph>, policy: Policy) -> Self {
         let blank = Slot { state: TaskState::Blocked, attempt: Attempt(0), n_waiting: 0 };
         let mut this = Self {
+            queue: Queue::new(graph.len(), &policy.lanes),
             policy,
             tasks: vec![blank; graph.len()],
-            ready: ReadySet::new(graph.len()),
             reasons: Reasons::new(graph.len()),
             now: Millis(0),
             timers: Timers::default(),
@@ -124,6 +124,12 @@ impl Scheduler {
                 }
             }
             Input::Heartbeat { task, attempt } => self.hear(now, task, attempt),
+            Input::Allow { starts, lanes } => {
+                self.queue.allow(starts, &lanes);
+                if self.is_started {
+                    self.reasons.allowed();
+                }
+            }
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
         }
@@ -198,11 +204,11 @@ impl Scheduler {
     /// Starts what can start, and ends the dispatch when nothing is left.
     fn advance(&mut self, now: Millis, out: &mut Outbox) {
         while self.n_running < self.policy.workers_max
-            && let Some(priority) = self.ready.first()
+            && let Some(next) = self.queue.next()
         {
-            let task = self.graph.task_of_priority(priority);
-            self.start_attempt(now, task, out);
+            self.start_attempt(now, next, out);
         }
+        self.queue.lapse();
         self.reasons.end_round();
         if self.n_open == 0 && !self.is_ended {
             let status = self.verdict();
@@ -211,7 +217,8 @@ impl Scheduler {
         }
     }
 
-    fn start_attempt(&mut self, now: Millis, task: TaskIdx, out: &mut Outbox) {
+    fn start_attempt(&mut self, now: Millis, next: Next, out: &mut Outbox) {
+        let task = self.graph.task_of_priority(next.priority);
         let attempt = Attempt(self.attempt(task).0 + 1);
         let own = self.policy.of(task);
         let idle_timeout = own.idle_timeout;
@@ -220,7 +227,8 @@ impl Scheduler {
             let earlier = self.trials.get(&task).and_then(|it| it.total_deadline);
             earlier.unwrap_or(now + it)
         });
-        let decision = self.reasons.explain(task, attempt, now);
+        let chosen = (self.queue.n_ready(), next.overtakes);
+        let decision = self.reasons.explain((task, attempt), now, chosen);
         let started = Event::AttemptStarted { task, attempt, deadline, total_deadline, decision };
         self.record(started, out);
         out.actions.push(Action::StartAttempt { task, attempt, deadline });
@@ -434,11 +442,9 @@ impl Scheduler {
         let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
         let priority = self.graph.priority(task);
         match before {
-            TaskState::Ready => {
-                self.ready.remove(priority);
-                self.reasons.no_longer_ready();
-            }
+            TaskState::Ready => self.queue.remove(task, priority),
             TaskState::Running => {
+                self.queue.end(task);
                 self.reasons.worker_freed(task, self.n_running, self.policy.workers_max);
                 self.n_running -= 1;
             }
@@ -451,10 +457,13 @@ impl Scheduler {
         }
         match state {
             TaskState::Ready => {
-                self.ready.insert(priority);
+                self.queue.insert(task, priority);
                 self.reasons.ready(task, self.now);
             }
-            TaskState::Running => self.n_running += 1,
+            TaskState::Running => {
+                self.queue.start(task, self.now);
+                self.n_running += 1;
+            }
             TaskState::Succeeded => {
                 self.n_open -= 1;
                 self.n_succeeded += 1;

@@ -31,6 +31,17 @@ pub enum Input {
         /// Which try.
         attempt: Attempt,
     },
+    /// How many attempts may start now, in all and in lanes; lanes not named keep what they have.
+    ///
+    /// `u32::MAX` means that there is no limit from now on, as at first. Any other number is for
+    /// now: what is not used at once lapses, and nothing starts until more is allowed. It makes no
+    /// event of its own, since what it leads to is in the starts.
+    Allow {
+        /// In all.
+        starts: u32,
+        /// By lane.
+        lanes: Vec<(u16, u32)>,
+    },
     /// The caller wants no more of the whole dispatch.
     Cancel,
     /// The caller wants no more of these tasks, and so of what depends on them.
@@ -128,6 +139,12 @@ pub struct Decision {
     /// The task whose end gave the worker back; none where one was free anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_from: Option<TaskIdx>,
+    /// Whether tasks with longer paths stayed behind, because their agents had no room.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub overtakes: bool,
+    /// Whether it was a limit beyond the dispatch that let it start only now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_allowed: bool,
 }
 
 impl Decision {
@@ -140,6 +157,11 @@ impl Decision {
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
 fn is_none(span: &Millis) -> bool {
     span.0 == 0
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_false(flag: &bool) -> bool {
+    !flag
 }
 
 /// What the shell is asked to do, once the events before it are durable.

@@ -5,6 +5,9 @@
 //! are durable. [`Scheduler::apply`] alone changes state, so a journal replays into the same
 //! machine.
 //!
+//! A [`Governor`] lets several schedulers have so many workers together, and each upstream so many
+//! attempts as it takes.
+//!
 //! ```text
 //! Blocked ──► Ready ──► Running ──► Succeeded | Failed | Cancelled
 //!    │          │  ◄── interrupted ──┤
@@ -12,14 +15,21 @@
 //!    └──────────┴──► Skipped | Cancelled
 //! ```
 
+#[cfg(test)]
+mod fleet_tests;
+mod governor;
+mod lane;
+mod load;
 mod machine;
 mod message;
 #[cfg(test)]
 mod oracle;
 mod policy;
+mod queue;
 mod ready;
 mod reasons;
 mod retry;
+mod share;
 mod state;
 #[cfg(test)]
 mod testing;
@@ -27,6 +37,8 @@ mod testing;
 mod tests;
 mod timer;
 
+pub use governor::{Fleet, Governor, LaneId};
+pub use lane::Verdict;
 pub use machine::Scheduler;
 pub use message::{Action, Decision, Event, Input, Outbox};
 pub use policy::{Policy, TaskPolicy};

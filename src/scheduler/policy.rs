@@ -14,6 +14,9 @@ pub struct Policy {
     pub timeout: Millis,
     /// The limits of tasks that have their own, sorted by task.
     pub tasks: Vec<(TaskIdx, TaskPolicy)>,
+    /// The lane of each task: tasks with the same number are done by the same agent of the same
+    /// upstream. Empty where there is one lane.
+    pub lanes: Vec<u16>,
     /// What the chance in backoffs is made of; the same for a dispatch wherever it goes on.
     pub seed: u64,
 }

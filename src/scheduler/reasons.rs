@@ -6,11 +6,12 @@ use crate::model::{Attempt, Millis, TaskIdx};
 /// Since when tasks are ready, because of whom, and whose workers are free.
 #[derive(Debug)]
 pub(super) struct Reasons {
-    n_ready: u32,
     /// By task.
     readiness: Vec<Readiness>,
     /// Whose ends gave workers back while all had been busy, in this round.
     freed: Vec<TaskIdx>,
+    /// Whether starts of this round are due to what was allowed from outside.
+    is_allowed: bool,
 }
 
 /// Since when a task is ready, and because of which dependency.
@@ -22,7 +23,8 @@ struct Readiness {
 
 impl Reasons {
     pub(super) fn new(n_tasks: usize) -> Self {
-        Self { n_ready: 0, readiness: vec![Readiness::default(); n_tasks], freed: Vec::new() }
+        let readiness = vec![Readiness::default(); n_tasks];
+        Self { readiness, freed: Vec::new(), is_allowed: false }
     }
 
     /// Tasks that wait for nothing are ready from `now` on, since the dispatch starts only now.
@@ -42,12 +44,12 @@ impl Reasons {
     }
 
     pub(super) fn ready(&mut self, task: TaskIdx, now: Millis) {
-        self.n_ready += 1;
         self.readiness[task.as_usize()].at = now;
     }
 
-    pub(super) fn no_longer_ready(&mut self) {
-        self.n_ready -= 1;
+    /// More may start than before.
+    pub(super) fn allowed(&mut self) {
+        self.is_allowed = true;
     }
 
     /// A worker came free while `n_running` ran; it counts only where none was free before.
@@ -59,16 +61,24 @@ impl Reasons {
 
     pub(super) fn end_round(&mut self) {
         self.freed.clear();
+        self.is_allowed = false;
     }
 
     /// Says why the first of the ready tasks starts now.
-    pub(super) fn explain(&mut self, task: TaskIdx, attempt: Attempt, now: Millis) -> Decision {
+    pub(super) fn explain(
+        &mut self,
+        (task, attempt): (TaskIdx, Attempt),
+        now: Millis,
+        (n_ready, overtakes): (u32, bool),
+    ) -> Decision {
         let Readiness { at, released_by } = self.readiness[task.as_usize()];
         Decision {
-            n_ready: self.n_ready,
+            n_ready,
             waited: now.since(at),
             released_by: released_by.filter(|_| attempt == Attempt(1)),
             worker_from: self.freed.pop(),
+            overtakes,
+            is_allowed: self.is_allowed,
         }
     }
 }

@@ -120,7 +120,7 @@ pub(super) fn next_try(
         return None;
     }
     let retry_after = failure.retry_after_ms.map(|it| it.min(Failure::RETRY_AFTER_MS_MAX));
-    let chance = scatter(policy.seed, task, attempt);
+    let chance = scatter(policy.seed, number(task, attempt));
     let at = now + retry.delay(trial.n_failed + trial.n_requeued, retry_after, chance);
     trial.total_deadline.is_none_or(|it| at < it).then_some(at)
 }
@@ -130,10 +130,14 @@ fn is_requeue(code: FailureCode) -> bool {
     code == FailureCode::RateLimited
 }
 
+/// One number for each attempt at each task.
+fn number(task: TaskIdx, attempt: Attempt) -> u64 {
+    u64::from(task.as_u32()) << 32 | u64::from(attempt.0)
+}
+
 /// A number that looks like chance and is the same whenever it is asked for: the finaliser of
 /// splitmix64 over what it is for.
-fn scatter(seed: u64, task: TaskIdx, attempt: Attempt) -> u64 {
-    let of = u64::from(task.as_u32()) << 32 | u64::from(attempt.0);
+pub(super) fn scatter(seed: u64, of: u64) -> u64 {
     let mut bits = seed ^ of.wrapping_mul(0x9E37_79B9_7F4A_7C15);
     bits = (bits ^ bits >> 30).wrapping_mul(0xBF58_476D_1CE4_E5B9);
     bits = (bits ^ bits >> 27).wrapping_mul(0x94D0_49BB_1331_11EB);
@@ -153,6 +157,7 @@ mod tests {
             on_failure: OnFailure::default(),
             timeout: Millis(1),
             tasks: vec![(TaskIdx::from_usize(0), own)],
+            lanes: Vec::new(),
             seed: 7,
         }
     }
@@ -171,7 +176,7 @@ mod tests {
             assert!((full / 2..=full).contains(&delay), "{delay} after {n_failed}");
         }
         assert_eq!(delay(19, &failure), None);
-        let ten = (0..10).map(|it| scatter(it, TaskIdx::from_usize(0), Attempt(1)) % 500);
+        let ten = (0..10).map(|it| scatter(it, 1) % 500);
         assert!(ten.collect::<std::collections::BTreeSet<_>>().len() > 5);
     }
 

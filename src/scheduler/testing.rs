@@ -63,7 +63,7 @@ pub(super) fn check_decisions(text: &str, expected: &Expect) {
     let name = |it: TaskIdx| &world.names[it.as_usize()];
     let lines = world.journal.iter().filter_map(|(_, event)| {
         let Event::AttemptStarted { task, decision, .. } = event else { return None };
-        let Decision { n_ready, waited, released_by, worker_from } = *decision;
+        let Decision { n_ready, waited, released_by, worker_from, .. } = *decision;
         let parts = [
             Some(format!("{}: of {n_ready} ready", name(*task))),
             (waited > Millis(0)).then(|| format!("waited {}", waited.0)),
@@ -103,6 +103,8 @@ pub(super) fn simulate(seed: u64) {
     let tasks = (0..n_tasks).map(TaskIdx::from_usize).filter(|_| rng.below(3) > 0);
     let tasks: Vec<_> = tasks.collect();
     policy.tasks = tasks.into_iter().map(|it| (it, random_limits(&mut rng))).collect();
+    let n_lanes = 1 + rng.below(3);
+    policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
     let mut world = World::new(drawing, policy);
     let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
     world.cancel_at = match rng.below(8) {
@@ -362,7 +364,7 @@ impl World {
         };
         for event in events {
             let Event::AttemptStarted { task, attempt, decision, .. } = event else { continue };
-            let Decision { n_ready, waited, released_by, worker_from } = *decision;
+            let Decision { n_ready, waited, released_by, worker_from, .. } = *decision;
             assert!(n_ready >= 1 && waited <= self.now);
             let is_dependency = |it| self.graph.dependencies(*task).contains(&it);
             assert!(released_by.is_none_or(is_dependency));
@@ -406,8 +408,15 @@ impl World {
     }
 }
 
-fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
-    Policy { workers_max, on_failure, timeout: Millis(1_000), tasks: Vec::new(), seed: 0 }
+pub(super) fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
+    Policy {
+        workers_max,
+        on_failure,
+        timeout: Millis(1_000),
+        tasks: Vec::new(),
+        lanes: Vec::new(),
+        seed: 0,
+    }
 }
 
 fn failed(code: FailureCode) -> AttemptResult {
@@ -450,7 +459,7 @@ fn random_fate(rng: &mut Rng) -> Fate {
     Fate { end, beats }
 }
 
-fn random_graph(rng: &mut Rng) -> Drawing {
+pub(super) fn random_graph(rng: &mut Rng) -> Drawing {
     let n_tasks = usize::try_from(1 + rng.below(30)).unwrap();
     let mut edges = Vec::new();
     for at in 1..n_tasks {
@@ -470,10 +479,10 @@ fn random_graph(rng: &mut Rng) -> Drawing {
 }
 
 /// xorshift64: small, seeded, the same on every machine.
-struct Rng(u64);
+pub(super) struct Rng(pub(super) u64);
 
 impl Rng {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;

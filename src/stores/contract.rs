@@ -291,6 +291,8 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         waited: Millis(u64::MAX),
         released_by: Some(task),
         worker_from: Some(task),
+        overtakes: true,
+        is_allowed: true,
     };
     let scheduler = [
         Event::TaskKept { task },

@@ -101,6 +101,7 @@ fn every_value_has_a_default_and_shows_it() {
         limits.run_tasks_max = 1000000  (built in)
         limits.store_bytes_max = 2147483648  (built in)
         limits.tasks_max = 10000  (built in)
+        limits.workers_total_max = 1024  (built in)
         logging.destination = stderr  (built in)
         logging.format = text  (built in)
         logging.level = info  (built in)

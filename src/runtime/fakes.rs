@@ -1,0 +1,64 @@
+//! Files and context that exist in memory only, for tests.
+
+use std::{collections::BTreeMap, path::Path};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+
+use crate::ports::{
+    ContextError, ContextItem, ContextSource, MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles,
+    TraceTarget, TraceWriteError,
+};
+
+/// Context that is its own key; the key `missing` is not there.
+#[derive(Debug)]
+pub(super) struct Echo;
+
+impl ContextSource for Echo {
+    fn prefix(&self) -> &'static str {
+        "file"
+    }
+
+    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+        Box::pin(async move {
+            if key == "missing" {
+                return Err(ContextError { key: key.into(), reason: "it is not there".into() });
+            }
+            let metadata = serde_json::Map::new();
+            Ok(ContextItem { kind: "file".into(), content: key.into(), metadata })
+        })
+    }
+}
+
+/// Trace files in memory, by path.
+#[derive(Debug, Default)]
+pub(super) struct Files {
+    pub(super) written: Mutex<BTreeMap<String, String>>,
+}
+
+impl TraceFiles for Files {
+    fn write(
+        &self,
+        target: TraceTarget,
+        make: MakeTraceFiles,
+    ) -> BoxFuture<'static, Result<(), TraceWriteError>> {
+        for file in make() {
+            let (path, text) = match file {
+                TraceFile::Task { task_id, json } => (target.task_path(&task_id), json),
+                TraceFile::Lines(lines) => (target.lines_path(), lines.join("\n")),
+                TraceFile::Index(json) => (target.index_path(), json),
+            };
+            self.written.lock().insert(path.display().to_string(), text);
+        }
+        Box::pin(async { Ok(()) })
+    }
+
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
+        let mut written = self.written.lock();
+        let n_before = written.len();
+        let (folder, index) = (target.dispatch.to_string(), target.index_path());
+        written.retain(|it, _| !it.contains(&folder) && Path::new(it) != index);
+        let n_files = n_before - written.len();
+        Box::pin(async move { RemovedTraces { n_files, left: None } })
+    }
+}

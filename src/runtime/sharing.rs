@@ -1,0 +1,124 @@
+//! How the dispatcher lets its dispatches share workers, and what upstreams let in.
+
+use std::collections::BTreeMap;
+
+use rustc_hash::FxHashMap;
+use tokio::task::Id;
+
+use super::{batch::Batch, dispatcher::Dispatcher, live::Live, message::AttemptEnd};
+use crate::{
+    model::{DispatchId, Millis},
+    ports::OwnerId,
+    scheduler::{Fleet, Governor, Input, LaneId, Outbox, Scheduler, Verdict},
+};
+
+/// What all dispatches together may have at most.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Caps {
+    pub(super) dispatches_open_max: usize,
+    pub(super) workers_total_max: u32,
+}
+
+/// The governor of this process, and the lane of each attempt that runs.
+#[derive(Debug)]
+pub(super) struct Sharing {
+    governor: Governor,
+    flights: FxHashMap<Id, (LaneId, Millis)>,
+    /// How many dispatches shared last.
+    n_lives: usize,
+}
+
+/// The live dispatches as the governor sees them.
+struct Lives<'a> {
+    now: Millis,
+    all: Vec<&'a mut Live>,
+    out: &'a mut Outbox,
+    batch: &'a mut Batch,
+}
+
+impl Sharing {
+    /// Never more than `workers_max` attempts at once; waits differ between processes.
+    pub(super) fn new(workers_max: u32, me: OwnerId) -> Self {
+        let governor = Governor::new(workers_max, me.0.as_u64_pair().1);
+        Self { governor, flights: FxHashMap::default(), n_lives: 0 }
+    }
+
+    /// When something may start although nothing else happens. That is at once where dispatches
+    /// were let go of since they shared, for they may have left workers.
+    pub(super) fn wake_at(&self, n_lives: usize) -> Option<Millis> {
+        let has_left = n_lives < self.n_lives && self.governor.is_needed();
+        if has_left { Some(Millis(0)) } else { self.governor.wake_at() }
+    }
+
+    /// Counts an attempt that was handed to its agent.
+    pub(super) fn start_attempt(&mut self, now: Millis, id: Id, lane: Option<LaneId>) {
+        if let Some(lane) = lane {
+            self.governor.start_attempt(now, lane);
+            self.flights.insert(id, (lane, now));
+        }
+    }
+}
+
+impl<'a> Lives<'a> {
+    fn new(
+        now: Millis,
+        lives: &'a mut BTreeMap<DispatchId, Live>,
+        out: &'a mut Outbox,
+        batch: &'a mut Batch,
+    ) -> Self {
+        Self { now, all: lives.values_mut().collect(), out, batch }
+    }
+}
+
+impl Fleet for Lives<'_> {
+    fn n_members(&self) -> usize {
+        self.all.len()
+    }
+
+    fn scheduler(&self, member: usize) -> &Scheduler {
+        &self.all[member].scheduler
+    }
+
+    fn lanes(&self, member: usize) -> &[LaneId] {
+        self.all[member].lanes.ids()
+    }
+
+    fn tell(&mut self, member: usize, input: Input) {
+        let live = &mut *self.all[member];
+        let n_actions = self.batch.actions.len();
+        live.handle(self.now, input, self.out, self.batch);
+        if self.batch.actions.len() > n_actions {
+            self.batch.touched.push(live.id);
+        }
+    }
+}
+
+impl Dispatcher {
+    /// Takes a dispatch in that has not started.
+    pub(super) fn admit(&mut self, now: Millis, live: &mut Live, batch: &mut Batch) {
+        let governor = &mut self.sharing.governor;
+        live.lanes.register(governor);
+        let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
+        fleet.all.push(live);
+        governor.admit(&mut fleet);
+    }
+
+    /// Tells the governor how an attempt ended, before its scheduler hears of it.
+    pub(super) fn note_end(&mut self, id: Id, end: &AttemptEnd, batch: &mut Batch) {
+        let Some(flight) = self.sharing.flights.remove(&id) else { return };
+        let verdict = Verdict::of(end.result.as_ref().map(|_| ()));
+        let now = self.dependencies.clock.now();
+        let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
+        self.sharing.governor.end_attempt(now, flight, verdict, &mut fleet);
+    }
+
+    /// At the end of a round: starts what may start now.
+    pub(super) fn share(&mut self, batch: &mut Batch) {
+        self.sharing.n_lives = self.lives.len();
+        if self.sharing.governor.is_needed() {
+            let now = self.dependencies.clock.now();
+            let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
+            self.sharing.governor.share(now, &mut fleet);
+        }
+    }
+}
