@@ -117,6 +117,11 @@ impl Environment {
         }
     }
 
+    /// Where the process is to crash, which tests of debug builds say.
+    pub fn failpoint() -> Option<String> {
+        if cfg!(debug_assertions) { env::var("PARALLEL_DISPATCH_FAILPOINT").ok() } else { None }
+    }
+
     /// The working directory.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir

@@ -4,6 +4,7 @@
 mod agents;
 mod clock;
 mod context;
+mod failpoint;
 mod journal;
 mod ownership;
 mod record;
@@ -14,6 +15,7 @@ pub use agents::{
 };
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
+pub use failpoint::Failpoint;
 pub use journal::{
     Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
     RecordFilter, StoreError, StoredTask, TaskRow, Write,

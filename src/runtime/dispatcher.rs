@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
-    ports::{Accept, CancelAsked, RecordBody, StoreError, Write},
+    ports::{Accept, CancelAsked, Failpoint, RecordBody, StoreError, Write},
     scheduler::{Action, Input, Outbox},
 };
 
@@ -409,8 +409,10 @@ impl Dispatcher {
     }
 
     async fn carry_out(&mut self, batch: Batch) {
+        Failpoint::RoundDurable.reach();
         for (_, reply) in batch.accepted {
             let _gone = reply.send(Submitted::Accepted);
+            Failpoint::SubmitterTold.reach();
         }
         let mut finished = Vec::new();
         for (dispatch, action) in batch.actions {
@@ -436,6 +438,7 @@ impl Dispatcher {
         for (dispatch, status) in finished {
             self.finish(dispatch, status).await;
         }
+        Failpoint::RoundCarriedOut.reach();
     }
 
     fn start_attempt(
@@ -465,6 +468,7 @@ impl Dispatcher {
         let id = self.attempts.spawn(attempt::run(job)).id();
         self.attempt_keys.insert(id, (dispatch, task, attempt));
         self.running.insert((dispatch, task), (attempt, cancelled));
+        Failpoint::AttemptLaunched.reach();
     }
 
     /// Gives up what runs; it will be started again by the next process.

@@ -20,7 +20,7 @@ use super::{
 use crate::{
     model::{DispatchId, TaskIdx},
     ports::{
-        DispatchRow, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow, TraceFile,
+        DispatchRow, Failpoint, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow, TraceFile,
         TraceFiles, TraceTarget,
     },
 };
@@ -155,6 +155,7 @@ async fn finish(
     files: &Arc<dyn TraceFiles>,
     journal: &Arc<dyn Journal>,
 ) {
+    Failpoint::TracesDue.reach();
     let status = dispatch.row.status;
     let (waiters, progress) = (std::mem::take(&mut dispatch.waiters), dispatch.progress.clone());
     if dispatch.from_store
@@ -170,11 +171,13 @@ async fn finish(
     if let Err(error) = files.write(target, make).await {
         warn!(%error, "trace file not written");
     }
+    Failpoint::TracesWritten.reach();
     progress.send_modify(|it| it.status = status);
     for waiter in waiters {
         // Whoever waited may have gone.
         let _gone = waiter.send(());
     }
+    Failpoint::EndTold.reach();
 }
 
 /// The slow way: all that the files say is read back first.

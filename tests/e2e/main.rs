@@ -10,6 +10,8 @@
 mod client;
 mod crash;
 mod faces;
+#[cfg(debug_assertions)]
+mod failpoints;
 mod python;
 mod run;
 mod schema;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus},
-    ports::{Accept, Committed, OwnerId, Record, TaskRow, Write},
+    ports::{Accept, Committed, Failpoint, OwnerId, Record, TaskRow, Write},
     stores::head::{Head, accepted_twice, refuse, unknown},
 };
 
@@ -85,7 +85,9 @@ impl<'c> Statements<'c> {
 
     /// Makes all of `commits` durable, or none; answers each.
     pub(super) fn transact(&mut self, commits: &[&[Write]]) -> Result<Vec<Committed>, Trouble> {
+        Failpoint::StoreAsked.reach();
         self.begin.execute(())?;
+        Failpoint::StoreBegun.reach();
         let done = self.write_all(commits);
         if done.is_err() {
             // Where even this fails, SQLite has rolled back already, or the connection is dropped.
@@ -101,7 +103,9 @@ impl<'c> Statements<'c> {
         transaction.save_heads()?;
         let samples = transaction.samples;
         self.durations.save(&samples)?;
+        Failpoint::StoreWritten.reach();
         self.commit.execute(())?;
+        Failpoint::StoreCommitted.reach();
         Ok(done)
     }
 }
@@ -127,6 +131,7 @@ impl Transaction<'_, '_> {
         for write in writes {
             if write.dispatch().is_none_or(|it| !refused.contains(&it)) {
                 self.write_one(write)?;
+                Failpoint::reach_after(write);
             }
         }
         Ok(Committed { refused })
