@@ -76,7 +76,9 @@ impl<'s> Round<'s> {
     }
 
     async fn crash_while_recovering(&mut self, wish: &str) {
-        let server = self.space.start_armed(&["serve"], wish);
+        let mut server = self.space.start_armed(&["serve"], wish);
+        // Without a client it would end in good order.
+        let _client = server.streams();
         self.note_crash(server, wish).await;
     }
 
