@@ -10,6 +10,8 @@ mod decision;
 mod defaults;
 mod dispatcher;
 mod document;
+#[cfg(test)]
+mod fault_tests;
 mod filter;
 mod forecast;
 #[cfg(test)]

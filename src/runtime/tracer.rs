@@ -20,8 +20,8 @@ use super::{
 use crate::{
     model::{DispatchId, TaskIdx},
     ports::{
-        DispatchRow, Failpoint, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow, TraceFile,
-        TraceFiles, TraceTarget,
+        DispatchRow, Failpoint, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow,
+        TraceFile, TraceFiles, TraceTarget,
     },
 };
 
