@@ -11,6 +11,8 @@
 #[cfg(test)]
 mod crash;
 mod database;
+#[cfg(test)]
+mod disk_tests;
 mod duration;
 mod place;
 mod query;
