@@ -112,7 +112,7 @@ fn e2e_a_plan_is_markdown() {
     expect![[r#"
         single: there is one task, about 60 s: an agent can do it directly
 
-        Expected: 60.0 s (one after the other 60.0 s)
+        Expected: 60.0 s, from 15.0 s to 240.0 s (one after the other 60.0 s)
 
         1. look
 

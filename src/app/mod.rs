@@ -103,7 +103,10 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
     let shutdown = CancellationToken::new();
     let workspace = settings.workspace().clone();
     let bytes_max = settings.limits.run_document_bytes_max;
-    let service = Service::start(&settings, Role::Run, Recover::Never, shutdown.clone()).await?;
+    let retention = service::retention(&settings);
+    let drives_work = matches!(command, Command::Run(_) | Command::Retry(_));
+    let recover = if drives_work { Recover::Later } else { Recover::Never };
+    let service = Service::start(&settings, Role::Run, recover, shutdown.clone())?;
     let handle = &service.handle;
     let place = (workspace.as_path(), bytes_max);
     let exit = match command {
@@ -126,6 +129,7 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
         Command::Trace { id, task } => commands::trace(handle, id, task.as_deref()).await,
         Command::Cancel { ids, reason } => commands::cancel(handle, ids, reason).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
+        Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,
         Command::Serve(_) | Command::Schema { .. } | Command::Config { .. } | Command::Doctor => {
             Ok(Exit::Success)
         }
@@ -160,6 +164,7 @@ fn flags(command: &Command, settings: SettingsArguments) -> Flags {
         | Command::Trace { .. }
         | Command::Cancel { .. }
         | Command::Retry(_)
+        | Command::Prune(_)
         | Command::Schema { .. }
         | Command::Config { .. }
         | Command::Doctor => base,

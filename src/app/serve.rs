@@ -23,8 +23,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let shutdown = CancellationToken::new();
     let stop = CancellationToken::new();
     let interrupted = signals::interrupted();
-    let service =
-        Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone()).await?;
+    let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let handle = service.handle.clone();
     let bytes_max = settings.limits.document_bytes_max;
     let serving = async {

@@ -12,10 +12,10 @@ use crate::{
     archon::EmbeddedArchon,
     config::{ArchonSetting, Protocol, Role, Settings},
     confine::Workspaces,
-    model::AgentName,
+    model::{AgentName, Millis},
     plan::{InputKind, Limits},
     ports::{Clock, ContextSource},
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
+    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention},
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
@@ -28,6 +28,9 @@ use crate::{
 pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
 const CALL_TIMEOUT: Duration = Duration::from_hours(24);
+
+/// A day in milliseconds.
+const DAY_MS: u64 = 86_400_000;
 
 /// The runtime with its adapters.
 pub(super) struct Service {
@@ -61,7 +64,7 @@ impl Upstreams {
 
 impl Service {
     /// Opens the store, connects nothing yet, and starts the dispatcher.
-    pub(super) async fn start(
+    pub(super) fn start(
         settings: &Settings,
         role: Role,
         recover: Recover,
@@ -75,17 +78,21 @@ impl Service {
             .context("failed to open the workspaces")?;
         let paths = Arc::new(paths);
         let upstreams = upstreams(settings, &paths, &clock)?;
+        // What a server wrote by default can be removed by every command.
+        let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
+        let store = Arc::new(store);
         let dependencies = Dependencies {
-            journal: Arc::new(store),
+            journal: Arc::clone(&store) as _,
+            upkeep: store,
             agents: Arc::new(agents(settings, &upstreams)),
             sources: sources(paths.workspaces(), &upstreams.archon),
-            traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
+            traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
             ownership: Arc::new(owners),
             paths,
         };
         let options = options(settings, role, recover);
-        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown).await;
+        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown);
         Ok(Self { handle, dispatcher, upstreams })
     }
 
@@ -189,6 +196,17 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         },
         dispatches_open_max: limits.dispatches_open_max as usize,
         recover,
+        retention: (role == Role::Serve).then(|| retention(settings)),
+    }
+}
+
+/// What the settings keep.
+pub(super) fn retention(settings: &Settings) -> Retention {
+    let days = u64::from(settings.limits.retention_days);
+    Retention {
+        age_max: (days > 0).then(|| Millis(days.saturating_mul(DAY_MS))),
+        bytes_max: Some(settings.limits.store_bytes_max),
+        keep: 0,
     }
 }
 

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DispatchId, TaskId};
+use crate::model::{DispatchId, Millis, TaskId};
 
 /// Run many agent tasks in parallel, with dependencies, durable results and traces.
 #[derive(Debug, Parser)]
@@ -92,6 +92,8 @@ pub enum Command {
     },
     /// Run again what did not succeed, and keep the rest
     Retry(IdArguments),
+    /// Remove dispatches that ended long ago, with their traces, and print what went as JSON
+    Prune(PruneArguments),
     /// Print the JSON Schemas of every tool's input and output
     Schema {
         /// Write them to a directory instead, two files a tool
@@ -146,6 +148,23 @@ pub struct IdArguments {
     pub tasks: Vec<TaskId>,
 }
 
+/// The flags of `prune`; what is not given is as in the settings.
+#[derive(Clone, Debug, Args)]
+pub struct PruneArguments {
+    /// Those that ended longer ago than this: a number with s, m, h, d or w, as in 30d
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
+    pub older_than: Option<Millis>,
+    /// Keep at least so many of those that ended last
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    pub keep: usize,
+    /// Remove those that ended first until the store holds no more: bytes, or with K, M or G
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub max_bytes: Option<u64>,
+    /// Only say what would go
+    #[arg(long)]
+    pub dry_run: bool,
+}
+
 /// A file, or standard input.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum DocumentSource {
@@ -193,4 +212,50 @@ fn parse_task_id(text: &str) -> Result<TaskId, String> {
         return Ok(TaskId::new(text));
     }
     Err("a task id is letters, digits, dots, underscores and dashes, at most 128".to_owned())
+}
+
+/// Reads `90s`, `15m`, `12h`, `30d` or `2w`.
+fn parse_age(text: &str) -> Result<Millis, String> {
+    let units = [("s", 1_000), ("m", 60_000), ("h", 3_600_000), ("d", DAY_MS), ("w", 7 * DAY_MS)];
+    let read = |(unit, ms)| Some(text.strip_suffix(unit)?.parse::<u64>().ok()?.saturating_mul(ms));
+    let age = units.into_iter().find_map(read);
+    age.map(Millis).ok_or_else(|| "give a whole number and s, m, h, d or w, as in 30d".to_owned())
+}
+
+/// Reads a number of bytes: `1000000`, `500M`, `500MB`, `2G`, `2GiB`; a K is 1,024.
+fn parse_size(text: &str) -> Result<u64, String> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let shift = match unit.to_ascii_lowercase().as_str() {
+        "" | "b" => 0,
+        "k" | "kb" | "kib" => 10,
+        "m" | "mb" | "mib" => 20,
+        "g" | "gb" | "gib" => 30,
+        _ => return Err("give bytes, or a number with K, M or G, as in 500M".to_owned()),
+    };
+    let number: u64 = number.parse().map_err(|_| "give a whole number of bytes".to_owned())?;
+    Ok(number.saturating_mul(1 << shift))
+}
+
+/// A day in milliseconds.
+const DAY_MS: u64 = 86_400_000;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ages_and_sizes_are_read_as_people_write_them() {
+        let ages = ["0s", "90s", "15m", "12h", "30d", "2w"].map(|it| parse_age(it).unwrap().0);
+        assert_eq!(ages, [0, 90_000, 900_000, 43_200_000, 30 * DAY_MS, 14 * DAY_MS]);
+        let sizes = ["7", "1k", "5MB", "2GiB"].map(|it| parse_size(it).unwrap());
+        assert_eq!(sizes, [7, 1_024, 5 << 20, 2 << 30]);
+        for it in ["", "30", "d", "-1d", "1.5d", "1y", "99999999999999999999d"] {
+            assert!(parse_age(it).is_err(), "{it}");
+        }
+        for it in ["", "M", "-1", "1.5G", "1T", "99999999999999999999"] {
+            assert!(parse_size(it).is_err(), "{it}");
+        }
+        assert_eq!(parse_size("99999999999999999G"), Ok(u64::MAX));
+    }
 }

@@ -10,6 +10,7 @@ pub mod expand;
 mod list;
 mod output;
 mod plan;
+mod prune;
 mod result;
 mod retry;
 mod run;
@@ -19,8 +20,8 @@ mod source;
 mod trace;
 
 pub use args::{
-    Arguments, Command, DocumentSource, IdArguments, PlanFormat, RunArguments, ServeArguments,
-    SettingsArguments,
+    Arguments, Command, DocumentSource, IdArguments, PlanFormat, PruneArguments, RunArguments,
+    ServeArguments, SettingsArguments,
 };
 pub use doctor::{Check, Verdict};
 pub use output::{Exit, Outcome, report_error};
@@ -28,7 +29,7 @@ pub use output::{Exit, Outcome, report_error};
 /// The commands, each as a function of what it needs.
 pub mod commands {
     pub use super::{
-        cancel::cancel, config::config, doctor::doctor, list::list, plan::plan, result::result,
-        retry::retry, run::run, schema::schema, trace::trace,
+        cancel::cancel, config::config, doctor::doctor, list::list, plan::plan, prune::prune,
+        result::result, retry::retry, run::run, schema::schema, trace::trace,
     };
 }

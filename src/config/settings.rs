@@ -197,6 +197,12 @@ pub struct Limits {
     pub max_workers: u32,
     /// Dispatches that have not ended: 1 to 100,000, default 1,000; more are `busy`.
     pub dispatches_open_max: u32,
+    /// How long a dispatch is kept after its end, in days: 0 to 36,500, default 30; 0 is for ever.
+    /// A workspace's file may not set it.
+    pub retention_days: u32,
+    /// Bytes that the store may hold: 1 MiB to 1 PiB, default 2 GiB; beyond, the dispatches that
+    /// ended first are removed. A workspace's file may not set it.
+    pub store_bytes_max: u64,
 }
 
 /// Who may connect over HTTP, and how many.
@@ -253,6 +259,8 @@ impl Default for Limits {
             run_document_bytes_max: 1 << 30,
             max_workers: 1024,
             dispatches_open_max: 1_000,
+            retention_days: 30,
+            store_bytes_max: 2 << 30,
         }
     }
 }

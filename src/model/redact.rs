@@ -6,7 +6,8 @@
 
 use std::{borrow::Cow, ops::Range};
 
-use serde_json::Value;
+use serde::{Serialize, Serializer, ser::SerializeMap as _};
+use serde_json::{Map, Value};
 
 /// What stands where a secret was.
 pub const REDACTED: &str = "[redacted]";
@@ -52,6 +53,43 @@ pub fn redact_value(value: &mut Value) {
                 if names_secret(key) { blank(value) } else { redact_value(value) }
             }
         }
+    }
+}
+
+/// Writes a text, a value or an object as [`redact_value`] would leave it, without a copy.
+#[derive(Clone, Copy, Debug)]
+pub struct Redacted<'a, T: ?Sized>(pub &'a T);
+
+impl Serialize for Redacted<'_, str> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(&redact(self.0))
+    }
+}
+
+impl Serialize for Redacted<'_, Value> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        match self.0 {
+            Value::Null | Value::Bool(_) | Value::Number(_) => self.0.serialize(serializer),
+            Value::String(text) => Redacted(text.as_str()).serialize(serializer),
+            Value::Array(items) => serializer.collect_seq(items.iter().map(Redacted)),
+            Value::Object(fields) => Redacted(fields).serialize(serializer),
+        }
+    }
+}
+
+impl Serialize for Redacted<'_, Map<String, Value>> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(self.0.len()))?;
+        for (key, value) in self.0 {
+            if names_secret(key) {
+                let mut value = value.clone();
+                blank(&mut value);
+                map.serialize_entry(key, &value)?;
+            } else {
+                map.serialize_entry(key, &Redacted(value))?;
+            }
+        }
+        map.end()
     }
 }
 

@@ -115,8 +115,12 @@ impl Failpoint {
             Write::End { .. } => Self::WroteEnd.reach(),
             Write::Adopt { .. } => Self::WroteAdopt.reach(),
             Write::Duration { .. } => Self::WroteDuration.reach(),
-            // No task depends on these.
-            Write::RequestCancel { .. } | Write::CancelHandled { .. } | Write::Plan { .. } => {}
+            // What any of these leaves behind is nothing that another one does not.
+            Write::RequestCancel { .. }
+            | Write::CancelHandled { .. }
+            | Write::Claim { .. }
+            | Write::Lease { .. }
+            | Write::Plan { .. } => {}
         }
     }
 }

@@ -2,13 +2,16 @@
 //!
 //! A commit is one transaction with one sync; it holds the writes of many dispatches. Reads see
 //! every commit that was answered. All of it may be used from several threads and processes.
+//!
+//! A dispatch has one owner of one epoch. Whoever takes it over raises the epoch, and from then on
+//! nothing that the former owner writes about it takes effect.
 
 use std::{fmt::Debug, sync::Arc};
 
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::Record;
+use super::{Changes, Record};
 use crate::model::{
     AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, TaskId,
     TaskIdx, TaskStatus, TraceKind,
@@ -17,6 +20,32 @@ use crate::model::{
 /// The name of a process that owns dispatches; a new one at each start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct OwnerId(pub Uuid);
+
+/// How often the owner of a dispatch has changed, counted from [`Epoch::FIRST`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u32);
+
+impl Epoch {
+    /// The epoch of whoever accepted the dispatch.
+    pub const FIRST: Self = Self(1);
+
+    /// The epoch of the next owner.
+    #[must_use]
+    pub fn next(self) -> Self {
+        Self(self.0.saturating_add(1))
+    }
+}
+
+/// Who owned a dispatch when it was read, and how far its journal had come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Tenure {
+    /// The process that runs it, or ran it last.
+    pub owner: OwnerId,
+    /// Its epoch.
+    pub epoch: Epoch,
+    /// The number of the last record.
+    pub last_seq: u64,
+}
 
 /// One write of a commit. Writes take effect in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,12 +102,35 @@ pub enum Write {
         /// The dispatch.
         dispatch: DispatchId,
     },
-    /// The dispatch belongs to this process from now on.
+    /// All writes of the commit about the dispatch are its owner's. Where somebody else owns it by
+    /// now, none of them takes effect, and [`Committed::fenced`] says so.
+    Claim {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The owner.
+        owner: OwnerId,
+        /// The owner's epoch.
+        epoch: Epoch,
+    },
+    /// The dispatch belongs to `owner` from now on, in the epoch after that of `found`. Where
+    /// `found` no longer stands, or the dispatch has ended, none of the commit's writes about it
+    /// takes effect, and [`Committed::lost`] says so.
     Adopt {
         /// The dispatch.
         dispatch: DispatchId,
+        /// What the new owner read.
+        found: Tenure,
         /// The new owner.
         owner: OwnerId,
+    },
+    /// A process says that it goes on with what it owns.
+    Lease {
+        /// The process.
+        owner: OwnerId,
+        /// Its number in the system, for people.
+        pid: u32,
+        /// Until when it may be believed; a new time at each renewal.
+        until: Millis,
     },
     /// A plan, as the JSON text of a dispatch document.
     Plan {
@@ -111,8 +163,9 @@ impl Write {
             | Self::End { dispatch, .. }
             | Self::RequestCancel { dispatch, .. }
             | Self::CancelHandled { dispatch }
+            | Self::Claim { dispatch, .. }
             | Self::Adopt { dispatch, .. } => Some(*dispatch),
-            Self::Plan { .. } | Self::Duration { .. } => None,
+            Self::Lease { .. } | Self::Plan { .. } | Self::Duration { .. } => None,
         }
     }
 }
@@ -142,6 +195,12 @@ pub struct Committed {
     /// Dispatches that were not accepted because their idempotency key is taken, by another
     /// process, say; all writes of the commit about them were left out.
     pub refused: Vec<DispatchId>,
+    /// Dispatches that were claimed by a process that no longer owns them; all writes of the commit
+    /// about them were left out.
+    pub fenced: Vec<DispatchId>,
+    /// Dispatches that somebody else took over or ended first; all writes of the commit about them
+    /// were left out.
+    pub lost: Vec<DispatchId>,
 }
 
 /// Where a task stands.
@@ -179,8 +238,8 @@ pub struct StoredTask {
 pub struct DispatchRow {
     /// Its id.
     pub dispatch: DispatchId,
-    /// The process that runs it, or ran it last.
-    pub owner: OwnerId,
+    /// Who runs it, or ran it last.
+    pub tenure: Tenure,
     /// The verdict so far.
     pub status: DispatchStatus,
     /// When it was accepted.
@@ -197,6 +256,15 @@ pub struct DispatchRow {
     pub critical_path: Millis,
     /// What the runtime gave as [`Accept::meta`].
     pub meta: String,
+}
+
+/// A process that owns dispatches which have not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenOwner {
+    /// The process.
+    pub owner: OwnerId,
+    /// What it gave as [`Write::Lease`] last, if it ever did.
+    pub lease_until: Option<Millis>,
 }
 
 /// A dispatch and its tasks, in document order.
@@ -312,6 +380,9 @@ pub trait Journal: Debug + Send + Sync {
     /// Dispatches that have not ended, oldest first.
     fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
 
+    /// The processes that own dispatches which have not ended; cheap when there are none.
+    fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>>;
+
     /// The dispatch that an idempotency key stands for, with the digest it was given with.
     fn by_idempotency_key(
         &self,
@@ -323,6 +394,10 @@ pub trait Journal: Debug + Send + Sync {
         &self,
         owner: OwnerId,
     ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>>;
+
+    /// Tells of changes from now on, by whatever process. It costs something only while somebody
+    /// holds one of these.
+    fn changes(&self) -> Changes;
 
     /// The document of a plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;

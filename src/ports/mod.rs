@@ -2,6 +2,7 @@
 //! holds them.
 
 mod agents;
+mod changes;
 mod clock;
 mod context;
 mod failpoint;
@@ -9,17 +10,22 @@ mod journal;
 mod ownership;
 mod record;
 mod traces;
+mod upkeep;
 
 pub use agents::{
     AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
 };
+pub use changes::Changes;
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;
 pub use journal::{
-    Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
-    RecordFilter, StoreError, StoredTask, TaskRow, Write,
+    Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner,
+    Overview, OwnerId, RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
-pub use traces::{MakeTraceFiles, TraceFile, TraceFiles, TraceTarget, TraceWriteError};
+pub use traces::{
+    MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
+};
+pub use upkeep::{EndedDispatch, StoreUsage, Swept, Upkeep};

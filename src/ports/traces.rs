@@ -27,6 +27,15 @@ pub struct TraceWriteError {
     pub reason: String,
 }
 
+/// What became of a dispatch's trace files when it was forgotten.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RemovedTraces {
+    /// How many files and links were removed.
+    pub n_files: usize,
+    /// Why some stayed, if that is worth a word; what is not ours stays without one.
+    pub left: Option<String>,
+}
+
 /// One of the files that a dispatch leaves behind.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum TraceFile {
@@ -55,6 +64,10 @@ pub trait TraceFiles: Debug + Send + Sync {
         target: TraceTarget,
         make: MakeTraceFiles,
     ) -> BoxFuture<'static, Result<(), TraceWriteError>>;
+
+    /// Removes the files that were written for a dispatch, and the links to them; whatever else
+    /// stands there stays.
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces>;
 }
 
 impl TraceTarget {

@@ -128,6 +128,7 @@ async fn prepare(
     }
     if let Some(pool) = &job.pool {
         pool.fill(task, &mut input)?;
+        *resolved = Some(input.clone());
     }
     Ok(input)
 }

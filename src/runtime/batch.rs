@@ -16,6 +16,8 @@ pub(super) struct Batch {
     pub(super) traces: Vec<TaskTrace>,
     /// Submitters to be answered.
     pub(super) accepted: Vec<(DispatchId, oneshot::Sender<Submitted>)>,
+    /// Those who want to know whether it was done.
+    pub(super) replies: Vec<(DispatchId, oneshot::Sender<bool>)>,
     /// Dispatches in which something happened.
     pub(super) touched: Vec<DispatchId>,
 }
@@ -27,5 +29,12 @@ impl Batch {
         self.actions.retain(|it| !gone.contains(&it.0));
         self.traces.retain(|it| !gone.contains(&it.target.dispatch));
         self.touched.retain(|it| !gone.contains(it));
+        for (id, reply) in std::mem::take(&mut self.replies) {
+            if gone.contains(&id) {
+                let _gone = reply.send(false);
+            } else {
+                self.replies.push((id, reply));
+            }
+        }
     }
 }

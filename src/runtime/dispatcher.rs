@@ -23,7 +23,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
-    ports::{Accept, CancelAsked, Failpoint, RecordBody, StoreError, Write},
+    ports::{Accept, CancelAsked, Changes, Failpoint, RecordBody, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
 
@@ -31,10 +31,6 @@ use crate::{
 const ROUND_MAX: usize = 256;
 /// How often the others are let run before a commit, while attempts run that may end.
 const SETTLE_MAX: usize = 8;
-/// How long to wait before a commit that failed is tried again.
-const COMMIT_RETRY: Duration = Duration::from_millis(500);
-/// How often requests of other processes to cancel are looked for, while dispatches are live.
-const CANCEL_POLL: Millis = Millis(500);
 /// How long attempts may take to stop at a shutdown.
 const SHUTDOWN_GRACE: Duration = Duration::from_secs(2);
 
@@ -51,13 +47,16 @@ pub(super) struct Dispatcher {
     to_control: mpsc::WeakUnboundedSender<Message>,
     pub(super) traces: mpsc::Sender<Job>,
     rules: Arc<OwnedRules>,
-    shutdown: CancellationToken,
+    pub(super) shutdown: CancellationToken,
     pub(super) lives: BTreeMap<DispatchId, Live>,
     attempts: JoinSet<AttemptEnd>,
     attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
-    running: Running,
+    pub(super) running: Running,
     gathering: JoinSet<()>,
-    cancel_poll_at: Millis,
+    /// Tells that other processes may have asked for something, while dispatches are live.
+    changes: Option<Changes>,
+    /// When the lease is renewed, if dispatches are live then.
+    pub(super) lease_renewal_at: Millis,
     accepted_at: Millis,
     dispatches_open_max: usize,
     out: Outbox,
@@ -67,6 +66,7 @@ pub(super) struct Dispatcher {
 enum Wake {
     Ended(Result<(Id, AttemptEnd), JoinError>),
     Message(Message),
+    Changed,
     Time,
     Shutdown,
 }
@@ -80,7 +80,8 @@ impl Dispatcher {
         shutdown: CancellationToken,
     ) -> Self {
         Self {
-            cancel_poll_at: dependencies.clock.now(),
+            changes: None,
+            lease_renewal_at: Millis(0),
             dependencies,
             control,
             submissions,
@@ -106,7 +107,8 @@ impl Dispatcher {
             match self.next_wake().await {
                 Wake::Ended(end) => self.take_end(end, &mut batch),
                 Wake::Message(message) => self.take_message(message, &mut batch),
-                Wake::Time => self.take_time(&mut batch).await,
+                Wake::Changed => self.poll_cancels(&mut batch).await,
+                Wake::Time => self.take_time(&mut batch),
                 Wake::Shutdown => break,
             }
             self.take_what_comes(&mut batch).await;
@@ -114,6 +116,9 @@ impl Dispatcher {
                 break;
             }
             self.carry_out(batch).await;
+            if self.lives.is_empty() {
+                self.changes = None;
+            }
         }
         self.stop_attempts().await;
     }
@@ -126,9 +131,17 @@ impl Dispatcher {
                 None => std::future::pending().await,
             }
         };
+        let changed = async {
+            match &mut self.changes {
+                Some(changes) => changes.next().await,
+                None => std::future::pending().await,
+            }
+        };
         tokio::select! {
             biased;
             () = self.shutdown.cancelled() => Wake::Shutdown,
+            // Rare, and never behind a stream of ends.
+            () = changed => Wake::Changed,
             Some(end) = self.attempts.join_next_with_id() => Wake::Ended(end),
             Some(message) = self.control.recv() => Wake::Message(message),
             Some(message) = self.submissions.recv() => Wake::Message(message),
@@ -138,8 +151,8 @@ impl Dispatcher {
 
     fn wake_at(&self) -> Option<Millis> {
         let deadlines = self.lives.values().filter_map(|it| it.scheduler.poll_timeout());
-        let poll = (!self.lives.is_empty()).then_some(self.cancel_poll_at);
-        deadlines.chain(poll).min()
+        let renewal = (!self.lives.is_empty()).then_some(self.lease_renewal_at);
+        deadlines.chain(renewal).min()
     }
 
     /// Takes what else is there or about to be there, so that one commit serves all of it: a sync
@@ -174,14 +187,17 @@ impl Dispatcher {
     fn take_message(&mut self, message: Message, batch: &mut Batch) {
         match message {
             Message::Submit { submission, reply } => self.submit(*submission, reply, batch),
-            Message::Adopt { live, reply } => {
-                self.adopt(*live, batch);
-                let _gone = reply.send(());
+            Message::Adopt { live, found, reply } => {
+                batch.replies.push((live.id, reply));
+                self.adopt(*live, found, batch);
             }
             Message::Cancel { asked, reply } => {
-                let is_live = self.lives.contains_key(&asked.dispatch);
-                self.cancel(asked, batch);
-                let _gone = reply.send(is_live);
+                if self.lives.contains_key(&asked.dispatch) {
+                    batch.replies.push((asked.dispatch, reply));
+                    self.cancel(asked, batch);
+                } else {
+                    let _gone = reply.send(false);
+                }
             }
             Message::Wait { dispatch, tasks, reply } => {
                 if let Some(live) = self.lives.get_mut(&dispatch)
@@ -261,17 +277,20 @@ impl Dispatcher {
         batch.accepted.push((id, reply));
     }
 
-    fn adopt(&mut self, live: Live, batch: &mut Batch) {
+    fn adopt(&mut self, live: Live, found: Tenure, batch: &mut Batch) {
+        if self.lives.contains_key(&live.id) {
+            return;
+        }
         let now = self.dependencies.clock.now();
         let owner = self.dependencies.ownership.me();
-        batch.writes.push(Write::Adopt { dispatch: live.id, owner });
-        info!(dispatch_id = %live.id, "dispatch taken over");
+        batch.writes.push(Write::Adopt { dispatch: live.id, found, owner });
         self.start(now, live, batch);
     }
 
     /// Starts a dispatch, after its context was gathered where it wants some.
     fn start(&mut self, now: Millis, mut live: Live, batch: &mut Batch) {
         batch.touched.push(live.id);
+        self.changes.get_or_insert_with(|| self.dependencies.journal.changes());
         let wants_context = live.document.config.enable_context
             && live.document.tasks.iter().any(|it| !it.context_requirements.is_empty());
         if wants_context {
@@ -325,17 +344,13 @@ impl Dispatcher {
         }
     }
 
-    async fn take_time(&mut self, batch: &mut Batch) {
+    fn take_time(&mut self, batch: &mut Batch) {
         let now = self.dependencies.clock.now();
         for live in self.lives.values_mut() {
             if live.scheduler.poll_timeout().is_some_and(|at| at <= now) {
                 live.handle_timeout(now, &mut self.out, batch);
                 batch.touched.push(live.id);
             }
-        }
-        if now >= self.cancel_poll_at {
-            self.cancel_poll_at = now + CANCEL_POLL;
-            self.poll_cancels(batch).await;
         }
     }
 
@@ -353,66 +368,14 @@ impl Dispatcher {
         }
     }
 
-    /// Makes the batch durable. New dispatches are refused when the store fails; for those that
-    /// were promised already it is tried until it works. An error means shutdown.
-    async fn commit(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
-        while !batch.writes.is_empty() {
-            match self.dependencies.journal.commit(batch.writes.clone()).await {
-                Ok(committed) => {
-                    self.refuse(&committed.refused, batch, &|| Submitted::KeyTaken);
-                    return Ok(());
-                }
-                Err(error) => {
-                    error!(%error, "commit failed");
-                    let new: Vec<_> = batch.accepted.iter().map(|it| it.0).collect();
-                    let refusal = || {
-                        let hint = "see `parallel-dispatch doctor`; nothing was started";
-                        let message = error.to_string();
-                        let code = ErrorCode::StorageUnavailable;
-                        Submitted::Refused(Refusal::of(code, "", &message, hint))
-                    };
-                    self.refuse(&new, batch, &refusal);
-                    if batch.writes.is_empty() {
-                        return Ok(());
-                    }
-                    tokio::select! {
-                        () = self.shutdown.cancelled() => return Err(error),
-                        () = tokio::time::sleep(COMMIT_RETRY) => (),
-                    }
-                }
-            }
-        }
-        Ok(())
-    }
-
-    fn refuse(
-        &mut self,
-        refused: &[DispatchId],
-        batch: &mut Batch,
-        answer: &dyn Fn() -> Submitted,
-    ) {
-        if refused.is_empty() {
-            return;
-        }
-        for id in refused {
-            self.lives.remove(id);
-        }
-        batch.forget(refused);
-        let accepted = std::mem::take(&mut batch.accepted);
-        for (id, reply) in accepted {
-            if refused.contains(&id) {
-                let _gone = reply.send(answer());
-            } else {
-                batch.accepted.push((id, reply));
-            }
-        }
-    }
-
     async fn carry_out(&mut self, batch: Batch) {
         Failpoint::RoundDurable.reach();
         for (_, reply) in batch.accepted {
             let _gone = reply.send(Submitted::Accepted);
             Failpoint::SubmitterTold.reach();
+        }
+        for (_, reply) in batch.replies {
+            let _gone = reply.send(true);
         }
         let mut finished = Vec::new();
         for (dispatch, action) in batch.actions {

@@ -3,12 +3,10 @@
 use std::{sync::Arc, time::Duration};
 
 use tokio::{
-    sync::{mpsc, oneshot, watch},
+    sync::{mpsc, oneshot},
     task::JoinHandle,
-    time::Instant,
 };
 use tokio_util::sync::CancellationToken;
-use tracing::warn;
 use uuid::Uuid;
 
 use super::{
@@ -16,29 +14,29 @@ use super::{
     dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
     forecast::Forecast,
-    message::{Ended, Inboxes, Message, Progress, Submitted},
-    options::{Dependencies, Options, Recover},
+    message::{Inboxes, Message, Submitted},
+    options::{Dependencies, Options},
+    orphans::{self, Adopter},
     query::{self, ResultQuery},
-    recovery, report,
+    report,
+    retention::{self, PruneMode, Pruned, Retention},
     rules::OwnedRules,
     submission::{Extras, Submission, bind_all, digest},
     tracer,
 };
 use crate::{
     model::{
-        AgentName, CancelRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
-        PlanReport, ReadTraceRequest, Refusal, TaskId, TaskIdx, TracePage, View, json::Json,
+        AgentName, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId, PlanReport,
+        ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
-    ports::{CancelAsked, Write},
+    ports::Write,
 };
 
 /// How many submissions may queue before callers are told to come back.
 const SUBMISSIONS_MAX: usize = 256;
 /// How many trace files may queue before the dispatcher waits for the disk.
 const TRACES_MAX: usize = 4_096;
-/// How often a dispatch of another process is looked at while somebody waits for it.
-const FOREIGN_POLL: Duration = Duration::from_millis(250);
 /// How many events a trace page holds unless asked otherwise.
 const TRACE_LIMIT: u32 = 100;
 
@@ -48,7 +46,7 @@ pub struct DispatcherHandle {
     pub(super) dependencies: Dependencies,
     options: Arc<Options>,
     rules: Arc<OwnedRules>,
-    control: mpsc::UnboundedSender<Message>,
+    pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
 }
 
@@ -64,7 +62,7 @@ pub struct Ticket {
 impl DispatcherHandle {
     /// Starts the dispatcher; it runs until `shutdown`, and the returned task ends when all its
     /// work is put away.
-    pub async fn start(
+    pub fn start(
         dependencies: Dependencies,
         options: Options,
         shutdown: CancellationToken,
@@ -82,19 +80,21 @@ impl DispatcherHandle {
             },
             traces,
             (Arc::clone(&rules), options.dispatches_open_max),
-            shutdown,
+            shutdown.clone(),
         );
         let (files, journal) =
             (Arc::clone(&dependencies.traces), Arc::clone(&dependencies.journal));
+        let watch = orphans::run(
+            Adopter { dependencies: dependencies.clone(), control: control.downgrade() },
+            options.recover,
+            shutdown.clone(),
+        );
+        let upkeep = retention::run(dependencies.clone(), options.retention, shutdown);
         let task = tokio::spawn(async move {
-            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal));
+            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
         });
         let options = Arc::new(options);
-        let this = Self { dependencies, options, rules, control, submissions };
-        if this.options.recover == Recover::AtStart {
-            this.recover().await;
-        }
-        (this, task)
+        (Self { dependencies, options, rules, control, submissions }, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -144,37 +144,6 @@ impl DispatcherHandle {
         self.submit(checked, Extras::default()).await
     }
 
-    /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
-    /// has.
-    pub async fn wait(&self, dispatch: DispatchId, wait: Duration) -> Result<bool, Refusal> {
-        let until = Instant::now() + wait;
-        let Some(ended) = self.wait_for(dispatch, Vec::new(), wait).await? else {
-            return Ok(false);
-        };
-        Ok(tokio::time::timeout_at(until, ended.files_written()).await.is_ok())
-    }
-
-    /// Waits like [`Self::wait`], and answers what is there then.
-    pub async fn finished(
-        &self,
-        dispatch: DispatchId,
-        wait: Duration,
-    ) -> Result<DispatchResult, Refusal> {
-        let until = Instant::now() + wait;
-        let ended = self.wait_for(dispatch, Vec::new(), wait).await?.unwrap_or_default();
-        let written = tokio::time::timeout_at(until, ended.files_written());
-        // The answer is put together while the files are written.
-        let (result, _late) = tokio::join!(self.result(dispatch), written);
-        result
-    }
-
-    /// Follows a dispatch that is live in this process.
-    pub async fn follow(&self, dispatch: DispatchId) -> Option<watch::Receiver<Progress>> {
-        let (reply, answer) = oneshot::channel();
-        self.control.send(Message::Follow { dispatch, reply }).ok()?;
-        answer.await.ok().flatten()
-    }
-
     /// A dispatch's result; the first page of it where it is long.
     pub async fn result(&self, dispatch: DispatchId) -> Result<DispatchResult, Refusal> {
         self.answer(ResultQuery::page(dispatch)).await
@@ -217,25 +186,18 @@ impl DispatcherHandle {
             .await
     }
 
-    /// Gives up a dispatch or some of its tasks, in whatever process it runs.
-    pub async fn cancel(&self, request: CancelRequest) -> Result<DispatchResult, Refusal> {
-        let dispatch = request.dispatch_id;
-        let tasks = self.places(dispatch, request.task_ids.as_deref()).await?;
-        let reason = request.reason.unwrap_or_default();
-        let asked = CancelAsked { dispatch, tasks: tasks.clone(), reason: reason.clone() };
-        if !self.cancel_here(asked.clone()).await {
-            self.cancel_elsewhere(asked).await?;
-        }
-        self.wait_for(dispatch, tasks, Duration::from_secs(5)).await?;
-        self.result(dispatch).await
-    }
-
     /// Runs again what did not succeed, as a new dispatch that keeps the results of the rest.
     pub async fn retry(&self, call: RetryCall) -> Result<Ticket, Refusal> {
         let RetryCall { request, wait_ms } = call;
         let (checked, extras) = self.retried(request).await?;
         let dispatch = self.submit(checked, extras).await?;
         Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// Removes what is older than `retention` says, or says what would go.
+    pub async fn prune(&self, retention: Retention, mode: PruneMode) -> Result<Pruned, Refusal> {
+        let pruned = retention::prune(&self.dependencies, retention, mode, usize::MAX).await;
+        pruned.map_err(|it| query::refuse(&it))
     }
 
     /// The agents that documents may name.
@@ -348,113 +310,6 @@ impl DispatcherHandle {
                 let code = ErrorCode::IdempotencyConflict;
                 Err(Refusal::of(code, "/idempotency_key", &message, hint))
             }
-        }
-    }
-
-    /// Waits for tasks, or for the whole dispatch if there are none; `None` if time is over first.
-    async fn wait_for(
-        &self,
-        dispatch: DispatchId,
-        tasks: Vec<TaskIdx>,
-        wait: Duration,
-    ) -> Result<Option<Ended>, Refusal> {
-        let ended = async {
-            loop {
-                if let Some(ended) = self.wait_here(dispatch, tasks.clone()).await {
-                    return Ok(Some(ended));
-                }
-                if self.has_ended(dispatch, &tasks).await? {
-                    return Ok(Some(Ended::default()));
-                }
-                tokio::time::sleep(FOREIGN_POLL).await;
-            }
-        };
-        tokio::time::timeout(wait, ended).await.unwrap_or(Ok(None))
-    }
-
-    /// Waits in the dispatcher; `None` at once if the dispatch is not live in this process.
-    async fn wait_here(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> Option<Ended> {
-        let (reply, answer) = oneshot::channel();
-        self.control.send(Message::Wait { dispatch, tasks, reply }).ok()?;
-        answer.await.ok()
-    }
-
-    async fn has_ended(&self, dispatch: DispatchId, tasks: &[TaskIdx]) -> Result<bool, Refusal> {
-        let journal = &self.dependencies.journal;
-        if tasks.is_empty() {
-            return Ok(query::dispatch_row(journal, dispatch).await?.ended_at.is_some());
-        }
-        let (row, rows) = query::overview(journal, dispatch).await?;
-        if row.ended_at.is_some() {
-            return Ok(true);
-        }
-        let is_final =
-            |it: &TaskIdx| rows.get(it.as_usize()).is_none_or(|row| row.row.status.is_final());
-        Ok(tasks.iter().all(is_final))
-    }
-
-    async fn places(
-        &self,
-        dispatch: DispatchId,
-        names: Option<&[TaskId]>,
-    ) -> Result<Vec<TaskIdx>, Refusal> {
-        let journal = &self.dependencies.journal;
-        let Some(names) = names else {
-            return query::dispatch_row(journal, dispatch).await.map(|_| Vec::new());
-        };
-        let (_, rows) = query::overview(journal, dispatch).await?;
-        query::places(&rows, names)
-    }
-
-    async fn cancel_here(&self, asked: CancelAsked) -> bool {
-        let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Cancel { asked, reply });
-        sent.is_ok() && answer.await.unwrap_or(false)
-    }
-
-    /// Asks the owner to cancel; takes the dispatch over if the owner is gone.
-    async fn cancel_elsewhere(&self, asked: CancelAsked) -> Result<(), Refusal> {
-        let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, asked.dispatch).await?;
-        if row.ended_at.is_some() {
-            return Ok(());
-        }
-        if !self.dependencies.ownership.is_alive(row.owner) {
-            self.adopt(&row).await;
-            self.cancel_here(asked).await;
-            return Ok(());
-        }
-        let CancelAsked { dispatch, tasks, reason } = asked;
-        let write = Write::RequestCancel { dispatch, tasks, reason };
-        journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
-        Ok(())
-    }
-
-    async fn adopt(&self, row: &crate::ports::DispatchRow) {
-        match recovery::load(&self.dependencies, row).await {
-            Ok(live) => self.send_adopted(live).await,
-            Err(error) => {
-                warn!(dispatch_id = %row.dispatch, %error, "failed to take a dispatch over");
-            }
-        }
-    }
-
-    async fn recover(&self) {
-        match recovery::find_orphans(&self.dependencies).await {
-            Ok(orphans) => {
-                for live in orphans {
-                    self.send_adopted(live).await;
-                }
-            }
-            Err(error) => warn!(%error, "failed to look for dispatches to take over"),
-        }
-    }
-
-    async fn send_adopted(&self, live: super::live::Live) {
-        let (reply, answer) = oneshot::channel();
-        let message = Message::Adopt { live: Box::new(live), reply };
-        if self.control.send(message).is_ok() {
-            let _gone = answer.await;
         }
     }
 }

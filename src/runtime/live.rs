@@ -22,8 +22,8 @@ use crate::{
     },
     plan::{DurationKeys, TaskGraph},
     ports::{
-        CancelAsked, DispatchRow, OwnerId, Record, RecordBody, StoredTask, TaskRow, TraceTarget,
-        Write,
+        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoredTask, TaskRow, Tenure,
+        TraceTarget, Write,
     },
     scheduler::{Event, Input, Outbox, Scheduler},
 };
@@ -36,6 +36,8 @@ pub(super) const TRACE_FILES_MAX: usize = 1_000;
 pub(super) struct Live {
     pub(super) id: DispatchId,
     pub(super) created_at: Millis,
+    /// Which of its owners this process is.
+    pub(super) epoch: Epoch,
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
     pub(super) graph: Arc<TaskGraph>,
@@ -99,6 +101,7 @@ impl Live {
         Self {
             id: dispatch,
             created_at,
+            epoch: Epoch::FIRST,
             scheduler: Scheduler::new(Arc::clone(&graph), document.policy(dispatch)),
             document,
             meta,
@@ -131,6 +134,11 @@ impl Live {
         {
             self.count_end(task, event);
         }
+    }
+
+    /// The number of the last record.
+    pub(super) fn last_seq(&self) -> u64 {
+        self.last_seq
     }
 
     /// Where the trace files go.
@@ -253,7 +261,7 @@ impl Live {
     ) -> (DispatchRow, Vec<StoredTask>) {
         let row = DispatchRow {
             dispatch: self.id,
-            owner,
+            tenure: Tenure { owner, epoch: self.epoch, last_seq: self.last_seq },
             status,
             created_at: self.created_at,
             ended_at: self.ended_at,

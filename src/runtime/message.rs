@@ -9,7 +9,7 @@ use crate::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
         UpstreamCall,
     },
-    ports::CancelAsked,
+    ports::{CancelAsked, Tenure},
 };
 
 /// What the dispatcher is told by handles.
@@ -17,11 +17,14 @@ use crate::{
 pub(super) enum Message {
     /// A new dispatch.
     Submit { submission: Box<Submission>, reply: oneshot::Sender<Submitted> },
-    /// An unfinished dispatch of a dead process.
-    Adopt { live: Box<super::live::Live>, reply: oneshot::Sender<()> },
-    /// No more of a dispatch, or of some of its tasks. Answers whether the dispatch is live here.
+    /// An unfinished dispatch of a process that is gone, and what was found of it. Answers whether
+    /// it is this process's now.
+    Adopt { live: Box<super::live::Live>, found: Tenure, reply: oneshot::Sender<bool> },
+    /// No more of a dispatch, or of some of its tasks. Answers whether that was done, which it is
+    /// not if the dispatch is not live here.
     Cancel { asked: CancelAsked, reply: oneshot::Sender<bool> },
-    /// Tell me when these tasks, or all if empty, have ended. Dropped at once if it is not live.
+    /// Tell me when these tasks, or all if empty, have ended. Dropped if it is not live here, or no
+    /// longer.
     Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
     /// Tell me how a dispatch goes. `None` if it is not live here.
     Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },

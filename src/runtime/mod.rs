@@ -10,6 +10,8 @@ mod decision;
 mod defaults;
 mod dispatcher;
 mod document;
+mod durable;
+mod elsewhere;
 #[cfg(test)]
 mod fault_tests;
 mod filter;
@@ -23,25 +25,31 @@ mod live;
 mod markdown;
 mod message;
 mod options;
+mod orphans;
 mod paths;
 mod query;
 mod recovery;
 mod report;
+mod retention;
 mod retried;
 mod retry;
 #[cfg(test)]
 mod retry_tests;
 mod rules;
 mod submission;
+#[cfg(test)]
+mod takeover_tests;
 mod telling;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod trace_file;
 mod tracer;
 
 pub use handle::{DispatcherHandle, Ticket};
 pub use message::Progress;
 pub use options::{AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
+pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};

@@ -2,11 +2,11 @@
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
-use super::Paths;
+use super::{Paths, retention::Retention};
 use crate::{
     model::{AgentName, AnalysisDepth, OnFailure, RetrySpec, ValidationLevel},
     plan::{InputKind, Limits},
-    ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles},
+    ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
 };
 
 /// The ports that the runtime works through.
@@ -14,6 +14,8 @@ use crate::{
 pub struct Dependencies {
     /// The store.
     pub journal: Arc<dyn Journal>,
+    /// The upkeep of the same store.
+    pub upkeep: Arc<dyn Upkeep>,
     /// Who does the work.
     pub agents: Arc<dyn AgentDirectory>,
     /// Where context comes from, one source per prefix.
@@ -47,15 +49,19 @@ pub struct Options {
     pub limits: Limits,
     /// How many dispatches may be open at once in this process.
     pub dispatches_open_max: usize,
-    /// Whether to take over dispatches of dead processes at the start.
+    /// Whether to take over dispatches of processes that are gone.
     pub recover: Recover,
+    /// What is removed in the background; nothing if absent.
+    pub retention: Option<Retention>,
 }
 
-/// Whether to take over dispatches of dead processes.
+/// Whether to take over dispatches of processes that are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Recover {
-    /// At the start, before anything else.
+    /// From the start, every 2 s.
     AtStart,
+    /// Every 2 s, but not at once: quick commands leave others' work alone.
+    Later,
     /// Never: for commands that only look.
     Never,
 }

@@ -1,8 +1,6 @@
-//! Takes over the dispatches of processes that are gone.
+//! Reads back a dispatch that another process has left.
 
 use std::sync::Arc;
-
-use tracing::warn;
 
 use super::{
     document::{Meta, StoredDocument},
@@ -28,28 +26,12 @@ pub(super) enum RecoveryError {
     Refused(Refusal),
 }
 
-/// The open dispatches whose owners are gone, oldest first, ready to go on.
-pub(super) async fn find_orphans(dependencies: &Dependencies) -> Result<Vec<Live>, StoreError> {
-    let mut orphans = Vec::new();
-    for row in dependencies.journal.open_dispatches().await? {
-        if dependencies.ownership.is_alive(row.owner) {
-            continue;
-        }
-        match load(dependencies, &row).await {
-            Ok(live) => orphans.push(live),
-            Err(error) => {
-                warn!(dispatch_id = %row.dispatch, %error, "failed to take a dispatch over");
-            }
-        }
-    }
-    Ok(orphans)
-}
-
-/// Reads a dispatch back into the state that its journal describes.
+/// Reads a dispatch back into the state that its journal describes. Nothing if somebody wrote on
+/// meanwhile: then what was read may not fit together.
 pub(super) async fn load(
     dependencies: &Dependencies,
     row: &DispatchRow,
-) -> Result<Live, RecoveryError> {
+) -> Result<Option<Live>, RecoveryError> {
     let journal = &dependencies.journal;
     let json = journal.document(row.dispatch).await?;
     let json = json.ok_or_else(|| StoreError::Corrupt("a dispatch has no document".into()))?;
@@ -70,11 +52,12 @@ pub(super) async fn load(
     };
     let mut live = Live::new(submission, row.created_at);
     live.traces_from_store = true;
+    live.epoch = row.tenure.epoch.next();
     for stored in journal.tasks(row.dispatch).await? {
         live.rows[stored.task.as_usize()] = stored.row;
     }
     replay(dependencies, &mut live).await?;
-    Ok(live)
+    Ok(Some(live).filter(|it| it.last_seq() == row.tenure.last_seq))
 }
 
 async fn replay(dependencies: &Dependencies, live: &mut Live) -> Result<(), StoreError> {

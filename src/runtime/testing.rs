@@ -18,7 +18,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, fault_tests::Faults,
+    AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
+    fault_tests::Faults,
 };
 use crate::{
     model::{
@@ -27,10 +28,11 @@ use crate::{
     },
     plan::{InputKind, Limits},
     ports::{
-        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Clock,
+        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
         Committed, ContextError, ContextItem, ContextSource, DispatchRow, Journal, KeyedDispatch,
-        MakeTraceFiles, Overview, OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask,
-        TraceFile, TraceFiles, TraceTarget, TraceWriteError, Write,
+        MakeTraceFiles, OpenOwner, Overview, OwnerId, Ownership, Record, RecordFilter,
+        RemovedTraces, StoreError, StoredTask, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
+        Write,
     },
     stores::MemoryStore,
 };
@@ -55,6 +57,7 @@ impl World {
     }
 
     /// A process on a store that others use too.
+    #[expect(clippy::unused_async, reason = "tests may await the start of a process")]
     pub(super) async fn on(
         store: Arc<Flaky>,
         registry: Arc<Registry>,
@@ -66,6 +69,7 @@ impl World {
         let clock_jump = Arc::<AtomicU64>::default();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
+            upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
             sources: vec![Arc::new(Echo)],
             traces: Arc::clone(&files) as _,
@@ -74,9 +78,8 @@ impl World {
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
         };
         let shutdown = CancellationToken::new();
-        let (handle, dispatcher) =
-            DispatcherHandle::start(dependencies, options(dispatches_open_max), shutdown.clone())
-                .await;
+        let options = options(dispatches_open_max);
+        let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
 
@@ -160,6 +163,11 @@ fn options(dispatches_open_max: usize) -> Options {
         },
         dispatches_open_max,
         recover: Recover::AtStart,
+        retention: Some(Retention {
+            age_max: Some(Millis(43_200_000)),
+            bytes_max: Some(1_000_000),
+            keep: 0,
+        }),
     }
 }
 
@@ -315,6 +323,15 @@ impl TraceFiles for Files {
         }
         Box::pin(async { Ok(()) })
     }
+
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
+        let mut written = self.written.lock();
+        let n_before = written.len();
+        let (folder, index) = (target.dispatch.to_string(), target.index_path());
+        written.retain(|it, _| !it.contains(&folder) && Path::new(it) != index);
+        let n_files = n_before - written.len();
+        Box::pin(async move { RemovedTraces { n_files, left: None } })
+    }
 }
 
 /// The processes that live.
@@ -375,9 +392,18 @@ pub(super) struct Flaky {
     pub(super) is_broken: AtomicBool,
     /// Which of the commits and reads fail.
     pub(super) faults: Faults,
+    /// Whether commits wait until this is false again: the process seems to hang.
+    pub(super) is_stuck: watch::Sender<bool>,
+    /// Whether the answers to commits wait until this is false again.
+    pub(super) is_mute: watch::Sender<bool>,
 }
 
 impl Flaky {
+    /// The same store, as another process reaches it.
+    pub(super) fn elsewhere(&self) -> Arc<Self> {
+        Arc::new(Self { inner: self.inner.clone(), ..Self::default() })
+    }
+
     /// Reads, unless that fails.
     fn read<T: Send + 'static>(&self, answer: Answer<T>) -> Answer<T> {
         match self.faults.next("read") {
@@ -399,7 +425,14 @@ impl Journal for Flaky {
         if let Err(error) = self.faults.next("write") {
             return Box::pin(async { Err(error) });
         }
-        self.inner.commit(writes)
+        let (mut is_stuck, inner) = (self.is_stuck.subscribe(), self.inner.clone());
+        let mut is_mute = self.is_mute.subscribe();
+        Box::pin(async move {
+            is_stuck.wait_for(|it| !it).await.ok();
+            let committed = inner.commit(writes).await;
+            is_mute.wait_for(|it| !it).await.ok();
+            committed
+        })
     }
 
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
@@ -436,6 +469,14 @@ impl Journal for Flaky {
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
         self.read(self.inner.open_dispatches())
+    }
+
+    fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
+        self.read(self.inner.open_owners())
+    }
+
+    fn changes(&self) -> Changes {
+        self.inner.changes()
     }
 
     fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {

@@ -5,9 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::{
     sync::{mpsc, oneshot, watch},
-    task::JoinSet,
+    task::{JoinError, JoinSet},
 };
-use tokio_util::task::TaskTracker;
 use tracing::warn;
 
 use super::{
@@ -15,7 +14,7 @@ use super::{
     history::TaskHistory,
     live::{PENDING, TRACE_FILES_MAX},
     message::Progress,
-    trace,
+    trace_file,
 };
 use crate::{
     model::{DispatchId, TaskIdx},
@@ -29,6 +28,8 @@ use crate::{
 const CONCURRENT_MAX: usize = 8;
 /// How many jobs are looked at together.
 const JOBS_MAX: usize = 64;
+/// How many tasks may wait for their files before the dispatcher is made to wait.
+const WAITING_MAX: usize = 4_096;
 /// How many records are read from the store at once.
 const RECORDS_PAGE: usize = 10_000;
 /// How many outputs are read from the store at once.
@@ -76,75 +77,112 @@ pub(super) async fn run(
 ) {
     let mut tracer = Tracer { files, journal, begun: BTreeMap::new(), writes: JoinSet::new() };
     let mut heard = Vec::new();
-    while jobs.recv_many(&mut heard, JOBS_MAX).await > 0 {
-        tracer.take(heard.drain(..)).await;
+    loop {
+        tokio::select! {
+            biased;
+            Some(written) = tracer.writes.join_next() => tracer.go_on(written),
+            n_jobs = jobs.recv_many(&mut heard, JOBS_MAX), if tracer.has_room() => {
+                if n_jobs == 0 {
+                    break;
+                }
+                heard.drain(..).for_each(|it| tracer.take(it));
+                tracer.start_writes();
+            }
+            else => break,
+        }
     }
-    while tracer.writes.join_next().await.is_some() {}
+    while let Some(written) = tracer.writes.join_next().await {
+        tracer.go_on(written);
+    }
 }
 
 struct Tracer {
     files: Arc<dyn TraceFiles>,
     journal: Arc<dyn Journal>,
-    /// The writes of dispatches that have not ended: the end is told after them.
-    begun: BTreeMap<DispatchId, TaskTracker>,
-    writes: JoinSet<()>,
+    begun: BTreeMap<DispatchId, Begun>,
+    /// One for each dispatch that is written to.
+    writes: JoinSet<DispatchId>,
+}
+
+/// What is still to be written of a dispatch. While one write is under way the next gathers, so
+/// that a busy disk gets few large jobs rather than many small ones.
+#[derive(Default)]
+struct Begun {
+    is_writing: bool,
+    tasks: Vec<TaskTrace>,
+    end: Option<Box<DispatchTrace>>,
 }
 
 impl Tracer {
-    /// Writes what belongs to one dispatch in one go.
-    async fn take(&mut self, jobs: impl Iterator<Item = Job>) {
-        let mut tasks: BTreeMap<DispatchId, Vec<TaskTrace>> = BTreeMap::new();
-        let mut ended = Vec::new();
-        for job in jobs {
-            match job {
-                Job::Tasks(traces) => {
-                    for it in traces {
-                        tasks.entry(it.target.dispatch).or_default().push(it);
-                    }
+    fn has_room(&self) -> bool {
+        let n_waiting: usize = self.begun.values().map(|it| it.tasks.len()).sum();
+        n_waiting < WAITING_MAX
+    }
+
+    fn take(&mut self, job: Job) {
+        match job {
+            Job::Tasks(traces) => {
+                for it in traces {
+                    self.begun.entry(it.target.dispatch).or_default().tasks.push(it);
                 }
-                Job::Dispatch(dispatch) => ended.push(dispatch),
             }
-        }
-        for dispatch in ended {
-            let last = tasks.remove(&dispatch.target.dispatch).unwrap_or_default();
-            self.spawn_end(dispatch, last).await;
-        }
-        for (dispatch, traces) in tasks {
-            self.spawn_tasks(dispatch, traces).await;
+            Job::Dispatch(dispatch) => {
+                let id = dispatch.target.dispatch;
+                self.begun.entry(id).or_default().end = Some(dispatch);
+            }
         }
     }
 
-    async fn spawn_tasks(&mut self, dispatch: DispatchId, traces: Vec<TaskTrace>) {
-        let Some(target) = traces.first().map(|it| it.target.clone()) else { return };
-        let make = Box::new(move || traces.iter().map(trace::task_file).collect());
-        let written = self.files.write(target, make);
-        let begun = self.begun.entry(dispatch).or_default();
-        let work = begun.track_future(async move {
-            if let Err(error) = written.await {
-                warn!(%error, "trace file not written");
+    /// Writes what gathered meanwhile.
+    fn go_on(&mut self, written: Result<DispatchId, JoinError>) {
+        match written {
+            Ok(dispatch) => {
+                if let Some(begun) = self.begun.get_mut(&dispatch) {
+                    begun.is_writing = false;
+                }
             }
-        });
-        self.spawn(work).await;
+            Err(error) => {
+                warn!(%error, "writing of traces broke off");
+                // Whose it was is not known: all may go on, in whatever order.
+                self.begun.values_mut().for_each(|it| it.is_writing = false);
+            }
+        }
+        self.start_writes();
     }
 
-    async fn spawn_end(&mut self, dispatch: Box<DispatchTrace>, last: Vec<TaskTrace>) {
-        let begun = self.begun.remove(&dispatch.target.dispatch);
+    fn start_writes(&mut self) {
+        let idle = self.begun.iter().filter(|(_, it)| !it.is_writing).map(|it| *it.0);
+        let idle: Vec<DispatchId> = idle.collect();
+        for dispatch in idle {
+            if self.writes.len() >= CONCURRENT_MAX {
+                return;
+            }
+            self.start_write(dispatch);
+        }
+    }
+
+    fn start_write(&mut self, dispatch: DispatchId) {
+        let Some(begun) = self.begun.get_mut(&dispatch) else { return };
+        let tasks = std::mem::take(&mut begun.tasks);
+        begun.is_writing = true;
         let (files, journal) = (Arc::clone(&self.files), Arc::clone(&self.journal));
-        self.spawn(async move {
-            if let Some(begun) = begun {
-                begun.close();
-                begun.wait().await;
-            }
-            finish(*dispatch, last, &files, &journal).await;
-        })
-        .await;
-    }
-
-    async fn spawn(&mut self, work: impl Future<Output = ()> + Send + 'static) {
-        while self.writes.len() >= CONCURRENT_MAX {
-            let _ended = self.writes.join_next().await;
+        if let Some(end) = begun.end.take() {
+            self.begun.remove(&dispatch);
+            self.writes.spawn(async move {
+                finish(*end, tasks, &files, &journal).await;
+                dispatch
+            });
+        } else if let Some(target) = tasks.first().map(|it| it.target.clone()) {
+            self.writes.spawn(async move {
+                let make = Box::new(move || tasks.iter().map(trace_file::task_file).collect());
+                if let Err(error) = files.write(target, make).await {
+                    warn!(%error, "trace file not written");
+                }
+                dispatch
+            });
+        } else {
+            self.begun.remove(&dispatch);
         }
-        self.writes.spawn(work);
     }
 }
 
@@ -165,8 +203,8 @@ async fn finish(
     }
     let target = dispatch.target.clone();
     let make = Box::new(move || {
-        let tasks = last.iter().map(trace::task_file);
-        tasks.chain([TraceFile::Index(trace::index_file(&dispatch))]).collect()
+        let tasks = last.iter().map(trace_file::task_file);
+        tasks.chain([TraceFile::Index(trace_file::index_file(&dispatch))]).collect()
     });
     if let Err(error) = files.write(target, make).await {
         warn!(%error, "trace file not written");
@@ -202,10 +240,10 @@ async fn write_tasks_from_store(
         };
         let traces: Vec<TaskTrace> = chunk.iter().zip(outputs).map(trace).collect();
         if n_tasks > TRACE_FILES_MAX {
-            lines.extend(traces.iter().map(trace::task_line));
+            lines.extend(traces.iter().map(trace_file::task_line));
             continue;
         }
-        let make = Box::new(move || traces.iter().map(trace::task_file).collect());
+        let make = Box::new(move || traces.iter().map(trace_file::task_file).collect());
         if let Err(error) = files.write(dispatch.target.clone(), make).await {
             warn!(%error, "trace file not written");
         }

@@ -1,5 +1,8 @@
 //! What every store must do: one suite, run against each of them.
 
+mod ownership;
+mod upkeep;
+
 use std::sync::Arc;
 
 use uuid::Uuid;
@@ -10,8 +13,8 @@ use crate::{
         TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
     },
     ports::{
-        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, OwnerId, Record,
-        RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+        Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
+        RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Upkeep, Write,
     },
     scheduler::{Decision, Event},
 };
@@ -37,13 +40,21 @@ macro_rules! journal_contract {
             task_rows_read_back_whole
             outputs_come_in_the_order_asked
             an_output_is_replaced_by_a_later_attempt
-            an_adopted_dispatch_has_its_new_owner
+            an_adopted_dispatch_has_its_new_owner_in_the_next_epoch
+            one_of_two_adopters_wins
+            what_went_on_or_ended_is_not_adopted
+            a_stale_owner_writes_nothing
+            leases_are_told_of_owners_of_open_dispatches_only
             an_ended_dispatch_is_no_longer_open
             cancel_requests_wait_for_the_owner
             plans_read_back
             concurrent_commits_are_all_answered_and_readable
             a_large_output_reads_back
             an_empty_commit_is_answered
+            changes_are_heard_of_once_and_none_is_missed
+            what_ended_first_comes_first
+            a_forgotten_dispatch_is_gone_with_its_key
+            sweeping_leaves_what_is_kept
             durations_add_up_by_kind
             the_durations_of_a_refused_commit_do_not_count
             only_so_many_kinds_of_an_agent_are_kept
@@ -54,18 +65,33 @@ macro_rules! journal_contract {
             #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
             async fn $name() {
                 let (_space, store) = $open;
-                $crate::stores::contract::$name(std::sync::Arc::new(store)).await;
+                let store = std::sync::Arc::new(store);
+                let upkeep = std::sync::Arc::clone(&store);
+                $crate::stores::contract::$name(store, upkeep).await;
             }
         )+
     };
 }
 pub(super) use journal_contract;
+pub(super) use ownership::{
+    a_stale_owner_writes_nothing, an_adopted_dispatch_has_its_new_owner_in_the_next_epoch,
+    an_ended_dispatch_is_no_longer_open, cancel_requests_wait_for_the_owner,
+    changes_are_heard_of_once_and_none_is_missed,
+    leases_are_told_of_owners_of_open_dispatches_only, one_of_two_adopters_wins,
+    what_went_on_or_ended_is_not_adopted,
+};
+pub(super) use upkeep::{
+    a_forgotten_dispatch_is_gone_with_its_key, plans_read_back, sweeping_leaves_what_is_kept,
+    what_ended_first_comes_first,
+};
 
 pub(super) use super::duration_contract::*;
 
 pub(super) type Store = Arc<dyn Journal>;
+pub(super) type Maintained = Arc<dyn Upkeep>;
 
 pub(super) const OWNER: OwnerId = OwnerId(Uuid::from_u128(7));
+const OTHER: OwnerId = OwnerId(Uuid::from_u128(8));
 
 pub(super) fn id(number: u128) -> DispatchId {
     DispatchId::new(Uuid::from_u128(number))
@@ -157,16 +183,28 @@ pub(super) fn everything() -> RecordFilter {
     RecordFilter { limit: usize::MAX, ..RecordFilter::default() }
 }
 
+fn tenure(owner: OwnerId, epoch: u32, last_seq: u64) -> Tenure {
+    Tenure { owner, epoch: Epoch(epoch), last_seq }
+}
+
+fn adopted(number: u128, found: Tenure, owner: OwnerId) -> Write {
+    Write::Adopt { dispatch: id(number), found, owner }
+}
+
+fn claimed(number: u128, owner: OwnerId, epoch: u32) -> Write {
+    Write::Claim { dispatch: id(number), owner, epoch: Epoch(epoch) }
+}
+
 fn numbers(rows: &[DispatchRow]) -> Vec<u128> {
     let number = |it: &DispatchRow| u128::from_be_bytes(*it.dispatch.as_bytes());
     rows.iter().map(number).collect()
 }
 
-pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store) {
+pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 2), record(1, 1, kept(0))]).await;
     let row = DispatchRow {
         dispatch: id(1),
-        owner: OWNER,
+        tenure: Tenure { owner: OWNER, epoch: Epoch::FIRST, last_seq: 1 },
         status: DispatchStatus::Running,
         created_at: Millis(1_000),
         ended_at: None,
@@ -190,7 +228,7 @@ pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store) {
     assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
 }
 
-pub(super) async fn what_is_unknown_reads_as_nothing(store: Store) {
+pub(super) async fn what_is_unknown_reads_as_nothing(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1)]).await;
     let nobody = id(2);
     assert_eq!(store.dispatch(nobody).await, Ok(None));
@@ -204,7 +242,7 @@ pub(super) async fn what_is_unknown_reads_as_nothing(store: Store) {
     assert_eq!(store.plan(PlanId::new(Uuid::from_u128(2))).await, Ok(None));
 }
 
-pub(super) async fn records_come_in_order_and_in_pages(store: Store) {
+pub(super) async fn records_come_in_order_and_in_pages(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
     for seq in 1..=5 {
         commit(&store, vec![record(1, seq, kept(0)), record(2, seq, kept(0))]).await;
@@ -218,7 +256,7 @@ pub(super) async fn records_come_in_order_and_in_pages(store: Store) {
     assert!(seqs(&store, 1, RecordFilter::default()).await.is_empty());
 }
 
-pub(super) async fn records_are_filtered_by_kind_and_task(store: Store) {
+pub(super) async fn records_are_filtered_by_kind_and_task(store: Store, _: Maintained) {
     let bodies = [kept(0), started(1), started(0), kept(1)];
     let records = (1..).zip(bodies).map(|(seq, body)| record(1, seq, body));
     commit(&store, [accepted(1, 2)].into_iter().chain(records).collect()).await;
@@ -234,7 +272,7 @@ pub(super) async fn records_are_filtered_by_kind_and_task(store: Store) {
     assert_eq!(seqs(&store, 1, both).await, [2]);
 }
 
-pub(super) async fn every_kind_of_record_reads_back(store: Store) {
+pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained) {
     let (task, attempt) = (task(0), Attempt(3));
     let failure = Failure::new(FailureCode::Timeout, "it took \"too\" long\n");
     let call = UpstreamCall {
@@ -286,7 +324,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store) {
     assert_eq!(store.records(id(1), everything()).await, Ok(records));
 }
 
-pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Store) {
+pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Store, _: Maintained) {
     for number in [3, 1, 4, 2] {
         commit(&store, vec![accepted(number, 1)]).await;
     }
@@ -296,7 +334,10 @@ pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Stor
     assert_eq!(numbers(&store.recent(Some(id(1)), 2).await.unwrap()), [0; 0]);
 }
 
-pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: Store) {
+pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(
+    store: Store,
+    _: Maintained,
+) {
     commit(&store, vec![accepted_with_key(1, "key")]).await;
     let writes = vec![
         accepted_with_key(2, "key"),
@@ -305,7 +346,10 @@ pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: 
         accepted_with_key(3, "other key"),
         record(1, 1, kept(0)),
     ];
-    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(
+        store.commit(writes).await,
+        Ok(Committed { refused: vec![id(2)], ..Committed::default() })
+    );
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
     assert!(store.dispatch(id(3)).await.unwrap().is_some());
     assert_eq!(seqs(&store, 1, everything()).await, [1]);
@@ -313,13 +357,19 @@ pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(store: 
     assert_eq!(store.by_idempotency_key("key".to_owned()).await, Ok(keyed));
 }
 
-pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(store: Store) {
+pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(
+    store: Store,
+    _: Maintained,
+) {
     let writes = vec![accepted_with_key(1, "key"), accepted_with_key(2, "key")];
-    assert_eq!(store.commit(writes).await, Ok(Committed { refused: vec![id(2)] }));
+    assert_eq!(
+        store.commit(writes).await,
+        Ok(Committed { refused: vec![id(2)], ..Committed::default() })
+    );
     assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [1]);
 }
 
-pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store) {
+pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     let writes = vec![
         accepted_with_key(2, "key"),
@@ -338,19 +388,22 @@ pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store) {
     commit(&store, vec![record(1, 2, kept(0))]).await;
 }
 
-pub(super) async fn a_repeated_record_is_refused(store: Store) {
+pub(super) async fn a_repeated_record_is_refused(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     refuse(&store, vec![record(1, 1, kept(0))]).await;
     refuse(&store, vec![record(1, 0, kept(0))]).await;
     refuse(&store, vec![record(1, u64::MAX, kept(0))]).await;
 }
 
-pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store) {
+pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1)]).await;
     refuse(&store, vec![record(2, 1, kept(0))]).await;
     refuse(&store, vec![moved(2, 0, TaskStatus::Running)]).await;
     refuse(&store, vec![output(2, 0, "{}")]).await;
-    refuse(&store, vec![Write::Adopt { dispatch: id(2), owner: OWNER }]).await;
+    let lost = store.commit(vec![adopted(2, tenure(OWNER, 1, 0), OTHER)]).await;
+    assert_eq!(lost, Ok(Committed { lost: vec![id(2)], ..Committed::default() }));
+    let fenced = store.commit(vec![claimed(2, OWNER, 1)]).await;
+    assert_eq!(fenced, Ok(Committed { fenced: vec![id(2)], ..Committed::default() }));
     let status = DispatchStatus::Success;
     refuse(&store, vec![ended(2, status, Millis(1))]).await;
     refuse(&store, vec![moved(1, 1, TaskStatus::Running)]).await;
@@ -359,7 +412,7 @@ pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store) {
     refuse(&store, vec![Write::Task { dispatch: id(1), task: task(0), row }]).await;
 }
 
-pub(super) async fn a_dispatch_is_accepted_once(store: Store) {
+pub(super) async fn a_dispatch_is_accepted_once(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     refuse(&store, vec![accepted(1, 5)]).await;
     refuse(&store, vec![accepted(2, 5), accepted(2, 5)]).await;
@@ -367,7 +420,7 @@ pub(super) async fn a_dispatch_is_accepted_once(store: Store) {
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
 }
 
-pub(super) async fn counters_follow_the_tasks(store: Store) {
+pub(super) async fn counters_follow_the_tasks(store: Store, _: Maintained) {
     let counts = async || {
         let row = store.dispatch(id(1)).await.unwrap().unwrap();
         (row.n_successful, row.n_unsuccessful)
@@ -383,7 +436,7 @@ pub(super) async fn counters_follow_the_tasks(store: Store) {
     assert_eq!(counts().await, (2, 2));
 }
 
-pub(super) async fn task_rows_read_back_whole(store: Store) {
+pub(super) async fn task_rows_read_back_whole(store: Store, _: Maintained) {
     let row = TaskRow {
         status: TaskStatus::Error,
         attempts: u32::MAX,
@@ -400,7 +453,7 @@ pub(super) async fn task_rows_read_back_whole(store: Store) {
     assert_eq!(store.tasks(id(1)).await.unwrap()[0].row, self::row(TaskStatus::Success));
 }
 
-pub(super) async fn outputs_come_in_the_order_asked(store: Store) {
+pub(super) async fn outputs_come_in_the_order_asked(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 3), output(1, 0, "0"), output(1, 2, "2")]).await;
     let asked = vec![task(2), task(1), task(0), task(2)];
     let found = store.outputs(id(1), asked).await.unwrap();
@@ -408,68 +461,14 @@ pub(super) async fn outputs_come_in_the_order_asked(store: Store) {
     assert_eq!(found, [Some("2"), None, Some("0"), Some("2")]);
 }
 
-pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store) {
+pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store, _: Maintained) {
     commit(&store, vec![accepted(1, 1), output(1, 0, "1")]).await;
     commit(&store, vec![output(1, 0, "2")]).await;
     let found = store.outputs(id(1), vec![task(0)]).await;
     assert_eq!(found, Ok(vec![Some("2".to_owned())]));
 }
 
-pub(super) async fn an_adopted_dispatch_has_its_new_owner(store: Store) {
-    let owner = OwnerId(Uuid::from_u128(8));
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![Write::Adopt { dispatch: id(1), owner }]).await;
-    assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().owner, owner);
-    assert_eq!(store.dispatch(id(2)).await.unwrap().unwrap().owner, OWNER);
-}
-
-pub(super) async fn an_ended_dispatch_is_no_longer_open(store: Store) {
-    commit(&store, vec![accepted(2, 1), accepted(1, 1), accepted(3, 1)]).await;
-    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 2, 3]);
-    let (status, at) = (DispatchStatus::Partial, Millis(5));
-    commit(&store, vec![ended(2, status, at)]).await;
-    assert_eq!(numbers(&store.open_dispatches().await.unwrap()), [1, 3]);
-    let ended = store.dispatch(id(2)).await.unwrap().unwrap();
-    assert_eq!((ended.status, ended.ended_at), (status, Some(at)));
-    assert_eq!(ended.critical_path, Millis(7));
-}
-
-pub(super) async fn cancel_requests_wait_for_the_owner(store: Store) {
-    let asked = |number, reason: &str| CancelAsked {
-        dispatch: id(number),
-        tasks: vec![task(0)],
-        reason: reason.to_owned(),
-    };
-    let request = |it: CancelAsked| Write::RequestCancel {
-        dispatch: it.dispatch,
-        tasks: it.tasks,
-        reason: it.reason,
-    };
-    let requests = async |owner| store.cancel_requests(owner).await.unwrap();
-    commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![request(asked(1, "one")), request(asked(2, "two"))]).await;
-    assert_eq!(requests(OWNER).await, [asked(1, "one"), asked(2, "two")]);
-    let other = OwnerId(Uuid::from_u128(8));
-    assert_eq!(requests(other).await, []);
-    commit(&store, vec![Write::Adopt { dispatch: id(2), owner: other }]).await;
-    commit(&store, vec![Write::CancelHandled { dispatch: id(1) }]).await;
-    assert_eq!(requests(OWNER).await, []);
-    assert_eq!(requests(other).await, [asked(2, "two")]);
-    refuse(&store, vec![request(CancelAsked { tasks: vec![task(1)], ..asked(1, "") })]).await;
-}
-
-pub(super) async fn plans_read_back(store: Store) {
-    let plan = |number, document: &str| Write::Plan {
-        plan: PlanId::new(Uuid::from_u128(number)),
-        at: Millis(1),
-        document: document.to_owned(),
-    };
-    commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
-    let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
-    assert_eq!(found, Ok(Some("two".to_owned())));
-}
-
-pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store) {
+pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {
     let mut commits = tokio::task::JoinSet::new();
     for number in 1..=64 {
         let writes = vec![accepted(number, 1), record(number, 1, kept(0)), output(number, 0, "1")];
@@ -485,14 +484,14 @@ pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Stor
     }
 }
 
-pub(super) async fn a_large_output_reads_back(store: Store) {
+pub(super) async fn a_large_output_reads_back(store: Store, _: Maintained) {
     let large = "ä".repeat(1_000_000);
     commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
     let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
     assert!(found[0].as_deref() == Some(large.as_str()));
 }
 
-pub(super) async fn an_empty_commit_is_answered(store: Store) {
+pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {
     commit(&store, Vec::new()).await;
     assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    contract::{Store, accepted, commit, kept, record, refuse},
+    contract::{Maintained, Store, accepted, commit, kept, record, refuse},
     head::KINDS_MAX,
 };
 use crate::{
@@ -17,7 +17,7 @@ pub(super) fn took(kind: &str, size: u8, (at, took): (u64, u64)) -> Write {
     Write::Duration { key: Arc::new(key), at: Millis(at), took: Millis(took) }
 }
 
-pub(super) async fn durations_add_up_by_kind(store: Store) {
+pub(super) async fn durations_add_up_by_kind(store: Store, _: Maintained) {
     let writes = vec![
         accepted(1, 1),
         took("Effect", 8, (1, 100)),
@@ -40,12 +40,12 @@ pub(super) async fn durations_add_up_by_kind(store: Store) {
     assert_eq!(store.durations(Vec::new()).await, Ok(Vec::new()));
 }
 
-pub(super) async fn the_durations_of_a_refused_commit_do_not_count(store: Store) {
+pub(super) async fn the_durations_of_a_refused_commit_do_not_count(store: Store, _: Maintained) {
     refuse(&store, vec![took("Effect", 8, (1, 100)), record(1, 1, kept(0))]).await;
     assert_eq!(store.durations(vec![AgentName::new("coder")]).await, Ok(Vec::new()));
 }
 
-pub(super) async fn only_so_many_kinds_of_an_agent_are_kept(store: Store) {
+pub(super) async fn only_so_many_kinds_of_an_agent_are_kept(store: Store, _: Maintained) {
     let kinds = 0..KINDS_MAX as u64 + 5;
     let sample = |it: u64| took(&format!("kind-{it:04}"), 8, (it, 100));
     commit(&store, kinds.clone().map(sample).collect()).await;

@@ -2,29 +2,44 @@
 
 use crate::{
     model::{DispatchId, TaskIdx, TaskStatus},
-    ports::{StoreError, Write},
+    ports::{Committed, Epoch, OwnerId, StoreError, Tenure, Write},
 };
 
 /// How many kinds of work of one agent are kept; those without samples for longest are forgotten.
 pub(super) const KINDS_MAX: usize = 1_000;
 
-/// The numbers of a dispatch that its writes are checked against.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What the writes about a dispatch are checked against.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {
     pub(super) n_tasks: usize,
     pub(super) n_successful: usize,
     pub(super) n_unsuccessful: usize,
     /// The number of the last record; 0 before the first.
     pub(super) last_seq: u64,
+    pub(super) owner: OwnerId,
+    pub(super) epoch: Epoch,
+    pub(super) has_ended: bool,
 }
 
 impl Head {
-    pub(super) fn new(n_tasks: usize) -> Self {
-        Self { n_tasks, ..Self::default() }
+    pub(super) fn new(n_tasks: usize, owner: OwnerId) -> Self {
+        Self {
+            n_tasks,
+            n_successful: 0,
+            n_unsuccessful: 0,
+            last_seq: 0,
+            owner,
+            epoch: Epoch::FIRST,
+            has_ended: false,
+        }
     }
 
-    /// Takes the next record's number. A gap or a repetition means that two processes write one
-    /// dispatch, and then neither may go on.
+    pub(super) fn tenure(&self) -> Tenure {
+        Tenure { owner: self.owner, epoch: self.epoch, last_seq: self.last_seq }
+    }
+
+    /// Takes the next record's number. A gap or a repetition means that somebody writes a dispatch
+    /// without claiming it, and then nobody may go on.
     pub(super) fn follow(&mut self, dispatch: DispatchId, seq: u64) -> Result<(), StoreError> {
         if seq.checked_sub(1) != Some(self.last_seq) {
             return Err(StoreError::Corrupt(format!(
@@ -89,4 +104,32 @@ pub(super) fn refuse<E>(
         }
     }
     Ok(refused)
+}
+
+/// Which dispatches are not, or no longer, those of the process that writes: fenced and lost.
+pub(super) fn fence<E>(
+    writes: &[Write],
+    mut head_of: impl FnMut(DispatchId) -> Result<Option<Head>, E>,
+) -> Result<(Vec<DispatchId>, Vec<DispatchId>), E> {
+    let (mut fenced, mut lost) = (Vec::new(), Vec::new());
+    for write in writes {
+        if let Write::Claim { dispatch, owner, epoch } = write {
+            let is_theirs = |it: Head| (it.owner, it.epoch) == (*owner, *epoch);
+            if !head_of(*dispatch)?.is_some_and(is_theirs) {
+                fenced.push(*dispatch);
+            }
+        } else if let Write::Adopt { dispatch, found, .. } = write {
+            let still_stands = |it: Head| it.tenure() == *found && !it.has_ended;
+            if !head_of(*dispatch)?.is_some_and(still_stands) {
+                lost.push(*dispatch);
+            }
+        }
+    }
+    Ok((fenced, lost))
+}
+
+/// Whether a write takes effect in spite of what was found wrong with the commit.
+pub(super) fn takes_effect(write: &Write, committed: &Committed) -> bool {
+    let Committed { refused, fenced, lost } = committed;
+    write.dispatch().is_none_or(|it| ![refused, fenced, lost].iter().any(|all| all.contains(&it)))
 }

@@ -1,22 +1,24 @@
 //! A store that lasts as long as the process: for tests and for what nobody will ask for again.
 
 use std::{
-    collections::{BTreeMap, btree_map},
+    collections::{BTreeMap, BTreeSet, btree_map},
     sync::Arc,
 };
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use tokio::sync::watch;
 
-use super::head::{Head, KINDS_MAX, accepted_twice, refuse, unknown};
+use super::head::{Head, KINDS_MAX, accepted_twice, fence, refuse, takes_effect, unknown};
 use crate::{
     model::{
         AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Millis, PlanId, TaskId,
         TaskIdx, TaskStatus,
     },
     ports::{
-        Accept, CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId,
-        Record, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+        Accept, CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal,
+        KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
+        StoredTask, Swept, TaskRow, Upkeep, Write,
     },
 };
 
@@ -25,6 +27,8 @@ use crate::{
 pub struct MemoryStore {
     /// Guards everything that is kept. Held for one commit or one read, never across an await.
     state: Arc<Mutex<State>>,
+    /// Counts the commits.
+    changes: Arc<watch::Sender<u64>>,
 }
 
 impl MemoryStore {
@@ -44,8 +48,12 @@ impl MemoryStore {
 
 impl Journal for MemoryStore {
     fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>> {
-        let state = Arc::clone(&self.state);
-        Box::pin(async move { state.lock().commit(writes) })
+        let (state, changes) = (Arc::clone(&self.state), Arc::clone(&self.changes));
+        Box::pin(async move {
+            let committed = state.lock().commit(writes)?;
+            changes.send_modify(|it| *it += 1);
+            Ok(committed)
+        })
     }
 
     fn dispatch(
@@ -122,6 +130,22 @@ impl Journal for MemoryStore {
         })
     }
 
+    fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>> {
+        self.read(|state| {
+            let open = state.dispatches.values().filter(|it| !it.head.has_ended);
+            let owners: BTreeSet<OwnerId> = open.map(|it| it.head.owner).collect();
+            let lease_until = |it| state.leases.get(&it).copied();
+            owners
+                .into_iter()
+                .map(|it| OpenOwner { owner: it, lease_until: lease_until(it) })
+                .collect()
+        })
+    }
+
+    fn changes(&self) -> Changes {
+        Changes::new(self.changes.subscribe())
+    }
+
     fn by_idempotency_key(
         &self,
         key: String,
@@ -134,13 +158,13 @@ impl Journal for MemoryStore {
         owner: OwnerId,
     ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>> {
         self.read(move |state| {
-            let owned = state.dispatches.values().filter(|it| it.owner == owner);
+            let owned = state.dispatches.values().filter(|it| it.head.owner == owner);
             owned.flat_map(|it| it.cancels.iter().cloned()).collect()
         })
     }
 
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
-        self.read(move |state| state.plans.get(&plan).cloned())
+        self.read(move |state| state.plans.get(&plan).map(|it| it.1.clone()))
     }
 
     fn durations(
@@ -154,11 +178,70 @@ impl Journal for MemoryStore {
     }
 }
 
+impl Upkeep for MemoryStore {
+    fn usage(&self) -> BoxFuture<'static, Result<StoreUsage, StoreError>> {
+        self.read(|state| {
+            let n_ended = state.dispatches.values().filter(|it| it.head.has_ended).count();
+            let bytes = state.dispatches.values().map(Kept::size).sum();
+            StoreUsage { n_ended, bytes_used: bytes, bytes_taken: bytes }
+        })
+    }
+
+    fn ended(
+        &self,
+        before: Millis,
+        after: Option<(Millis, DispatchId)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<EndedDispatch>, StoreError>> {
+        self.read(move |state| {
+            let ended = state.dispatches.values().filter_map(Kept::ended);
+            let is_wanted = |it: &EndedDispatch| {
+                it.ended_at < before && after.is_none_or(|after| after < (it.ended_at, it.dispatch))
+            };
+            let mut wanted: Vec<_> = ended.filter(is_wanted).collect();
+            wanted.sort_by_key(|it| (it.ended_at, it.dispatch));
+            wanted.truncate(limit);
+            wanted
+        })
+    }
+
+    fn size_of(&self, dispatch: DispatchId) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.read(move |state| state.dispatches.get(&dispatch).map_or(0, Kept::size))
+    }
+
+    fn forget(&self, dispatches: Vec<DispatchId>) -> BoxFuture<'static, Result<(), StoreError>> {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            let mut state = state.lock();
+            let State { dispatches: all, keys, .. } = &mut *state;
+            all.retain(|id, it| !it.head.has_ended || !dispatches.contains(id));
+            keys.retain(|_, it| all.contains_key(&it.dispatch));
+            Ok(())
+        })
+    }
+
+    fn sweep(&self, plans_before: Millis) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        let state = Arc::clone(&self.state);
+        Box::pin(async move {
+            let State { plans, leases, .. } = &mut *state.lock();
+            let n_before = plans.len();
+            plans.retain(|_, it| it.0 >= plans_before);
+            leases.retain(|_, until| *until >= plans_before);
+            Ok(Swept { n_plans: n_before - plans.len(), is_done: true })
+        })
+    }
+
+    fn shrink(&self) -> BoxFuture<'static, Result<bool, StoreError>> {
+        Box::pin(async { Ok(true) })
+    }
+}
+
 #[derive(Debug, Default)]
 struct State {
     dispatches: BTreeMap<DispatchId, Kept>,
     keys: BTreeMap<String, KeyedDispatch>,
-    plans: BTreeMap<PlanId, String>,
+    plans: BTreeMap<PlanId, (Millis, String)>,
+    leases: BTreeMap<OwnerId, Millis>,
     /// Each with the time of its last sample.
     durations: BTreeMap<Arc<DurationKey>, (Millis, Durations)>,
 }
@@ -166,7 +249,6 @@ struct State {
 #[derive(Debug)]
 struct Kept {
     dispatch: DispatchId,
-    owner: OwnerId,
     status: DispatchStatus,
     created_at: Millis,
     ended_at: Option<Millis>,
@@ -184,12 +266,15 @@ impl State {
     /// Checks everything first, so that what is applied cannot fail halfway.
     fn commit(&mut self, mut writes: Vec<Write>) -> Result<Committed, StoreError> {
         let refused = refuse(&writes, |key| Ok(self.keys.contains_key(key)))?;
-        writes.retain(|it| it.dispatch().is_none_or(|dispatch| !refused.contains(&dispatch)));
+        let head_of = |it| Ok::<_, StoreError>(self.dispatches.get(&it).map(|it| it.head));
+        let (fenced, lost) = fence(&writes, head_of)?;
+        let committed = Committed { refused, fenced, lost };
+        writes.retain(|it| takes_effect(it, &committed));
         self.check(&writes)?;
         for write in writes {
             self.apply(write);
         }
-        Ok(Committed { refused })
+        Ok(committed)
     }
 
     fn check(&self, writes: &[Write]) -> Result<(), StoreError> {
@@ -197,7 +282,7 @@ impl State {
         for write in writes {
             let Some(dispatch) = write.dispatch() else { continue };
             if let Write::Accept(accept) = write {
-                let head = Head::new(accept.tasks.len());
+                let head = Head::new(accept.tasks.len(), accept.owner);
                 if self.dispatches.contains_key(&dispatch) || heads.insert(dispatch, head).is_some()
                 {
                     return Err(accepted_twice(dispatch));
@@ -224,7 +309,9 @@ impl State {
                 Write::Accept(_)
                 | Write::End { .. }
                 | Write::CancelHandled { .. }
+                | Write::Claim { .. }
                 | Write::Adopt { .. }
+                | Write::Lease { .. }
                 | Write::Plan { .. }
                 | Write::Duration { .. } => {}
             }
@@ -236,9 +323,13 @@ impl State {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Accept(accept) => self.accept(*accept),
-            Write::Plan { plan, document, .. } => {
-                self.plans.insert(plan, document);
+            Write::Plan { plan, at, document } => {
+                self.plans.insert(plan, (at, document));
             }
+            Write::Lease { owner, until, .. } => {
+                self.leases.insert(owner, until);
+            }
+            Write::Claim { .. } => {}
             Write::Record { dispatch, record } => {
                 self.change(dispatch, |kept| {
                     kept.head.last_seq = record.seq;
@@ -261,6 +352,7 @@ impl State {
                 self.change(dispatch, |kept| {
                     (kept.status, kept.ended_at) = (status, Some(at));
                     kept.critical_path = critical_path;
+                    kept.head.has_ended = true;
                 });
             }
             Write::RequestCancel { dispatch, tasks, reason } => {
@@ -270,7 +362,11 @@ impl State {
             Write::CancelHandled { dispatch } => {
                 self.change(dispatch, |kept| kept.cancels.clear());
             }
-            Write::Adopt { dispatch, owner } => self.change(dispatch, |kept| kept.owner = owner),
+            Write::Adopt { dispatch, found, owner } => {
+                self.change(dispatch, |kept| {
+                    (kept.head.owner, kept.head.epoch) = (owner, found.epoch.next());
+                });
+            }
             Write::Duration { key, at, took } => self.add_duration(key, at, took),
         }
     }
@@ -301,11 +397,10 @@ impl State {
         }
         let kept = Kept {
             dispatch: accept.dispatch,
-            owner: accept.owner,
             status: DispatchStatus::Running,
             created_at: accept.at,
             ended_at: None,
-            head: Head::new(accept.tasks.len()),
+            head: Head::new(accept.tasks.len(), accept.owner),
             document: accept.document,
             tasks: accept.tasks.into_iter().enumerate().map(pending_task).collect(),
             outputs: BTreeMap::new(),
@@ -322,7 +417,7 @@ impl Kept {
     fn row(&self) -> DispatchRow {
         DispatchRow {
             dispatch: self.dispatch,
-            owner: self.owner,
+            tenure: self.head.tenure(),
             status: self.status,
             created_at: self.created_at,
             ended_at: self.ended_at,
@@ -332,6 +427,23 @@ impl Kept {
             critical_path: self.critical_path,
             meta: self.meta.clone(),
         }
+    }
+
+    fn ended(&self) -> Option<EndedDispatch> {
+        Some(EndedDispatch {
+            dispatch: self.dispatch,
+            status: self.status,
+            created_at: self.created_at,
+            ended_at: self.ended_at?,
+            n_tasks: self.head.n_tasks,
+            meta: self.meta.clone(),
+        })
+    }
+
+    /// Bytes, but for what is small.
+    fn size(&self) -> u64 {
+        let bytes = self.document.len() + self.outputs.values().map(String::len).sum::<usize>();
+        bytes as u64
     }
 }
 

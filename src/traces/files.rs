@@ -28,6 +28,8 @@ use crate::ports::Failpoint;
 /// How many names are tried for a temporary file; leftovers of a killed process take some.
 const TEMPORARY_TRIES_MAX: u32 = 1_000;
 
+const TEMPORARY_PREFIX: &str = ".parallel-dispatch-trace-";
+
 /// Tells the temporary files of one process apart.
 static TEMPORARY_SEQ: AtomicU64 = AtomicU64::new(0);
 
@@ -62,19 +64,12 @@ impl PrivateDir {
             Err(Errno::EXIST) => false,
             Err(error) => return Err(error.into()),
         };
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        let opened = rustix::fs::openat(&self.0, name, flags, Mode::empty());
-        let dir = opened.map_err(|error| match error {
-            Errno::LOOP | Errno::NOTDIR => {
-                io::Error::other("a file or a symbolic link is in the way")
-            }
-            error => error.into(),
-        })?;
+        let dir = open_child(&self.0, name)?;
         if is_new {
             // The umask may have taken something away.
             rustix::fs::fchmod(&dir, Mode::RWXU)?;
         }
-        Ok(Self(Dir::from_std_file(dir.into())))
+        Ok(Self(dir))
     }
 
     /// Writes a whole file in place of whatever file or link has this name.
@@ -138,11 +133,27 @@ impl PrivateDir {
 fn temporary_name() -> PathBuf {
     static PROCESS: LazyLock<u32> = LazyLock::new(std::process::id);
     let seq = TEMPORARY_SEQ.fetch_add(1, Ordering::Relaxed);
-    PathBuf::from(format!(".parallel-dispatch-trace-{}-{seq}.tmp", *PROCESS))
+    PathBuf::from(format!("{TEMPORARY_PREFIX}{}-{seq}.tmp", *PROCESS))
+}
+
+/// Whether a name is one that temporary files have.
+pub(super) fn is_temporary(name: &str) -> bool {
+    name.starts_with(TEMPORARY_PREFIX)
+}
+
+/// Opens a directory by its name; a link in its place is not followed.
+pub(super) fn open_child(dir: &Dir, name: &Path) -> io::Result<Dir> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    let opened = rustix::fs::openat(dir, name, flags, Mode::empty());
+    let child = opened.map_err(|error| match error {
+        Errno::LOOP | Errno::NOTDIR => io::Error::other("a file or a symbolic link is in the way"),
+        error => error.into(),
+    })?;
+    Ok(Dir::from_std_file(child.into()))
 }
 
 /// The innermost root that `path` stands beneath, compared component by component.
-fn root_of<'r>(roots: &'r [PathBuf], path: &Path) -> io::Result<&'r Path> {
+pub(super) fn root_of<'r>(roots: &'r [PathBuf], path: &Path) -> io::Result<&'r Path> {
     let has_parent = path.components().any(|it| it == Component::ParentDir);
     let beneath = roots.iter().filter(|root| !has_parent && path.starts_with(root));
     let innermost = beneath.max_by_key(|it| it.components().count());

@@ -4,6 +4,7 @@
 //! not at all; nothing outside the roots is touched, and no file that another program made.
 
 mod files;
+mod remove;
 #[cfg(test)]
 mod tests;
 mod writer;

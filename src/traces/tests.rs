@@ -12,7 +12,7 @@ use uuid::Uuid;
 use super::TraceFileWriter;
 use crate::{
     model::{DispatchId, Millis, TaskId, Timestamp},
-    ports::{TraceFile, TraceFiles as _, TraceTarget, TraceWriteError},
+    ports::{RemovedTraces, TraceFile, TraceFiles as _, TraceTarget, TraceWriteError},
 };
 
 struct Space {
@@ -235,4 +235,57 @@ fn e2e_modes_do_not_depend_on_the_umask() {
         let said = String::from_utf8_lossy(&ended.stdout);
         assert!(ended.status.success() && said.contains("1 passed"), "umask {umask}: {said}");
     }
+}
+
+#[tokio::test]
+async fn what_was_written_is_removed_and_nothing_else() {
+    let space = Space::new();
+    for number in [1, 2] {
+        for task in ["a", "b"] {
+            space.write(number, task, "{}").await.unwrap();
+        }
+    }
+    let (target, at) = (space.target(1), Timestamp(Millis(1_795_232_640_124)));
+    let other = TraceTarget { created_at: at, ..space.target(2) };
+    for it in [&target, &other] {
+        let index = Box::new(|| vec![TraceFile::Index("{}".to_owned())]);
+        space.writer.write(it.clone(), index).await.unwrap();
+    }
+    let lines = Box::new(|| vec![TraceFile::Lines(vec!["{}".to_owned()])]);
+    space.writer.write(target.clone(), lines).await.unwrap();
+    let folder = target.dir.join(target.dispatch.to_string());
+    fs::write(folder.join("notes.txt"), "mine").unwrap();
+    fs::create_dir(folder.join("more.json")).unwrap();
+    // The links lead to the newest files, which are those of the other dispatch.
+    let removed = space.writer.remove(target.clone()).await;
+    assert_eq!(removed, RemovedTraces { n_files: 4, left: None });
+    assert_eq!(names(&folder), ["more.json", "notes.txt"]);
+    let index = other.index_path();
+    let kept = ["a.json", "b.json", index.file_name().unwrap().to_str().unwrap()];
+    assert!(kept.iter().all(|it| names(&other.dir).iter().any(|there| there == it)));
+    let removed = space.writer.remove(other.clone()).await;
+    assert_eq!(removed, RemovedTraces { n_files: 5, left: None });
+    assert_eq!(names(&other.dir), [target.dispatch.to_string()]);
+    assert_eq!(space.writer.remove(other).await, RemovedTraces::default());
+}
+
+#[tokio::test]
+async fn nothing_is_removed_behind_a_link_or_outside_the_roots() {
+    let space = Space::new();
+    let elsewhere = space.root.path().join("elsewhere");
+    let writer = TraceFileWriter::new([elsewhere.clone()]);
+    let theirs = TraceTarget { dir: elsewhere.clone(), ..space.target(1) };
+    let task = || vec![TraceFile::Task { task_id: TaskId::new("a"), json: "{}".to_owned() }];
+    writer.write(theirs.clone(), Box::new(task)).await.unwrap();
+    let file = theirs.task_path(&TaskId::new("a"));
+    assert!(space.writer.remove(theirs.clone()).await.left.is_some());
+    let target = space.target(1);
+    fs::create_dir_all(&target.dir).unwrap();
+    let folder = target.dispatch.to_string();
+    symlink(elsewhere.join(&folder), target.dir.join(&folder)).unwrap();
+    assert_eq!(space.writer.remove(target.clone()).await, RemovedTraces::default());
+    fs::remove_dir_all(&target.dir).unwrap();
+    symlink(&elsewhere, &target.dir).unwrap();
+    assert!(space.writer.remove(target).await.left.is_some());
+    assert!(file.exists());
 }

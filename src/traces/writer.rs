@@ -9,10 +9,10 @@ use std::{
 use futures::future::BoxFuture;
 use tokio::sync::Semaphore;
 
-use super::files::PrivateDir;
+use super::{files::PrivateDir, remove::remove};
 use crate::{
     model::{DispatchId, TaskId, text},
-    ports::{MakeTraceFiles, TraceFile, TraceFiles, TraceTarget, TraceWriteError},
+    ports::{MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError},
 };
 
 /// How many dispatches are written at once; more would only take threads from others.
@@ -50,6 +50,21 @@ impl TraceFiles for TraceFileWriter {
                 written
             });
             written.await.map_err(|it| failed(&dir, &it))?
+        })
+    }
+
+    fn remove(&self, target: TraceTarget) -> BoxFuture<'static, RemovedTraces> {
+        let roots = Arc::clone(&self.roots);
+        Box::pin(async move {
+            let dir = target.dir.clone();
+            let removed = tokio::task::spawn_blocking(move || remove(&roots, &target)).await;
+            match removed.map_err(io::Error::other).and_then(|it| it) {
+                Ok(n_files) => RemovedTraces { n_files, left: None },
+                Err(error) => {
+                    let TraceWriteError { path, reason } = failed(&dir, &error);
+                    RemovedTraces { n_files: 0, left: Some(format!("{path}: {reason}")) }
+                }
+            }
         })
     }
 }

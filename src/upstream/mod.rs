@@ -1,11 +1,13 @@
 //! Clients of other MCP servers: one shared session each, with a deadline on everything.
 //!
 //! [`Upstream`] opens its session when it is first needed and opens another when the server has
-//! forgotten it. A call is sent a second time only if the first certainly never arrived. Whatever
+//! forgotten it. One that fails again and again is left alone for a while, until a probe
+//! succeeds. A call is sent a second time only if the first certainly never arrived. Whatever
 //! the server does (hangs, floods, answers nonsense), only the call it does it to fails, in time
 //! and with a typed cause.
 
 mod archon;
+mod breaker;
 mod decode;
 mod error;
 mod later;

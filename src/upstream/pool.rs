@@ -13,11 +13,14 @@ use serde_json::{Map, Value, json};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Probe, ToolInfo, UpstreamError, UpstreamSettings, UpstreamTransport, decode,
-    error::SessionFault, session::Session,
+    Probe, ToolInfo, UpstreamError, UpstreamSettings, UpstreamTransport,
+    breaker::{Breaker, Verdict},
+    decode,
+    error::SessionFault,
+    session::Session,
 };
 use crate::{
-    model::{Attempt, Failure, FailureCode, Timestamp, UpstreamCall},
+    model::{Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall},
     ports::{Clock, Heartbeat},
 };
 
@@ -32,6 +35,7 @@ pub struct Upstream {
     slot: Mutex<Slot>,
     /// Whoever holds it opens a session; the others wait and take over how that ended.
     opening: tokio::sync::Mutex<()>,
+    breaker: Breaker,
     tracker: TaskTracker,
     closed: CancellationToken,
 }
@@ -79,6 +83,7 @@ impl Upstream {
             http: OnceLock::new(),
             slot: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
+            breaker: Breaker::default(),
             tracker: TaskTracker::new(),
             closed: CancellationToken::new(),
         })
@@ -179,15 +184,33 @@ impl Upstream {
         Ok((decode(result), response_bytes))
     }
 
-    /// Does something in the current session; once more in a new one if it certainly did not
-    /// arrive.
+    /// Does something in the current session, unless the breaker keeps it away.
     async fn in_session<'a, T>(
         &'a self,
         act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
     ) -> Result<T, UpstreamError> {
+        let pass = self.breaker.pass(self.clock.now()).map_err(|wait| self.left_alone(wait))?;
+        let (done, verdict) = match self.try_in_session(act).await {
+            Ok(done) => (Ok(done), Verdict::Healthy),
+            Err((error, verdict)) => (Err(error), verdict),
+        };
+        pass.settle(verdict, self.clock.now());
+        done
+    }
+
+    /// Does something in the current session; once more in a new one if it certainly did not
+    /// arrive.
+    async fn try_in_session<'a, T>(
+        &'a self,
+        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
+    ) -> Result<T, (UpstreamError, Verdict)> {
         let mut may_repeat = true;
         loop {
-            let session = self.session().await?;
+            let session = self.session().await.map_err(|error| {
+                let is_asked_to_wait = error.kind == FailureCode::RateLimited;
+                let verdict = if is_asked_to_wait { Verdict::Unknown } else { Verdict::Failed };
+                (error, verdict)
+            })?;
             let fault = match act(Arc::clone(&session)).await {
                 Ok(it) => return Ok(it),
                 Err(fault) => fault,
@@ -196,10 +219,19 @@ impl Upstream {
                 session.retire();
             }
             if !(fault.is_unsent && may_repeat) {
-                return Err(self.name_upstream(&fault.error));
+                let error = self.name_upstream(&fault.error);
+                let verdict = Verdict::of(error.kind);
+                return Err((error, verdict));
             }
             may_repeat = false;
         }
+    }
+
+    fn left_alone(&self, wait: Millis) -> UpstreamError {
+        let message =
+            format!("it failed again and again, and is left alone for {} ms more", wait.0);
+        let error = UpstreamError::new(FailureCode::CircuitOpen, &message);
+        self.name_upstream(&UpstreamError { retry_after_ms: Some(wait.0), ..error })
     }
 
     /// The current session; opens one if there is none. Many may ask: one opens, and the others

@@ -247,6 +247,22 @@ async fn e2e_nothing_there_is_said_once_for_all_who_wait() {
 }
 
 #[tokio::test]
+async fn e2e_what_fails_again_and_again_is_left_alone() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/mcp", listener.local_addr().unwrap());
+    drop(listener);
+    let upstream = http_upstream(&url);
+    for _ in 0..5 {
+        let error = call(&upstream, "coder").await.result.unwrap_err();
+        assert_eq!(error.kind, FailureCode::UpstreamUnavailable);
+    }
+    let error = call(&upstream, "coder").await.result.unwrap_err();
+    assert_eq!((error.kind, error.retry_after_ms), (FailureCode::CircuitOpen, Some(1_000)));
+    assert!(error.message.contains("left alone for 1000 ms more"), "{error}");
+    assert_eq!(upstream.tools().await.unwrap_err().kind, FailureCode::CircuitOpen);
+}
+
+#[tokio::test]
 async fn e2e_health_is_reported_as_it_is() {
     let rogue = Rogue::start(|request| {
         let body = r#"{"success": true, "status": "ready"}"#;

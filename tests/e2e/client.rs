@@ -19,6 +19,7 @@ use rmcp::{
         streamable_http_client::StreamableHttpClientTransportConfig,
     },
 };
+use rustix::process::Signal;
 use serde_json::{Value, json};
 use tokio::sync::watch;
 
@@ -119,6 +120,16 @@ impl Client {
     /// Kills the program as a crash of the machine would.
     pub(crate) async fn kill(self) {
         self.program.kill().await;
+    }
+
+    /// Sends a signal to the program.
+    pub(crate) fn signal(&self, signal: Signal) {
+        self.program.signal(signal);
+    }
+
+    /// Waits until the program has logged a line with `part`.
+    pub(crate) async fn logged(&mut self, part: &str) {
+        self.program.line_with(part).await;
     }
 
     /// What the server says of itself: as JSON, for the types differ between the revisions.

@@ -12,6 +12,8 @@ mod crash;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+mod processes;
+mod prune;
 mod python;
 mod run;
 mod schema;

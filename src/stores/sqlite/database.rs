@@ -11,10 +11,14 @@ use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
 
 /// How each version's tables are made from those of the version before.
-const MIGRATIONS: [&str; 2] = [include_str!("schema.sql"), include_str!("migration_2.sql")];
+const MIGRATIONS: [&str; 3] =
+    [include_str!("schema.sql"), include_str!("migration_2.sql"), include_str!("migration_3.sql")];
 
 /// The newest version that this program reads and writes.
-pub(super) const VERSION: i64 = 2;
+pub(super) const VERSION: i64 = 3;
+
+/// Up to this size an older store is rewritten once, so that it can give room back to the disk.
+const REWRITE_PAGES_MAX: i64 = 16_384;
 
 /// `pdsp`, in the header of our files.
 const APPLICATION_ID: i64 = 0x7064_7370;
@@ -70,7 +74,10 @@ impl Database {
 
     fn update(&self) -> Result<(), Trouble> {
         let connection = self.connect_raw()?;
-        check_ours(&connection)?;
+        if check_ours(&connection)? == Age::New {
+            // It has to be said before anything is written.
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL")?;
+        }
         let mode: String =
             connection.query_row("PRAGMA journal_mode = WAL", (), |row| row.get(0))?;
         if mode != "wal" {
@@ -86,6 +93,12 @@ impl Database {
         connection.pragma_update(None, "application_id", APPLICATION_ID)?;
         connection.pragma_update(None, "user_version", VERSION)?;
         connection.execute_batch("COMMIT")?;
+        if number(&connection, "auto_vacuum")? == 0
+            && number(&connection, "page_count")? <= REWRITE_PAGES_MAX
+        {
+            // Where another process is in the way, the next start does it.
+            connection.execute_batch("PRAGMA auto_vacuum = INCREMENTAL; VACUUM").ok();
+        }
         Ok(())
     }
 }
@@ -117,21 +130,35 @@ fn check_library() -> Result<(), StoreError> {
     Err(StoreError::Unavailable { action: "open", reason })
 }
 
+/// Whether a store was there before.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Age {
+    New,
+    Known,
+}
+
 /// Refuses a newer program's file, and one that another program made.
-fn check_ours(connection: &Connection) -> Result<(), Trouble> {
+fn check_ours(connection: &Connection) -> Result<Age, Trouble> {
     let found = version(connection)?;
-    let application: i64 = connection.query_row("PRAGMA application_id", (), |row| row.get(0))?;
+    let application = number(connection, "application_id")?;
     let n_tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0))?;
-    let is_new = application == 0 && found == 0 && n_tables == 0;
-    if is_new || (application == APPLICATION_ID && (1..=VERSION).contains(&found)) {
-        return Ok(());
+    if application == 0 && found == 0 && n_tables == 0 {
+        return Ok(Age::New);
+    }
+    if application == APPLICATION_ID && (1..=VERSION).contains(&found) {
+        return Ok(Age::Known);
     }
     Err(StoreError::Version { found, known: VERSION }.into())
 }
 
 fn version(connection: &Connection) -> Result<i64, Trouble> {
-    Ok(connection.query_row("PRAGMA user_version", (), |row| row.get(0))?)
+    number(connection, "user_version")
+}
+
+/// What a pragma that answers one number says.
+pub(super) fn number(connection: &Connection, pragma: &str) -> Result<i64, Trouble> {
+    Ok(connection.query_row(&format!("PRAGMA {pragma}"), (), |row| row.get(0))?)
 }
 
 #[cfg(test)]
@@ -151,6 +178,27 @@ mod tests {
         assert_eq!(setting("synchronous"), 2.into());
         assert_eq!(setting("journal_mode"), "wal".to_owned().into());
         assert_eq!(setting("application_id"), APPLICATION_ID.into());
+        assert_eq!(setting("auto_vacuum"), 2.into());
+    }
+
+    #[test]
+    fn the_store_of_an_older_program_is_brought_up_to_date() {
+        let space = tempfile::TempDir::new().unwrap();
+        let path = space.path().join("store.db");
+        let old = Connection::open(&path).unwrap();
+        old.execute_batch(&format!("PRAGMA journal_mode = WAL; {}", MIGRATIONS[0])).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 1).unwrap();
+        let accept = "INSERT INTO dispatches (uuid, owner, status, created_at, n_tasks, meta) \
+                      VALUES (x'01', x'02', 'running', 0, 1, '{}')";
+        old.execute_batch(accept).unwrap();
+        drop(old);
+        let database = Database::open(&path, Duration::ZERO).unwrap();
+        let writer = database.connect(Use::Write).unwrap();
+        let epoch: i64 =
+            writer.query_row("SELECT epoch FROM dispatches", (), |row| row.get(0)).unwrap();
+        let settings = ["user_version", "auto_vacuum"].map(|it| number(&writer, it).unwrap());
+        assert_eq!((epoch, settings), (1, [VERSION, 2]));
     }
 
     #[test]

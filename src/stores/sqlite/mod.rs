@@ -3,6 +3,7 @@
 //! ```text
 //! commit() ──► queue ──► writer thread ──► one transaction, one sync ──► answers
 //! reads    ──► queue ──► reader threads (each its own connection; WAL: they wait for nobody)
+//! changes() ◄─ watcher thread: looks for commits of any process, while somebody wants to know
 //! ```
 //!
 //! Promises: an answered commit survives power loss (`synchronous=FULL`); a commit that fails
@@ -23,6 +24,8 @@ mod store;
 mod tests;
 mod transaction;
 mod trouble;
+mod upkeep;
+mod watcher;
 mod writer;
 
 pub use store::SqliteStore;

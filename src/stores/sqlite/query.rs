@@ -6,15 +6,15 @@ use super::{
     duration,
     row::{
         DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, cancel_row, count, dispatch_row, key,
-        keyed_row, name, only, record_row, task_row,
+        keyed_row, name, only, open_owner_row, record_row, task_row,
     },
     trouble::Trouble,
 };
 use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
     ports::{
-        CancelAsked, DispatchRow, KeyedDispatch, Overview, OwnerId, Record, RecordFilter,
-        StoredTask,
+        CancelAsked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record,
+        RecordFilter, StoredTask,
     },
 };
 
@@ -107,6 +107,13 @@ pub(super) fn open_dispatches(connection: &Connection) -> Result<Vec<DispatchRow
     all(connection, &sql, (), dispatch_row)
 }
 
+pub(super) fn open_owners(connection: &Connection) -> Result<Vec<OpenOwner>, Trouble> {
+    let sql = "SELECT open.owner, owners.lease_until FROM \
+               (SELECT DISTINCT owner FROM dispatches WHERE status = 'running') AS open \
+               LEFT JOIN owners ON owners.id = open.owner";
+    all(connection, sql, (), open_owner_row)
+}
+
 pub(super) fn by_idempotency_key(
     connection: &Connection,
     key: &str,
@@ -149,7 +156,7 @@ fn id_of(connection: &Connection, dispatch: DispatchId) -> Result<Option<i64>, T
     one(connection, "SELECT id FROM dispatches WHERE uuid = ?1", [dispatch.as_bytes()], only)
 }
 
-fn one<T>(
+pub(super) fn one<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,
@@ -160,7 +167,7 @@ fn one<T>(
     rows.next()?.map(read).transpose()
 }
 
-fn all<T>(
+pub(super) fn all<T>(
     connection: &Connection,
     sql: &str,
     params: impl Params,

@@ -10,12 +10,15 @@ use uuid::Uuid;
 use super::trouble::Trouble;
 use crate::{
     model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
-    ports::{CancelAsked, DispatchRow, KeyedDispatch, OwnerId, Record, StoredTask, TaskRow},
+    ports::{
+        CancelAsked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, StoredTask,
+        TaskRow, Tenure,
+    },
 };
 
 /// The columns that [`dispatch_row`] reads.
 pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ended_at, n_tasks, \
-     n_successful, n_unsuccessful, critical_path, meta";
+     n_successful, n_unsuccessful, critical_path, meta, epoch, last_seq";
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
@@ -60,7 +63,11 @@ pub(super) fn named<T: DeserializeOwned>(name: &str) -> Result<T, Trouble> {
 pub(super) fn dispatch_row(row: &Row<'_>) -> Result<DispatchRow, Trouble> {
     Ok(DispatchRow {
         dispatch: DispatchId::from_bytes(row.get(0)?),
-        owner: OwnerId(Uuid::from_bytes(row.get(1)?)),
+        tenure: Tenure {
+            owner: read_owner(row, 1)?,
+            epoch: Epoch(row.get(10)?),
+            last_seq: row.get::<_, i64>(11)?.cast_unsigned(),
+        },
         status: named(row.get_ref(2)?.as_str().map_err(rusqlite::Error::from)?)?,
         created_at: read_time(row.get(3)?),
         ended_at: row.get::<_, Option<i64>>(4)?.map(read_time),
@@ -95,6 +102,11 @@ pub(super) fn record_row(row: &Row<'_>) -> Result<Record, Trouble> {
     Ok(Record { seq, at: read_time(row.get(1)?), body })
 }
 
+pub(super) fn open_owner_row(row: &Row<'_>) -> Result<OpenOwner, Trouble> {
+    let lease_until = row.get::<_, Option<i64>>(1)?.map(read_time);
+    Ok(OpenOwner { owner: read_owner(row, 0)?, lease_until })
+}
+
 pub(super) fn keyed_row(row: &Row<'_>) -> Result<KeyedDispatch, Trouble> {
     Ok(KeyedDispatch { dispatch: DispatchId::from_bytes(row.get(0)?), digest: row.get(1)? })
 }
@@ -116,15 +128,20 @@ pub(super) fn read_count(row: &Row<'_>, column: usize) -> Result<usize, Trouble>
     usize::try_from(n).map_err(|_| Trouble::corrupt(format!("{n} is not a count")))
 }
 
+pub(super) fn read_owner(row: &Row<'_>, column: usize) -> Result<OwnerId, Trouble> {
+    Ok(OwnerId(Uuid::from_bytes(row.get(column)?)))
+}
+
+/// A time that [`time`] stored.
+pub(super) fn read_time(stored: i64) -> Millis {
+    Millis(stored.cast_unsigned())
+}
+
 fn read_failure(row: &Row<'_>) -> Result<Option<Failure>, Trouble> {
     let code: Option<String> = row.get(7)?;
     let Some(code) = code else { return Ok(None) };
     let message: Option<String> = row.get(8)?;
     Ok(Some(Failure::new(named::<FailureCode>(&code)?, message.unwrap_or_default())))
-}
-
-fn read_time(stored: i64) -> Millis {
-    Millis(stored.cast_unsigned())
 }
 
 fn read_task(number: u32) -> TaskIdx {

@@ -14,14 +14,17 @@ use super::{
     database::{Database, Use},
     query,
     reader::Readers,
-    trouble::closed,
+    trouble::{Trouble, closed},
+    upkeep,
+    watcher::Watcher,
     writer::{self, Commit, Order},
 };
 use crate::{
-    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
-        CancelAsked, Committed, DispatchRow, Journal, KeyedDispatch, Overview, OwnerId, Record,
-        RecordFilter, StoreError, StoredTask, Write,
+        CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
+        OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage, StoredTask,
+        Swept, Upkeep, Write,
     },
 };
 
@@ -41,6 +44,7 @@ pub struct SqliteStore {
     writer: Option<JoinHandle<()>>,
     places: Arc<Semaphore>,
     readers: Readers,
+    watcher: Watcher,
 }
 
 impl SqliteStore {
@@ -58,12 +62,33 @@ impl SqliteStore {
     pub(super) fn open_with(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let database = Database::open(path, busy_timeout)?;
         let readers = Readers::start(&database)?;
+        let watcher = Watcher::start(&database)?;
         let connection = database.connect(Use::Write).map_err(|it| it.to_error("open"))?;
         let (orders, writer) = writer::start(database, connection).map_err(|error| {
             StoreError::Unavailable { action: "open", reason: error.to_string() }
         })?;
         let places = Arc::new(Semaphore::new(QUEUED_COMMITS_MAX));
-        Ok(Self { orders, writer: Some(writer), places, readers })
+        Ok(Self { orders, writer: Some(writer), places, readers, watcher })
+    }
+
+    /// Runs `work` on the thread that writes.
+    fn work<T: Send + 'static>(
+        &self,
+        work: impl FnOnce(&rusqlite::Connection) -> Result<T, Trouble> + Send + 'static,
+    ) -> BoxFuture<'static, Result<T, StoreError>> {
+        let orders = self.orders.clone();
+        Box::pin(async move {
+            let (answer, heard) = oneshot::channel();
+            let order = Order::Work(Box::new(move |connection| {
+                let done = work(connection);
+                let is_in_doubt = done.as_ref().is_err_and(Trouble::is_in_doubt);
+                // Whoever asked may have gone.
+                answer.send(done.map_err(|it| it.to_error("write"))).ok();
+                is_in_doubt
+            }));
+            orders.send(order).map_err(|_| closed("write"))?;
+            heard.await.unwrap_or_else(|_| Err(closed("write")))
+        })
     }
 }
 
@@ -146,6 +171,14 @@ impl Journal for SqliteStore {
         self.readers.ask(query::open_dispatches)
     }
 
+    fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>> {
+        self.readers.ask(query::open_owners)
+    }
+
+    fn changes(&self) -> Changes {
+        self.watcher.changes()
+    }
+
     fn by_idempotency_key(
         &self,
         key: String,
@@ -169,5 +202,36 @@ impl Journal for SqliteStore {
         agents: Vec<AgentName>,
     ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
         self.readers.ask(move |it| query::durations(it, &agents))
+    }
+}
+
+impl Upkeep for SqliteStore {
+    fn usage(&self) -> BoxFuture<'static, Result<StoreUsage, StoreError>> {
+        self.readers.ask(upkeep::usage)
+    }
+
+    fn ended(
+        &self,
+        before: Millis,
+        after: Option<(Millis, DispatchId)>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<EndedDispatch>, StoreError>> {
+        self.readers.ask(move |it| upkeep::ended(it, before, after, limit))
+    }
+
+    fn size_of(&self, dispatch: DispatchId) -> BoxFuture<'static, Result<u64, StoreError>> {
+        self.readers.ask(move |it| upkeep::size_of(it, dispatch))
+    }
+
+    fn forget(&self, dispatches: Vec<DispatchId>) -> BoxFuture<'static, Result<(), StoreError>> {
+        self.work(move |it| upkeep::forget(it, &dispatches))
+    }
+
+    fn sweep(&self, plans_before: Millis) -> BoxFuture<'static, Result<Swept, StoreError>> {
+        self.work(move |it| upkeep::sweep(it, plans_before))
+    }
+
+    fn shrink(&self) -> BoxFuture<'static, Result<bool, StoreError>> {
+        self.work(upkeep::shrink)
     }
 }

@@ -11,10 +11,10 @@ use std::{
 use rusqlite::Connection;
 use tempfile::TempDir;
 
-use super::SqliteStore;
+use super::{SqliteStore, database::VERSION};
 use crate::{
-    model::{AgentName, TaskStatus},
-    ports::{Committed, Journal, StoreError, Write},
+    model::{AgentName, DispatchStatus, Millis, TaskStatus},
+    ports::{Committed, Journal, StoreError, Upkeep as _, Write},
     stores::contract::{
         accepted, commit, everything, id, journal_contract, kept, moved, output, record, seqs,
         started, took,
@@ -73,6 +73,46 @@ async fn two_stores_on_one_file_write_and_see_each_other() {
     assert_eq!((row.n_successful, row.n_unsuccessful), (1, 1));
 }
 
+#[tokio::test]
+async fn a_commit_of_another_process_is_heard_of() {
+    let (_space, path) = space();
+    let (one, two) = (open(&path), open(&path));
+    let mut changes = two.changes();
+    for number in 1..=5 {
+        commit(&one, vec![accepted(number, 1)]).await;
+        let heard = async {
+            while two.dispatch(id(number)).await.unwrap().is_none() {
+                changes.next().await;
+            }
+        };
+        tokio::time::timeout(Duration::from_secs(10), heard).await.unwrap();
+    }
+}
+
+#[tokio::test]
+async fn what_was_forgotten_is_swept_in_short_steps_by_whoever_comes_next() {
+    let (_space, path) = space();
+    let store = SqliteStore::open(&path).unwrap();
+    let status = DispatchStatus::Success;
+    let end = Write::End { dispatch: id(1), status, at: Millis(1), critical_path: Millis(0) };
+    store.commit(vec![accepted(1, 5_000), end]).await.unwrap();
+    store.forget(vec![id(1)]).await.unwrap();
+    assert!(!store.sweep(Millis(0)).await.unwrap().is_done);
+    drop(store);
+    let store = SqliteStore::open(&path).unwrap();
+    // Its number is not given again while its rows stand.
+    store.commit(vec![accepted(2, 3)]).await.unwrap();
+    let mut n_steps = 1;
+    while !store.sweep(Millis(0)).await.unwrap().is_done {
+        n_steps += 1;
+    }
+    assert!(n_steps >= 5, "{n_steps} steps for 5,000 rows");
+    assert_eq!(store.tasks(id(2)).await.unwrap().len(), 3);
+    let reader = Connection::open(&path).unwrap();
+    let n_rows: i64 = reader.query_row("SELECT count(*) FROM tasks", (), |row| row.get(0)).unwrap();
+    assert_eq!(n_rows, 3);
+}
+
 #[test]
 fn a_store_is_opened_by_many_at_once() {
     let (_space, path) = space();
@@ -89,10 +129,10 @@ fn the_store_of_a_newer_program_is_refused_and_left_alone() {
     let (_space, path) = space();
     drop(open(&path));
     let connection = Connection::open(&path).unwrap();
-    connection.pragma_update(None, "user_version", 3).unwrap();
+    connection.pragma_update(None, "user_version", VERSION + 1).unwrap();
     drop(connection);
     let refused = SqliteStore::open(&path).map(drop);
-    assert_eq!(refused, Err(StoreError::Version { found: 3, known: 2 }));
+    assert_eq!(refused, Err(StoreError::Version { found: VERSION + 1, known: VERSION }));
 }
 
 /// What the first version of this program left behind.
@@ -125,7 +165,7 @@ async fn a_store_of_the_first_version_moves_up_by_itself_and_keeps_its_data() {
         .unwrap()
         .query_row("PRAGMA user_version", (), |row| row.get(0))
         .unwrap();
-    assert_eq!(version, 2);
+    assert_eq!(version, VERSION);
     assert_eq!(open(&path).durations(vec![AgentName::new("coder")]).await.unwrap().len(), 1);
 }
 
@@ -160,7 +200,7 @@ fn the_database_of_another_program_is_refused() {
     let connection = Connection::open(&path).unwrap();
     connection.execute_batch("CREATE TABLE theirs (it TEXT)").unwrap();
     let refused = SqliteStore::open(&path).map(drop);
-    assert_eq!(refused, Err(StoreError::Version { found: 0, known: 2 }));
+    assert_eq!(refused, Err(StoreError::Version { found: 0, known: VERSION }));
     let n_tables: i64 =
         connection.query_row("SELECT count(*) FROM sqlite_schema", (), |row| row.get(0)).unwrap();
     assert_eq!(n_tables, 1);

@@ -9,13 +9,13 @@ use rusqlite::{Connection, Row, Statement, params};
 
 use super::{
     duration::{DurationStatements, Samples},
-    row::{count, key, name, named, read_count, time},
+    row::{count, key, name, named, read_count, read_owner, time},
     trouble::Trouble,
 };
 use crate::{
     model::{DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus},
-    ports::{Accept, Committed, Failpoint, OwnerId, Record, TaskRow, Write},
-    stores::head::{Head, accepted_twice, refuse, unknown},
+    ports::{Accept, Committed, Epoch, Failpoint, OwnerId, Record, TaskRow, Write},
+    stores::head::{Head, accepted_twice, fence, refuse, takes_effect, unknown},
 };
 
 /// The statements of a connection that writes, prepared once.
@@ -38,6 +38,7 @@ pub(super) struct Statements<'c> {
     request_cancel: Statement<'c>,
     handle_cancel: Statement<'c>,
     adopt: Statement<'c>,
+    lease: Statement<'c>,
     put_plan: Statement<'c>,
     durations: DurationStatements<'c>,
 }
@@ -50,14 +51,17 @@ impl<'c> Statements<'c> {
             commit: sql("COMMIT")?,
             rollback: sql("ROLLBACK")?,
             key_taken: sql("SELECT 1 FROM dispatches WHERE idempotency_key = ?1")?,
-            load_head: sql("SELECT id, n_tasks, n_successful, n_unsuccessful, last_seq \
-                            FROM dispatches WHERE uuid = ?1")?,
+            load_head: sql("SELECT id, n_tasks, n_successful, n_unsuccessful, last_seq, \
+                            owner, epoch, status <> 'running' FROM dispatches WHERE uuid = ?1")?,
             save_head: sql("UPDATE dispatches SET n_successful = ?2, n_unsuccessful = ?3, \
                             last_seq = ?4 WHERE id = ?1")?,
             add_dispatch: sql(
-                "INSERT INTO dispatches (uuid, owner, status, created_at, n_tasks, \
+                // No id of a dispatch whose rows are still to be swept is given again.
+                "INSERT INTO dispatches (id, uuid, owner, status, created_at, n_tasks, \
                                meta, idempotency_key, idempotency_digest) \
-                               VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                               VALUES (1 + max((SELECT coalesce(max(id), 0) FROM dispatches), \
+                                               (SELECT coalesce(max(id), 0) FROM forgotten)), \
+                                       ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
             add_document: sql("INSERT INTO documents (dispatch, json) VALUES (?1, ?2)")?,
             add_task: sql("INSERT INTO tasks (key, task_id, agent, status) \
@@ -75,7 +79,9 @@ impl<'c> Statements<'c> {
             request_cancel: sql("INSERT INTO cancel_requests (dispatch, tasks, reason) \
                                  VALUES (?1, ?2, ?3)")?,
             handle_cancel: sql("DELETE FROM cancel_requests WHERE dispatch = ?1")?,
-            adopt: sql("UPDATE dispatches SET owner = ?2 WHERE id = ?1")?,
+            adopt: sql("UPDATE dispatches SET owner = ?2, epoch = ?3 WHERE id = ?1")?,
+            lease: sql("INSERT INTO owners (id, pid, lease_until) VALUES (?1, ?2, ?3) \
+                        ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until")?,
             put_plan: sql("INSERT INTO plans (id, at, document) VALUES (?1, ?2, ?3) \
                            ON CONFLICT (id) DO UPDATE \
                            SET at = excluded.at, document = excluded.document")?,
@@ -128,13 +134,14 @@ struct StoredHead {
 impl Transaction<'_, '_> {
     fn write(&mut self, writes: &[Write]) -> Result<Committed, Trouble> {
         let refused = refuse(writes, |key| self.is_key_taken(key))?;
-        for write in writes {
-            if write.dispatch().is_none_or(|it| !refused.contains(&it)) {
-                self.write_one(write)?;
-                Failpoint::reach_after(write);
-            }
+        let head_of = |it| Ok::<_, Trouble>(self.head_if_known(it)?.map(|it| it.head));
+        let (fenced, lost) = fence(writes, head_of)?;
+        let committed = Committed { refused, fenced, lost };
+        for write in writes.iter().filter(|it| takes_effect(it, &committed)) {
+            self.write_one(write)?;
+            Failpoint::reach_after(write);
         }
-        Ok(Committed { refused })
+        Ok(committed)
     }
 
     fn write_one(&mut self, write: &Write) -> Result<(), Trouble> {
@@ -154,7 +161,16 @@ impl Transaction<'_, '_> {
                 self.statements.handle_cancel.execute([id])?;
                 Ok(())
             }
-            Write::Adopt { dispatch, owner } => self.adopt(*dispatch, *owner),
+            // It was checked before anything else.
+            Write::Claim { .. } => Ok(()),
+            Write::Adopt { dispatch, found, owner } => {
+                self.adopt(*dispatch, *owner, found.epoch.next())
+            }
+            Write::Lease { owner, pid, until } => {
+                let row = params![owner.0.as_bytes(), pid, time(*until)];
+                self.statements.lease.execute(row)?;
+                Ok(())
+            }
             Write::Plan { plan, at, document } => {
                 let id = plan.to_string();
                 self.statements.put_plan.execute(params![id, time(*at), document])?;
@@ -184,7 +200,7 @@ impl Transaction<'_, '_> {
             let row = params![key(id, number), task_id.as_str(), agent.as_str(), pending];
             self.statements.add_task.execute(row)?;
         }
-        let head = Head::new(accept.tasks.len());
+        let head = Head::new(accept.tasks.len(), accept.owner);
         self.heads.insert(accept.dispatch, StoredHead { id, stored: head, head });
         Ok(())
     }
@@ -263,7 +279,9 @@ impl Transaction<'_, '_> {
         status: DispatchStatus,
         (at, critical_path): (Millis, Millis),
     ) -> Result<(), Trouble> {
-        let id = self.head(dispatch)?.id;
+        let stored = self.head(dispatch)?;
+        (stored.stored.has_ended, stored.head.has_ended) = (true, true);
+        let id = stored.id;
         let row = params![id, name(&status)?, time(at), time(critical_path)];
         self.statements.end.execute(row)?;
         Ok(())
@@ -284,9 +302,13 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    fn adopt(&mut self, dispatch: DispatchId, owner: OwnerId) -> Result<(), Trouble> {
-        let id = self.head(dispatch)?.id;
-        self.statements.adopt.execute(params![id, owner.0.as_bytes()])?;
+    fn adopt(&mut self, dispatch: DispatchId, owner: OwnerId, epoch: Epoch) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        for it in [&mut stored.stored, &mut stored.head] {
+            (it.owner, it.epoch) = (owner, epoch);
+        }
+        let id = stored.id;
+        self.statements.adopt.execute(params![id, owner.0.as_bytes(), epoch.0])?;
         Ok(())
     }
 
@@ -327,6 +349,9 @@ fn read_head(row: &Row<'_>) -> Result<StoredHead, Trouble> {
         n_successful: read_count(row, 2)?,
         n_unsuccessful: read_count(row, 3)?,
         last_seq: row.get::<_, i64>(4)?.cast_unsigned(),
+        owner: read_owner(row, 5)?,
+        epoch: Epoch(row.get(6)?),
+        has_ended: row.get(7)?,
     };
     Ok(StoredHead { id: row.get(0)?, stored: head, head })
 }

@@ -16,11 +16,15 @@ use crate::ports::{Committed, StoreError, Write};
 /// Other processes wait for the lock as long as a group takes.
 const GROUP_WRITES_MAX: usize = 4_096;
 
+/// Something else to be done on the connection that writes; returns whether that is in doubt now.
+pub(super) type Work = Box<dyn FnOnce(&Connection) -> bool + Send>;
+
 /// What the thread is told.
-#[derive(Debug)]
 pub(super) enum Order {
     /// Make this durable, then answer.
     Commit(Commit),
+    /// Do this after the commits that were ordered before.
+    Work(Work),
     /// Finish what was ordered before, then end.
     Close,
 }
@@ -52,7 +56,11 @@ fn run(database: &Database, mut first: Option<Connection>, mut inbox: Inbox) {
         while !group.is_empty() {
             match first.take().map_or_else(|| database.connect(Use::Write), Ok) {
                 Ok(connection) => serve(&connection, &mut group, &mut inbox),
-                Err(trouble) => refuse(group.take_all(), &trouble),
+                Err(trouble) => {
+                    refuse(group.take_all(), &trouble);
+                    // Whoever asked for it hears that it is not done.
+                    group.work = None;
+                }
             }
         }
     }
@@ -63,7 +71,10 @@ fn run(database: &Database, mut first: Option<Connection>, mut inbox: Inbox) {
 fn serve(connection: &Connection, group: &mut Group, inbox: &mut Inbox) {
     let mut statements = match Statements::prepare(connection) {
         Ok(statements) => statements,
-        Err(trouble) => return refuse(group.take_all(), &trouble),
+        Err(trouble) => {
+            group.work = None;
+            return refuse(group.take_all(), &trouble);
+        }
     };
     loop {
         while let Some(commits) = group.take() {
@@ -83,6 +94,9 @@ fn serve(connection: &Connection, group: &mut Group, inbox: &mut Inbox) {
             if trouble.is_in_doubt() {
                 return;
             }
+        }
+        if group.work.take().is_some_and(|work| work(connection)) {
+            return;
         }
         match inbox.next_group() {
             Some(next) => *group = next,
@@ -112,11 +126,13 @@ fn refuse(commits: Vec<Commit>, trouble: &Trouble) {
 struct Group {
     commits: VecDeque<Commit>,
     is_split: bool,
+    /// What comes after them.
+    work: Option<Work>,
 }
 
 impl Group {
     fn is_empty(&self) -> bool {
-        self.commits.is_empty()
+        self.commits.is_empty() && self.work.is_none()
     }
 
     /// Takes what goes into the next transaction; `None` when nothing is left.
@@ -133,7 +149,7 @@ impl Group {
 
     /// Takes commits back, to be tried one by one.
     fn split(&mut self, commits: Vec<Commit>) {
-        *self = Self { commits: commits.into(), is_split: true };
+        (self.commits, self.is_split) = (commits.into(), true);
     }
 }
 
@@ -149,17 +165,18 @@ impl Inbox {
             return None;
         }
         let mut order = self.orders.recv().ok()?;
-        let mut group = Group { commits: VecDeque::new(), is_split: false };
+        let mut group = Group { commits: VecDeque::new(), is_split: false, work: None };
         let mut n_writes = 0;
         loop {
             match order {
                 Order::Close => self.is_closed = true,
+                Order::Work(work) => group.work = Some(work),
                 Order::Commit(commit) => {
                     n_writes += commit.writes.len();
                     group.commits.push_back(commit);
                 }
             }
-            if self.is_closed || n_writes >= GROUP_WRITES_MAX {
+            if self.is_closed || n_writes >= GROUP_WRITES_MAX || group.work.is_some() {
                 return Some(group);
             }
             match self.orders.try_recv() {
