@@ -18,6 +18,7 @@ mod filter;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
+mod fuzzing;
 mod gather;
 mod handle;
 mod history;
@@ -48,6 +49,8 @@ mod trace;
 mod trace_file;
 mod tracer;
 
+#[doc(hidden)]
+pub use fuzzing::fuzz_journal;
 pub use handle::{DispatcherHandle, Ticket};
 pub use message::Progress;
 pub use options::{AgentOptions, Dependencies, Options, Recover};

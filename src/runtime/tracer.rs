@@ -270,8 +270,10 @@ async fn histories(
         let Some(last) = records.last() else { return Ok(histories) };
         filter.after = last.seq;
         for record in records {
-            if let (Some(task), _) = record.body.subject() {
-                histories[task.as_usize()].records.push(record);
+            if let (Some(task), _) = record.body.subject()
+                && let Some(history) = histories.get_mut(task.as_usize())
+            {
+                history.records.push(record);
             }
         }
     }

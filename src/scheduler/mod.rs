@@ -12,6 +12,7 @@
 //!    └──────────┴──► Skipped | Cancelled
 //! ```
 
+mod check;
 mod machine;
 mod message;
 #[cfg(test)]
