@@ -409,7 +409,7 @@ impl World {
     }
 }
 
-fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
+pub(super) fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
     Policy { workers_max, on_failure, timeout: Millis(1_000), tasks: Vec::new(), seed: 0 }
 }
 
