@@ -119,7 +119,8 @@ impl Environment {
 
     /// Where the process is to crash, which tests of debug builds say.
     pub fn failpoint() -> Option<String> {
-        if cfg!(debug_assertions) { env::var("PARALLEL_DISPATCH_FAILPOINT").ok() } else { None }
+        let named = env::var_os("PARALLEL_DISPATCH_FAILPOINT").filter(|_| cfg!(debug_assertions));
+        named?.into_string().ok()
     }
 
     /// The working directory.

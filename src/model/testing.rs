@@ -3,7 +3,9 @@
 /// Hands `n` variants of the seeds to `check`: bytes changed, cut out, doubled, and mixed from two
 /// of them. The same ones on every machine.
 pub(crate) fn mutants(seeds: &[&str], n: usize, check: fn(&[u8])) {
-    seeds.iter().for_each(|it| check(it.as_bytes()));
+    for seed in seeds {
+        check(seed.as_bytes());
+    }
     let mut rng = Rng(0x9e37_79b9_7f4a_7c15);
     for _ in 0..n {
         let mut bytes = seeds[rng.below(seeds.len())].as_bytes().to_vec();

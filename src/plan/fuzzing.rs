@@ -87,6 +87,6 @@ mod tests {
             include_str!("../../fuzz/seeds/document/dispatch.json"),
             include_str!("../../fuzz/seeds/document/plan.json"),
         ];
-        mutants(&seeds, 3_000, fuzz_document);
+        mutants(&seeds, 1_000, fuzz_document);
     }
 }

@@ -171,9 +171,8 @@ async fn a_crash_of_a_process_whose_store_fails_from_any_point_on_breaks_no_prom
         let world = another(world).await;
         if let Some(id) = answered {
             let result = world.finish(id).await;
-            let after = world.agents.started.lock();
+            let after = world.agents.started.lock().clone();
             assert!(after.iter().all(|it| !before.contains(it)), "{before:?}, then {after:?}");
-            drop(after);
             check_result(&world, &result).await;
         }
         world.agents.started.lock().clear();

@@ -136,6 +136,6 @@ mod tests {
                 !it.starts_with('{') || serde_json::from_str::<RecordBody>(it).is_ok()
             }));
         }
-        mutants(&seeds, 3_000, fuzz_journal);
+        mutants(&seeds, 1_000, fuzz_journal);
     }
 }
