@@ -55,8 +55,17 @@ const FOREIGN: [&str; 8] = [
     concat!("proxy.", "golang.org"),
 ];
 /// Directories that hold nothing of the project's own, and files that programs write.
-const SKIPPED: [&str; 7] =
-    ["target", ".git", "generated", "traces", "node_modules", "Cargo.lock", "mutants.out"];
+const SKIPPED: [&str; 9] = [
+    "target",
+    ".git",
+    "generated",
+    "traces",
+    "node_modules",
+    "Cargo.lock",
+    "mutants.out",
+    "corpus",
+    "artifacts",
+];
 
 /// One Rust file of the crate.
 struct Source {

@@ -18,6 +18,7 @@ use crate::{
     config::{Environment, Flags, Loaded, Role, Settings},
     mcp,
     model::View,
+    ports::Failpoint,
     runtime::Recover,
     telemetry,
 };
@@ -69,6 +70,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Exit> {
         return Ok(commands::schema(&schemas(), write.as_deref())?);
     }
     let environment = Environment::capture().context("failed to look at the environment")?;
+    arm_failpoint()?;
     let flags = flags(&command, settings);
     let loaded = Settings::load(&environment, &flags);
     if let Command::Doctor = command {
@@ -137,6 +139,13 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
     shutdown.cancel();
     service.stop().await;
     Ok(exit?)
+}
+
+/// Ends the process later, at the place that a test named; no release looks for one.
+fn arm_failpoint() -> anyhow::Result<()> {
+    let Some(wish) = Environment::failpoint() else { return Ok(()) };
+    anyhow::ensure!(Failpoint::arm(&wish), "there is no failpoint {wish:?}");
+    Ok(())
 }
 
 fn flags(command: &Command, settings: SettingsArguments) -> Flags {

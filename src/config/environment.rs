@@ -117,6 +117,12 @@ impl Environment {
         }
     }
 
+    /// Where the process is to crash, which tests of debug builds say.
+    pub fn failpoint() -> Option<String> {
+        let named = env::var_os("PARALLEL_DISPATCH_FAILPOINT").filter(|_| cfg!(debug_assertions));
+        named?.into_string().ok()
+    }
+
     /// The working directory.
     pub fn current_dir(&self) -> &Path {
         &self.current_dir

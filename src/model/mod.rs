@@ -18,6 +18,8 @@ mod report;
 mod request;
 mod retry;
 mod task;
+#[cfg(test)]
+pub(crate) mod testing;
 pub mod text;
 mod time;
 mod trace;

@@ -7,6 +7,7 @@ mod document;
 mod drafts;
 mod drawing;
 mod estimate;
+mod fuzzing;
 mod graph;
 mod markdown;
 mod order;
@@ -27,6 +28,8 @@ pub use document::{
     check_resolved_input, check_retry, check_specs,
 };
 pub use estimate::{DurationKeys, Estimate, History, duration_key};
+#[doc(hidden)]
+pub use fuzzing::fuzz_document;
 pub use graph::{Edge, TaskGraph};
 pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
 pub use report::{critical_path, makespan, report};

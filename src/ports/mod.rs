@@ -5,6 +5,7 @@ mod agents;
 mod changes;
 mod clock;
 mod context;
+mod failpoint;
 mod journal;
 mod ownership;
 mod record;
@@ -17,6 +18,7 @@ pub use agents::{
 pub use changes::Changes;
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
+pub use failpoint::Failpoint;
 pub use journal::{
     Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner,
     Overview, OwnerId, RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,

@@ -24,7 +24,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
-    ports::{Accept, CancelAsked, Changes, RecordBody, Tenure, Write},
+    ports::{Accept, CancelAsked, Changes, Failpoint, RecordBody, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
 
@@ -376,8 +376,10 @@ impl Dispatcher {
     }
 
     async fn carry_out(&mut self, batch: Batch) {
+        Failpoint::RoundDurable.reach();
         for (_, reply) in batch.accepted {
             let _gone = reply.send(Submitted::Accepted);
+            Failpoint::SubmitterTold.reach();
         }
         for (_, reply) in batch.replies {
             let _gone = reply.send(true);
@@ -406,6 +408,7 @@ impl Dispatcher {
         for (dispatch, status) in finished {
             self.finish(dispatch, status).await;
         }
+        Failpoint::RoundCarriedOut.reach();
     }
 
     fn start_attempt(
@@ -437,6 +440,7 @@ impl Dispatcher {
         let now = self.dependencies.clock.now();
         self.sharing.start_attempt(now, id, live.lanes.id(task));
         self.running.insert((dispatch, task), (attempt, cancelled));
+        Failpoint::AttemptLaunched.reach();
     }
 
     /// Gives up what runs; it will be started again by the next process.

@@ -23,8 +23,8 @@ use crate::{
     },
     plan::{DurationKeys, TaskGraph},
     ports::{
-        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoredTask, TaskRow, Tenure,
-        TraceTarget, Write,
+        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
+        TaskRow, Tenure, TraceTarget, Write,
     },
     scheduler::{Event, Input, Outbox, Scheduler},
 };
@@ -130,15 +130,27 @@ impl Live {
     }
 
     /// Replays one record of the store.
-    pub(super) fn replay(&mut self, record: &Record) {
+    pub(super) fn replay(&mut self, record: &Record) -> Result<(), StoreError> {
+        if !self.can_follow(&record.body) {
+            let reason = format!("record {} of {} cannot follow", record.seq, self.id);
+            return Err(StoreError::Corrupt(reason));
+        }
         self.last_seq = record.seq;
-        let RecordBody::Scheduler(event) = &record.body else { return };
+        let RecordBody::Scheduler(event) = &record.body else { return Ok(()) };
         self.scheduler.replay(record.at, event);
         if let (Some(task), _) = record.body.subject()
             && may_end(event)
         {
             self.count_end(task, event);
         }
+        Ok(())
+    }
+
+    fn can_follow(&self, body: &RecordBody) -> bool {
+        if let RecordBody::Scheduler(event) = body {
+            return self.scheduler.can_follow(event);
+        }
+        body.subject().0.is_none_or(|it| it.as_usize() < self.rows.len())
     }
 
     /// The number of the last record.

@@ -14,10 +14,13 @@ mod durable;
 mod elsewhere;
 #[cfg(test)]
 mod fakes;
+#[cfg(test)]
+mod fault_tests;
 mod filter;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
+mod fuzzing;
 mod gather;
 mod handle;
 mod history;
@@ -52,6 +55,8 @@ mod trace;
 mod trace_file;
 mod tracer;
 
+#[doc(hidden)]
+pub use fuzzing::fuzz_journal;
 pub use handle::{DispatcherHandle, Ticket};
 pub use message::Progress;
 pub use options::{AgentOptions, Dependencies, Options, Recover};

@@ -234,7 +234,7 @@ fn select<'a>(
     let mut places = places(tasks, names)?;
     places.sort_unstable();
     places.dedup();
-    Ok(places.into_iter().map(|it| &tasks[it.as_usize()]).collect())
+    Ok(places.into_iter().filter_map(|it| tasks.get(it.as_usize())).collect())
 }
 
 fn place(tasks: &[StoredTask], name: &TaskId) -> Result<TaskIdx, Refusal> {

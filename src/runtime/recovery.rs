@@ -54,7 +54,9 @@ pub(super) async fn load(
     live.traces_from_store = true;
     live.epoch = row.tenure.epoch.next();
     for stored in journal.tasks(row.dispatch).await? {
-        live.rows[stored.task.as_usize()] = stored.row;
+        let row = live.rows.get_mut(stored.task.as_usize());
+        *row.ok_or_else(|| StoreError::Corrupt("a task is not in its document".into()))? =
+            stored.row;
     }
     replay(dependencies, &mut live).await?;
     Ok(Some(live).filter(|it| it.last_seq() == row.tenure.last_seq))
@@ -67,7 +69,7 @@ async fn replay(dependencies: &Dependencies, live: &mut Live) -> Result<(), Stor
         let Some(last) = records.last() else { return Ok(()) };
         filter.after = last.seq;
         for record in &records {
-            live.replay(record);
+            live.replay(record)?;
         }
     }
 }

@@ -20,6 +20,7 @@ use uuid::Uuid;
 use super::{
     AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
     fakes::{Echo, Files},
+    fault_tests::Faults,
 };
 use crate::{
     model::{
@@ -326,6 +327,11 @@ pub(super) struct Owners {
 }
 
 impl Owners {
+    /// Who else lives.
+    pub(super) fn registry(&self) -> Arc<Registry> {
+        Arc::clone(&self.registry)
+    }
+
     fn join(registry: Arc<Registry>) -> Self {
         let me = OwnerId(Uuid::now_v7());
         registry.alive.lock().push(me);
@@ -363,6 +369,8 @@ impl Clock for TokioClock {
 pub(super) struct Flaky {
     inner: MemoryStore,
     pub(super) is_broken: AtomicBool,
+    /// Which of the commits and reads fail.
+    pub(super) faults: Faults,
     /// Whether commits wait until this is false again: the process seems to hang.
     pub(super) is_stuck: watch::Sender<bool>,
     /// Whether the answers to commits wait until this is false again.
@@ -374,6 +382,14 @@ impl Flaky {
     pub(super) fn elsewhere(&self) -> Arc<Self> {
         Arc::new(Self { inner: self.inner.clone(), ..Self::default() })
     }
+
+    /// Reads, unless that fails.
+    fn read<T: Send + 'static>(&self, answer: Answer<T>) -> Answer<T> {
+        match self.faults.next("read") {
+            Ok(()) => answer,
+            Err(error) => Box::pin(async { Err(error) }),
+        }
+    }
 }
 
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
@@ -383,6 +399,9 @@ impl Journal for Flaky {
         if self.is_broken.load(Ordering::SeqCst) {
             let reason = "no space left on device".into();
             let error = StoreError::Unavailable { action: "write", reason };
+            return Box::pin(async { Err(error) });
+        }
+        if let Err(error) = self.faults.next("write") {
             return Box::pin(async { Err(error) });
         }
         let (mut is_stuck, inner) = (self.is_stuck.subscribe(), self.inner.clone());
@@ -396,19 +415,19 @@ impl Journal for Flaky {
     }
 
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
-        self.inner.dispatch(dispatch)
+        self.read(self.inner.dispatch(dispatch))
     }
 
     fn overview(&self, dispatch: DispatchId) -> Answer<Option<Overview>> {
-        self.inner.overview(dispatch)
+        self.read(self.inner.overview(dispatch))
     }
 
     fn document(&self, dispatch: DispatchId) -> Answer<Option<String>> {
-        self.inner.document(dispatch)
+        self.read(self.inner.document(dispatch))
     }
 
     fn tasks(&self, dispatch: DispatchId) -> Answer<Vec<StoredTask>> {
-        self.inner.tasks(dispatch)
+        self.read(self.inner.tasks(dispatch))
     }
 
     fn outputs(
@@ -416,23 +435,23 @@ impl Journal for Flaky {
         dispatch: DispatchId,
         tasks: Vec<crate::model::TaskIdx>,
     ) -> Answer<Vec<Option<String>>> {
-        self.inner.outputs(dispatch, tasks)
+        self.read(self.inner.outputs(dispatch, tasks))
     }
 
     fn records(&self, dispatch: DispatchId, filter: RecordFilter) -> Answer<Vec<Record>> {
-        self.inner.records(dispatch, filter)
+        self.read(self.inner.records(dispatch, filter))
     }
 
     fn recent(&self, before: Option<DispatchId>, limit: usize) -> Answer<Vec<DispatchRow>> {
-        self.inner.recent(before, limit)
+        self.read(self.inner.recent(before, limit))
     }
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
-        self.inner.open_dispatches()
+        self.read(self.inner.open_dispatches())
     }
 
     fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
-        self.inner.open_owners()
+        self.read(self.inner.open_owners())
     }
 
     fn changes(&self) -> Changes {
@@ -440,18 +459,18 @@ impl Journal for Flaky {
     }
 
     fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {
-        self.inner.by_idempotency_key(key)
+        self.read(self.inner.by_idempotency_key(key))
     }
 
     fn cancel_requests(&self, owner: OwnerId) -> Answer<Vec<CancelAsked>> {
-        self.inner.cancel_requests(owner)
+        self.read(self.inner.cancel_requests(owner))
     }
 
     fn plan(&self, plan: PlanId) -> Answer<Option<String>> {
-        self.inner.plan(plan)
+        self.read(self.inner.plan(plan))
     }
 
     fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {
-        self.inner.durations(agents)
+        self.read(self.inner.durations(agents))
     }
 }

@@ -19,8 +19,8 @@ use super::{
 use crate::{
     model::{DispatchId, TaskIdx},
     ports::{
-        DispatchRow, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow, TraceFile,
-        TraceFiles, TraceTarget,
+        DispatchRow, Failpoint, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow,
+        TraceFile, TraceFiles, TraceTarget,
     },
 };
 
@@ -193,6 +193,7 @@ async fn finish(
     files: &Arc<dyn TraceFiles>,
     journal: &Arc<dyn Journal>,
 ) {
+    Failpoint::TracesDue.reach();
     let status = dispatch.row.status;
     let (waiters, progress) = (std::mem::take(&mut dispatch.waiters), dispatch.progress.clone());
     if dispatch.from_store
@@ -208,11 +209,13 @@ async fn finish(
     if let Err(error) = files.write(target, make).await {
         warn!(%error, "trace file not written");
     }
+    Failpoint::TracesWritten.reach();
     progress.send_modify(|it| it.status = status);
     for waiter in waiters {
         // Whoever waited may have gone.
         let _gone = waiter.send(());
     }
+    Failpoint::EndTold.reach();
 }
 
 /// The slow way: all that the files say is read back first.
@@ -267,8 +270,10 @@ async fn histories(
         let Some(last) = records.last() else { return Ok(histories) };
         filter.after = last.seq;
         for record in records {
-            if let (Some(task), _) = record.body.subject() {
-                histories[task.as_usize()].records.push(record);
+            if let (Some(task), _) = record.body.subject()
+                && let Some(history) = histories.get_mut(task.as_usize())
+            {
+                history.records.push(record);
             }
         }
     }

@@ -78,6 +78,11 @@ impl Scheduler {
         self.tasks[task.as_usize()].state
     }
 
+    /// How many tasks there are.
+    pub fn n_tasks(&self) -> usize {
+        self.tasks.len()
+    }
+
     /// How often `task` was tried, the running attempt included.
     pub fn attempt(&self, task: TaskIdx) -> Attempt {
         self.tasks[task.as_usize()].attempt

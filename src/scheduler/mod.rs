@@ -15,6 +15,7 @@
 //!    └──────────┴──► Skipped | Cancelled
 //! ```
 
+mod check;
 #[cfg(test)]
 mod fleet_tests;
 mod governor;

@@ -311,7 +311,10 @@ impl World {
 
     fn replay(&self) -> Scheduler {
         let mut replayed = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
-        self.journal.iter().for_each(|it| replayed.replay(it.0, &it.1));
+        for (at, event) in &self.journal {
+            assert!(replayed.can_follow(event), "a scheduler wrote what it cannot: {event:?}");
+            replayed.replay(*at, event);
+        }
         replayed
     }
 

@@ -23,6 +23,8 @@ use rustix::{
     io::Errno,
 };
 
+use crate::ports::Failpoint;
+
 /// How many names are tried for a temporary file; leftovers of a killed process take some.
 const TEMPORARY_TRIES_MAX: u32 = 1_000;
 
@@ -116,6 +118,7 @@ impl PrivateDir {
             if is_name_taken && n_tries < TEMPORARY_TRIES_MAX {
                 continue;
             }
+            Failpoint::TraceUnnamed.reach();
             let renamed = |()| rustix::fs::renameat(&self.0, &temporary, &self.0, name);
             let done = made.and_then(|it| renamed(it).map_err(io::Error::from));
             if done.is_err() && !is_name_taken {

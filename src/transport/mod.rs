@@ -13,6 +13,7 @@
 
 mod envelope;
 mod error;
+mod fuzzing;
 mod guard;
 mod http;
 mod lifecycle;
@@ -21,6 +22,8 @@ mod sse;
 mod stdio;
 
 pub use error::TransportError;
+#[doc(hidden)]
+pub use fuzzing::fuzz_envelope;
 pub use http::{HttpOptions, HttpServer};
 pub use stdio::{serve_lines, serve_stdio};
 

@@ -81,10 +81,7 @@ impl Face {
     /// Starts the program and opens a session with it.
     pub(crate) async fn open(self, space: &TestSpace, version: &ProtocolVersion) -> Client {
         let (session, program) = match self {
-            Self::Stdio => {
-                let mut program = space.start(&["serve"]);
-                (greet(program.streams(), version).await, program)
-            }
+            Self::Stdio => return Client::over_stdio(space.start(&["serve"]), version).await,
             Self::Http => {
                 let (program, url) = space.serve_http().await;
                 let config = StreamableHttpClientTransportConfig::with_uri(format!("{url}/mcp"));
@@ -96,15 +93,25 @@ impl Face {
                 (greet(over_sse(&url).await, version).await, program)
             }
         };
-        let mut client = Client { session, outputs: BTreeMap::new(), program };
+        Client::new(session, program).await
+    }
+}
+
+impl Client {
+    /// Opens a session with a program that serves its standard streams.
+    pub(crate) async fn over_stdio(mut program: Program, version: &ProtocolVersion) -> Self {
+        let session = greet(program.streams(), version).await;
+        Self::new(session, program).await
+    }
+
+    async fn new(session: Session, program: Program) -> Self {
+        let mut client = Self { session, outputs: BTreeMap::new(), program };
         let output = |it: &Tool| json!(it.output_schema.clone().unwrap());
         let tools = client.tools().await;
         client.outputs = tools.iter().map(|it| (it.name.to_string(), output(it))).collect();
         client
     }
-}
 
-impl Client {
     /// The program behind the session; nothing more is said to it.
     pub(crate) fn into_program(self) -> Program {
         self.program
@@ -155,6 +162,13 @@ impl Client {
         let answer = self.call(tool, arguments).await;
         assert!(!answer.is_error, "{tool} refused: {}", answer.content);
         answer.content
+    }
+
+    /// Calls a tool that must do what it is asked, of a program that may crash meanwhile.
+    pub(crate) async fn ask_if_it_lives(&self, tool: &str, arguments: Value) -> Option<Value> {
+        let result = within(self.session.call_tool(params(tool, arguments))).await.ok()?;
+        assert_ne!(result.is_error, Some(true), "{tool} refused: {result:?}");
+        result.structured_content
     }
 
     /// Calls a tool that must refuse, and answers the codes of all faults.

@@ -10,6 +10,8 @@
 mod client;
 mod crash;
 mod faces;
+#[cfg(debug_assertions)]
+mod failpoints;
 mod processes;
 mod prune;
 mod python;

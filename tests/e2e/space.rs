@@ -161,6 +161,15 @@ impl TestSpace {
         Program::new(self.command(args).stdin(Stdio::piped()).spawn().unwrap())
     }
 
+    /// The same, and it crashes where `wish` says; nowhere if that is empty.
+    pub(crate) fn start_armed(&self, args: &[&str], wish: &str) -> Program {
+        let mut command = self.command(args);
+        if !wish.is_empty() {
+            command.env("PARALLEL_DISPATCH_FAILPOINT", wish);
+        }
+        Program::new(command.stdin(Stdio::piped()).spawn().unwrap())
+    }
+
     /// Starts a server on a free port; answers where it is as well.
     pub(crate) async fn serve_http(&self) -> (Program, String) {
         let mut program = self.start(&["serve", "--http", "127.0.0.1:0"]);

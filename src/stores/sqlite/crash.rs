@@ -22,13 +22,13 @@ const STORE_VAR: &str = "PARALLEL_DISPATCH_TEST_STORE";
 /// How many records the victim asks for at once.
 const IN_FLIGHT: u128 = 4;
 
-fn victims_store() -> Option<PathBuf> {
+pub(super) fn victims_store() -> Option<PathBuf> {
     std::env::var_os(STORE_VAR).map(PathBuf::from)
 }
 
-fn start(command: &mut Command, victim: &str, store: &Path) -> Child {
+pub(super) fn start(command: &mut Command, victim: &str, store: &Path) -> Child {
     command
-        .args(["--exact", &format!("stores::sqlite::crash::{victim}"), "--nocapture"])
+        .args(["--exact", &format!("stores::sqlite::{victim}"), "--nocapture"])
         .env(STORE_VAR, store)
         .stdout(Stdio::piped())
         .stderr(Stdio::null())
@@ -36,7 +36,7 @@ fn start(command: &mut Command, victim: &str, store: &Path) -> Child {
         .unwrap()
 }
 
-fn this_binary() -> OsString {
+pub(super) fn this_binary() -> OsString {
     std::env::current_exe().unwrap().into_os_string()
 }
 
@@ -69,7 +69,8 @@ async fn crash_loses_nothing_that_was_answered() {
     let path = space.path().join("store.db");
     let mut last = [0; IN_FLIGHT as usize];
     for _ in 0..20 {
-        let mut child = start(&mut Command::new(this_binary()), "crash_victim_that_writes", &path);
+        let mut child =
+            start(&mut Command::new(this_binary()), "crash::crash_victim_that_writes", &path);
         let mut lines = BufReader::new(child.stdout.take().unwrap()).lines();
         let mut n_answered = 0;
         while let Some(Ok(line)) = lines.next() {
@@ -123,7 +124,7 @@ async fn e2e_a_full_disk_fails_only_what_does_not_fit() {
     let mut shell = Command::new("sh");
     // Blocks of 512 bytes: 1 MB. Without the trap the signal would end the process.
     shell.args(["-c", r#"trap "" XFSZ; ulimit -f 2000; exec "$0" "$@""#]).arg(this_binary());
-    let child = start(&mut shell, "e2e_victim_on_a_full_disk", &path);
+    let child = start(&mut shell, "crash::e2e_victim_on_a_full_disk", &path);
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stdout);
     assert!(ended.status.success() && said.contains("survived"), "{said}");

@@ -12,6 +12,8 @@
 #[cfg(test)]
 mod crash;
 mod database;
+#[cfg(test)]
+mod disk_tests;
 mod duration;
 mod place;
 mod query;

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus},
-    ports::{Accept, Committed, Epoch, OwnerId, Record, TaskRow, Write},
+    ports::{Accept, Committed, Epoch, Failpoint, OwnerId, Record, TaskRow, Write},
     stores::head::{Head, accepted_twice, fence, refuse, takes_effect, unknown},
 };
 
@@ -91,7 +91,9 @@ impl<'c> Statements<'c> {
 
     /// Makes all of `commits` durable, or none; answers each.
     pub(super) fn transact(&mut self, commits: &[&[Write]]) -> Result<Vec<Committed>, Trouble> {
+        Failpoint::StoreAsked.reach();
         self.begin.execute(())?;
+        Failpoint::StoreBegun.reach();
         let done = self.write_all(commits);
         if done.is_err() {
             // Where even this fails, SQLite has rolled back already, or the connection is dropped.
@@ -107,7 +109,9 @@ impl<'c> Statements<'c> {
         transaction.save_heads()?;
         let samples = transaction.samples;
         self.durations.save(&samples)?;
+        Failpoint::StoreWritten.reach();
         self.commit.execute(())?;
+        Failpoint::StoreCommitted.reach();
         Ok(done)
     }
 }
@@ -135,6 +139,7 @@ impl Transaction<'_, '_> {
         let committed = Committed { refused, fenced, lost };
         for write in writes.iter().filter(|it| takes_effect(it, &committed)) {
             self.write_one(write)?;
+            Failpoint::reach_after(write);
         }
         Ok(committed)
     }

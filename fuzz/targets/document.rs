@@ -1,0 +1,7 @@
+//! Documents of any bytes.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| parallel_dispatch::plan::fuzz_document(bytes));

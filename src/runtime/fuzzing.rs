@@ -1,0 +1,141 @@
+//! What holds of every journal, whatever its bytes are; `fuzz/` feeds it.
+
+use uuid::Uuid;
+
+use super::document::{Meta, StoredDocument};
+use crate::{
+    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx},
+    ports::RecordBody,
+    scheduler::{Action, Event, Input, Outbox, Scheduler},
+};
+
+/// How many tasks a dispatch has that is read from bytes; larger ones only take longer.
+const TASKS_MAX: usize = 64;
+/// How often the dispatch is gone on with after the replay: more than its tasks need together.
+const STEPS_MAX: usize = 10_000;
+
+/// Reads the first line of any bytes as a stored document, the second as what reports need of it,
+/// and the rest as its journal; replays that, and goes on to the end of the dispatch.
+///
+/// A line that is no record picks an event by its first bytes, so that long journals are reached
+/// without writing JSON.
+///
+/// # Panics
+/// When a promise is broken: the dispatch never ends.
+#[doc(hidden)]
+pub fn fuzz_journal(bytes: &[u8]) {
+    let mut lines = bytes.split(|it| *it == b'\n');
+    let mut text = || String::from_utf8_lossy(lines.next().unwrap_or_default()).into_owned();
+    let (document, meta) = (text(), text());
+    if let Ok(meta) = Meta::read(&meta) {
+        assert_eq!(Meta::read(&meta.write()), Ok(meta));
+    }
+    let Ok(document) = StoredDocument::read(&document) else { return };
+    assert_eq!(StoredDocument::read(&document.write()).as_ref(), Ok(&document));
+    let Ok(graph) = document.graph() else { return };
+    if graph.len() > TASKS_MAX {
+        return;
+    }
+    let id = DispatchId::new(Uuid::from_u128(1));
+    let mut scheduler = Scheduler::new(graph, document.policy(id, Vec::new()));
+    let mut now = Millis(1);
+    for line in lines {
+        let (at, event) = read(line);
+        now = now + at;
+        if let Some(event) = event
+            && scheduler.can_follow(&event)
+        {
+            scheduler.replay(now, &event);
+        }
+    }
+    go_on(scheduler, now);
+}
+
+fn read(line: &[u8]) -> (Millis, Option<Event>) {
+    match serde_json::from_slice(line) {
+        Ok(RecordBody::Scheduler(event)) => (Millis(1), Some(event)),
+        Ok(_) => (Millis(0), None),
+        Err(_) => (Millis(line.len() as u64), pick(line)),
+    }
+}
+
+fn pick(line: &[u8]) -> Option<Event> {
+    let [kind, task, attempt, rest @ ..] = line else { return None };
+    let at = rest.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
+    let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
+    let failure = |code| Err(Failure::new(code, ""));
+    let ended = |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at };
+    Some(match kind % 11 {
+        0 => Event::TaskKept { task },
+        1 | 2 => Event::AttemptStarted {
+            task,
+            attempt,
+            deadline: Millis(at),
+            total_deadline: (kind % 2 == 0).then_some(Millis(at)),
+            decision: crate::scheduler::Decision::default(),
+        },
+        3 => ended(Ok(()), None),
+        4 => ended(failure(FailureCode::AgentError), None),
+        5 => ended(failure(FailureCode::RateLimited), Some(Millis(at))),
+        6 => Event::RetryDue { task },
+        7 => Event::TaskExpired { task },
+        8 => Event::AttemptInterrupted { task, attempt },
+        9 => Event::TaskSkipped { task, because: task },
+        _ if at == 0 => Event::DispatchCancelled,
+        _ => Event::TaskCancelled { task },
+    })
+}
+
+/// Ends every attempt that is asked for, until the dispatch has ended.
+fn go_on(mut scheduler: Scheduler, mut now: Millis) {
+    let mut out = Outbox::default();
+    scheduler.handle(now, Input::Start, &mut out);
+    for _ in 0..STEPS_MAX {
+        let started = out.actions.iter().find_map(|it| match *it {
+            Action::StartAttempt { task, attempt, .. } => Some((task, attempt)),
+            Action::StopAttempt { .. } | Action::Finish { .. } => None,
+        });
+        match (started, scheduler.poll_timeout()) {
+            _ if scheduler.is_ended() => return,
+            (Some((task, attempt)), _) => {
+                out.actions.retain(
+                    |it| !matches!(*it, Action::StartAttempt { task: of, .. } if of == task),
+                );
+                scheduler.handle(
+                    now,
+                    Input::AttemptEnded { task, attempt, result: Ok(()) },
+                    &mut out,
+                );
+            }
+            (None, Some(at)) => {
+                now = now.max(at);
+                scheduler.handle_timeout(now, &mut out);
+            }
+            (None, None) => break,
+        }
+    }
+    assert!(scheduler.is_ended(), "the dispatch never ends");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::mutants;
+
+    #[test]
+    fn mutants_of_journals_keep_the_promises() {
+        let seeds = [
+            include_str!("../../fuzz/seeds/journal/diamond"),
+            include_str!("../../fuzz/seeds/journal/retries"),
+        ];
+        for seed in seeds {
+            let lines: Vec<_> = seed.lines().collect();
+            assert_eq!(StoredDocument::read(lines[0]).map(drop), Ok(()));
+            assert_eq!(Meta::read(lines[1]).map(drop), Ok(()));
+            assert!(lines[2..].iter().all(|it| {
+                !it.starts_with('{') || serde_json::from_str::<RecordBody>(it).is_ok()
+            }));
+        }
+        mutants(&seeds, 1_000, fuzz_journal);
+    }
+}

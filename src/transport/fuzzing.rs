@@ -1,0 +1,50 @@
+//! What holds of every message, whatever its bytes are; `fuzz/` feeds it.
+
+use super::{envelope, scan::Scan};
+
+/// The longest answer, but for the id, which it repeats: the refusal, and its text once more.
+const ANSWER_BYTES_MAX: usize = 16 * 1024;
+
+/// Reads any bytes as one JSON-RPC message.
+///
+/// # Panics
+/// When a promise is broken: a refusal is no JSON-RPC error, or too long a one.
+#[doc(hidden)]
+pub fn fuzz_envelope(bytes: &[u8]) {
+    let middle = bytes.len() / 2;
+    let scan = |pieces: &[&[u8]]| {
+        let mut scan = Scan::default();
+        for piece in pieces {
+            scan.feed(piece);
+        }
+        format!("{:?}", scan.finish())
+    };
+    let (one, two) = (scan(&[bytes]), scan(&[&bytes[..middle], &bytes[middle..]]));
+    assert_eq!(one, two, "where a message is cut decides who is answered");
+    if let Err(unreadable) = envelope::read(bytes) {
+        let answer = unreadable.into_rejection().to_json();
+        let code = answer["error"]["code"].as_i64();
+        assert!(code.is_some_and(|it| (-32_768..=-32_000).contains(&it)), "{answer}");
+        assert_eq!(answer["jsonrpc"], "2.0");
+        assert!(answer["id"].is_null() || answer["id"].is_number() || answer["id"].is_string());
+        let length = answer.to_string().len();
+        // Each byte of the id may be escaped.
+        assert!(length <= ANSWER_BYTES_MAX + 6 * bytes.len(), "an answer of {length} bytes");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::testing::mutants;
+
+    #[test]
+    fn mutants_of_messages_keep_the_promises() {
+        let seeds = [
+            include_str!("../../fuzz/seeds/envelope/initialize.json"),
+            include_str!("../../fuzz/seeds/envelope/call.json"),
+            include_str!("../../fuzz/seeds/envelope/cancelled.json"),
+        ];
+        mutants(&seeds, 1_000, fuzz_envelope);
+    }
+}
