@@ -1,4 +1,4 @@
-//! What a task costs through the whole dispatcher: SQLite with full sync, traces on, agents that
+//! What a task costs through the whole dispatcher: `SQLite` with full sync, traces on, agents that
 //! answer at once; what recovery and real waiting cost; beside the disk's own sync.
 #![expect(
     clippy::disallowed_methods,
@@ -29,7 +29,7 @@ use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
 const ROUNDS: usize = 5;
-const HOUR: Duration = Duration::from_secs(3_600);
+const HOUR: Duration = Duration::from_hours(1);
 
 type Outcome<T> = Result<T, Box<dyn Error>>;
 
@@ -63,7 +63,7 @@ async fn best_of(dir: &Path, document: &Value) -> Outcome<Duration> {
     let mut best = Duration::MAX;
     for _ in 0..ROUNDS {
         let place = tempfile::tempdir_in(dir)?;
-        let engine = Engine::start(place.path(), Recover::Never).await?;
+        let engine = Engine::start(place.path(), Recover::Never)?;
         // A store's first commits make its files.
         let first =
             engine.handle.dispatch_document(&Json::from_value(&flat(1, 1, "noop"))?).await?;
@@ -85,12 +85,12 @@ async fn restart(dir: &Path) -> Outcome<()> {
     let mut times = Vec::new();
     for _ in 0..ROUNDS {
         let place = tempfile::tempdir_in(dir)?;
-        let engine = Engine::start(place.path(), Recover::Never).await?;
+        let engine = Engine::start(place.path(), Recover::Never)?;
         let document = flat(1_000, 64, "never");
         engine.handle.dispatch_document(&Json::from_value(&document)?).await?;
         engine.stop().await?;
         let started = Instant::now();
-        let engine = Engine::start(place.path(), Recover::AtStart).await?;
+        let engine = Engine::start(place.path(), Recover::AtStart)?;
         engine.agents.first_start().await;
         times.push(started.elapsed());
         engine.stop().await?;
@@ -111,7 +111,7 @@ struct Engine {
 }
 
 impl Engine {
-    async fn start(dir: &Path, recover: Recover) -> Outcome<Self> {
+    fn start(dir: &Path, recover: Recover) -> Outcome<Self> {
         let agents = Arc::new(Scripted::default());
         let paths = Arc::new(Paths::new(&[dir.to_owned()], &dir.join("traces"))?);
         let store = Arc::new(SqliteStore::open(&dir.join("state/store.db"))?);
