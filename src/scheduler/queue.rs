@@ -13,7 +13,8 @@ pub(super) struct Queue {
     lanes: Vec<Lane>,
     /// How many attempts may start, in all lanes together.
     starts: Room,
-    n_ready: u32,
+    /// Whether there is any limit.
+    is_limited: bool,
     last_start: Millis,
 }
 
@@ -55,20 +56,18 @@ impl Queue {
             lane_of: if n_lanes == 1 { Vec::new() } else { lane_of.to_vec() },
             lanes: (0..n_lanes).map(|_| lane()).collect(),
             starts: NO_LIMIT,
-            n_ready: 0,
+            is_limited: false,
             last_start: Millis(0),
         }
     }
 
     pub(super) fn insert(&mut self, task: TaskIdx, priority: u32) {
-        self.n_ready += 1;
         let lane = self.lane_mut(task);
         lane.ready.insert(priority);
         lane.n_ready += 1;
     }
 
     pub(super) fn remove(&mut self, task: TaskIdx, priority: u32) {
-        self.n_ready -= 1;
         let lane = self.lane_mut(task);
         lane.ready.remove(priority);
         lane.n_ready -= 1;
@@ -77,9 +76,11 @@ impl Queue {
     /// Counts a start, live or replayed, and takes the room that it needs.
     pub(super) fn start(&mut self, task: TaskIdx, now: Millis) {
         self.last_start = now;
-        take(&mut self.starts);
+        if self.is_limited {
+            take(&mut self.starts);
+            take(&mut self.lane_mut(task).room);
+        }
         let lane = self.lane_mut(task);
-        take(&mut lane.room);
         lane.n_running += 1;
         lane.n_started += 1;
     }
@@ -94,7 +95,8 @@ impl Queue {
             return None;
         }
         if let [lane] = &*self.lanes {
-            let priority = if lane.room == 0 { None } else { lane.ready.first() };
+            let priority =
+                if lane.room == 0 || lane.n_ready == 0 { None } else { lane.ready.first() };
             return priority.map(|priority| Next { priority, overtakes: false });
         }
         let first = |is_open: bool| {
@@ -114,13 +116,17 @@ impl Queue {
                 lane.room = room;
             }
         }
+        let mut rooms = self.lanes.iter().map(|it| it.room);
+        self.is_limited = starts != NO_LIMIT || rooms.any(|it| it != NO_LIMIT);
     }
 
     /// What was allowed and not used is not kept for later.
     pub(super) fn lapse(&mut self) {
-        let lapse = |room: &mut Room| *room = if *room == NO_LIMIT { NO_LIMIT } else { 0 };
-        lapse(&mut self.starts);
-        self.lanes.iter_mut().for_each(|it| lapse(&mut it.room));
+        if self.is_limited {
+            let lapse = |room: &mut Room| *room = if *room == NO_LIMIT { NO_LIMIT } else { 0 };
+            lapse(&mut self.starts);
+            self.lanes.iter_mut().for_each(|it| lapse(&mut it.room));
+        }
     }
 
     /// How many could start if the lanes had these rooms; those not named have their own.
@@ -133,7 +139,7 @@ impl Queue {
     }
 
     pub(super) fn n_ready(&self) -> u32 {
-        self.n_ready
+        self.lanes.iter().map(|it| it.n_ready).sum()
     }
 
     /// How many are ready in a lane, how many run, and how many were started ever.
