@@ -126,7 +126,8 @@ impl StoredDocument {
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
         };
         Policy {
-            workers_max: self.config.max_workers,
+            // None at all would never end, and only somebody else can have written that.
+            workers_max: self.config.max_workers.max(1),
             on_failure: self.config.on_failure,
             timeout: self.config.timeout,
             tasks: self.tasks.iter().enumerate().filter_map(own).collect(),

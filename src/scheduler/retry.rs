@@ -198,6 +198,8 @@ mod tests {
         let retry = RetryPolicy::from(&spec);
         assert!(retry.on.contains(FailureCode::AgentError));
         assert!(!retry.on.contains(FailureCode::Timeout));
+        let twice: CodeSet = [FailureCode::AgentError; 2].into_iter().collect();
+        assert!(twice.contains(FailureCode::AgentError));
     }
 
     #[test]

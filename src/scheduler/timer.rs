@@ -101,4 +101,18 @@ mod tests {
         }
         assert_eq!(timers.first(), None);
     }
+
+    #[test]
+    fn timers_that_no_longer_matter_are_dropped_once_they_are_two_thirds_and_more() {
+        let mut timers = Timers::default();
+        let mut longest = 0;
+        for now in 0..1_000 {
+            let (task, attempt) = (TaskIdx::from_usize(0), Attempt(1));
+            let timer = Timer { at: Millis(now), task, attempt, kind: TimerKind::Attempt };
+            timers.add(timer, |it| it.at.0 + 10 >= now);
+            longest = longest.max(timers.heap.len());
+        }
+        // Ten matter at any time: more than 2 * 10 + 64 are gone through before the next is added.
+        assert_eq!(longest, 85);
+    }
 }
