@@ -91,7 +91,7 @@ async fn check_written(store: &Store, n_kept: usize, context: &str) {
 }
 
 #[tokio::test]
-async fn crash_a_log_cut_anywhere_holds_every_commit_before_the_cut() {
+async fn a_log_cut_anywhere_holds_every_commit_before_the_cut() {
     let space = TempDir::new().unwrap();
     let path = space.path().join("store.db");
     let store = open(&path);
@@ -107,7 +107,7 @@ async fn crash_a_log_cut_anywhere_holds_every_commit_before_the_cut() {
 }
 
 #[tokio::test]
-async fn crash_a_last_commit_with_a_lost_sector_takes_no_other_with_it() {
+async fn a_last_commit_with_a_lost_sector_takes_no_other_with_it() {
     let space = TempDir::new().unwrap();
     let path = space.path().join("store.db");
     let store = open(&path);
@@ -183,7 +183,7 @@ impl Answered {
 /// Takes the files as they stand at the moment of an answer, a part of what came after, and looks
 /// what a machine without power would find.
 #[tokio::test]
-async fn crash_without_power_nothing_that_was_answered_is_lost() {
+async fn without_power_nothing_that_was_answered_is_lost() {
     let space = TempDir::new().unwrap();
     let path = space.path().join("store.db");
     let store = open(&path);
@@ -219,7 +219,7 @@ async fn read_spoilt(path: &Path, expected: &[u64]) -> Option<()> {
 }
 
 #[tokio::test]
-async fn crash_a_page_of_garbage_is_said_and_never_read_as_something_else() {
+async fn a_page_of_garbage_is_said_and_never_read_as_something_else() {
     let space = TempDir::new().unwrap();
     let path = space.path().join("store.db");
     written(&path, 5).await;
