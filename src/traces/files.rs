@@ -1,6 +1,7 @@
 //! Private files in one directory beneath a root; nothing here follows a link out of it.
 //!
-//! No file is synced: after power loss the traces are written anew from the store.
+//! No file is synced: after power loss some may be missing, and the store, which `read_trace`
+//! answers from, has all that they said.
 
 use std::{
     ffi::OsStr,
