@@ -6,7 +6,7 @@ use std::{ops::Range, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 
-use super::testing::{Flaky, Registry, World, document, task};
+use super::testing::{Flaky, Registry, World, document, pass, task};
 use crate::{
     model::{
         DispatchId, DispatchResult, DispatchStatus, ErrorCode, FailureCode, Refusal, RetryRequest,
@@ -189,7 +189,7 @@ async fn any_one_fault_in_a_takeover_breaks_no_promise() {
         world.agents.wait_for_start("b#1").await;
         world.store.faults.fail(n..n + 1);
         let world = another(world).await;
-        tokio::time::sleep(A_WHILE).await;
+        pass(A_WHILE).await;
         world.store.faults.heal();
         let world = another(world).await;
         world.agents.gate.send_replace(true);

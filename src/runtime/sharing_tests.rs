@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::testing::{World, document, task};
+use super::testing::{self, World, document, task};
 use crate::model::{
     CancelRequest, DispatchId, DispatchResult, DispatchStatus, ReadTraceRequest, TraceEvent,
     TraceKind,
@@ -34,7 +34,7 @@ async fn start(world: &World, document: &Value) -> DispatchId {
 }
 
 async fn pass(millis: u64) {
-    tokio::time::sleep(Duration::from_millis(millis)).await;
+    testing::pass(Duration::from_millis(millis)).await;
 }
 
 /// How many attempts were started whose tasks begin with `prefix`.

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{
     PruneMode, Retention,
-    testing::{Flaky, Registry, World, document, task},
+    testing::{Flaky, Registry, World, document, pass, task},
 };
 use crate::{
     model::{CancelRequest, DispatchId, DispatchStatus, ErrorCode, Millis, TaskStatus, json::Json},
@@ -23,7 +23,7 @@ async fn processes<const N: usize>() -> [World; N] {
 /// Waits for a start that takes its time.
 async fn wait_for_late_start(world: &World, name: &str) {
     while !world.agents.started.lock().iter().any(|it| it == name) {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pass(Duration::from_millis(100)).await;
     }
 }
 
@@ -36,7 +36,7 @@ async fn an_idle_process_takes_over_within_five_seconds_of_a_death() {
     let [one, two] = processes().await;
     let id = one.dispatch(&document("a\nb !gate <- a\nc <- b")).await.unwrap();
     one.agents.wait_for_start("b#1").await;
-    tokio::time::sleep(Duration::from_secs(45)).await;
+    pass(Duration::from_secs(45)).await;
     assert!(two.agents.started.lock().is_empty(), "a living process's dispatch was taken over");
     one.kill().await;
     two.agents.gate.send_replace(true);
@@ -80,14 +80,14 @@ async fn an_owner_that_hangs_is_replaced_and_writes_nothing_when_it_wakes_up() {
     one.store.is_stuck.send_replace(true);
     // The end of `a` comes to a process that cannot write it down.
     one.agents.gate.send_replace(true);
-    tokio::time::sleep(Duration::from_secs(8)).await;
+    pass(Duration::from_secs(8)).await;
     assert!(two.agents.started.lock().is_empty(), "taken over before the lease was over");
     wait_for_late_start(&two, "b#2").await;
     assert_eq!(*two.agents.started.lock(), ["a#2", "b#2"]);
 
     one.store.is_stuck.send_replace(false);
     while one.agents.stopped.lock().is_empty() {
-        tokio::time::sleep(Duration::from_millis(100)).await;
+        pass(Duration::from_millis(100)).await;
     }
     assert_eq!(*one.agents.stopped.lock(), ["b#1"], "the attempts of the former owner stop");
     let result = one.handle.result(id).await.unwrap();
@@ -140,7 +140,7 @@ async fn a_wait_for_another_process_ends_with_the_dispatch() {
     one.agents.wait_for_start("a#1").await;
     let started = tokio::time::Instant::now();
     let open = async {
-        tokio::time::sleep(Duration::from_secs(30)).await;
+        pass(Duration::from_secs(30)).await;
         one.agents.gate.send_replace(true);
     };
     let (ended, ()) = tokio::join!(two.handle.wait(id, Duration::from_hours(1)), open);
@@ -168,7 +168,7 @@ async fn a_store_that_fails_while_the_lease_is_due_leaves_questions_answered() {
     let id = world.dispatch(&document("a !gate")).await.unwrap();
     world.agents.wait_for_start("a#1").await;
     world.store.is_broken.store(true, std::sync::atomic::Ordering::SeqCst);
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    pass(Duration::from_secs(4)).await;
     assert_eq!(world.handle.result(id).await.unwrap().status, DispatchStatus::Running);
     let refusal = world.dispatch(&document("b")).await.unwrap_err();
     assert_eq!(refusal.code(), ErrorCode::StorageUnavailable);
@@ -190,10 +190,10 @@ async fn what_is_old_is_removed_in_the_background_and_what_is_open_stays() {
     let mut long = document("a !gate");
     long["config"] = json!({ "timeout_seconds": 86_400 });
     let open = world.dispatch(&long).await.unwrap();
-    tokio::time::sleep(Duration::from_hours(11)).await;
+    pass(Duration::from_hours(11)).await;
     let young = world.run(&document("a")).await.dispatch_id;
     assert!(world.handle.result(old_id).await.is_ok());
-    tokio::time::sleep(Duration::from_hours(2)).await;
+    pass(Duration::from_hours(2)).await;
     let gone = world.handle.result(old_id).await.unwrap_err();
     assert_eq!(gone.code(), ErrorCode::UnknownDispatch);
     let args = json!({ "plan_id": plan.plan_id });
@@ -230,7 +230,7 @@ async fn what_ended_first_goes_when_there_is_too_much() {
     let forecast = prune(size, PruneMode::DryRun).await;
     assert_eq!((ended(&forecast), left().await), (ids[..2].to_vec(), ids.clone()));
     let kept = Retention { keep: 3, age_max: Some(Millis(0)), ..size };
-    tokio::time::sleep(Duration::from_millis(10)).await;
+    pass(Duration::from_millis(10)).await;
     assert_eq!(ended(&prune(kept, PruneMode::Remove).await), ids[..1]);
     let pruned = prune(Retention { keep: 2, bytes_max: Some(1), ..size }, PruneMode::Remove).await;
     assert_eq!((pruned.dispatches_removed, pruned.trace_files_removed), (1, 2));
