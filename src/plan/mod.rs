@@ -15,6 +15,8 @@ mod phrase;
 mod reference;
 mod report;
 mod request;
+#[cfg(test)]
+mod request_tests;
 mod routing;
 mod rules;
 #[cfg(test)]

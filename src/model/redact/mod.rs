@@ -4,10 +4,13 @@
 //! JSON web token, a private key), by the word before it (`Bearer`), or by the name it is given
 //! (`api_key=…`). Names alone touch no code: `token: CancellationToken` stays.
 
+mod value;
+mod word;
+
 use std::{borrow::Cow, ops::Range};
 
-use serde::{Serialize, Serializer, ser::SerializeMap as _};
-use serde_json::{Map, Value};
+pub use value::{Redacted, redact_value};
+use word::{has_digit, has_secret_shape, is_auth_word, is_password, names_secret};
 
 /// What stands where a secret was.
 pub const REDACTED: &str = "[redacted]";
@@ -36,71 +39,6 @@ pub fn redact(text: &str) -> Cow<'_, str> {
     }
     clean.push_str(&text[copied..]);
     Cow::Owned(clean)
-}
-
-/// Redacts every string of `value`, and whatever stands under a key that names a secret.
-pub fn redact_value(value: &mut Value) {
-    match value {
-        Value::Null | Value::Bool(_) | Value::Number(_) => {}
-        Value::String(text) => {
-            if let Cow::Owned(clean) = redact(text) {
-                *text = clean;
-            }
-        }
-        Value::Array(items) => items.iter_mut().for_each(redact_value),
-        Value::Object(fields) => {
-            for (key, value) in fields.iter_mut() {
-                if names_secret(key) { blank(value) } else { redact_value(value) }
-            }
-        }
-    }
-}
-
-/// Writes a text, a value or an object as [`redact_value`] would leave it, without a copy.
-#[derive(Clone, Copy, Debug)]
-pub struct Redacted<'a, T: ?Sized>(pub &'a T);
-
-impl Serialize for Redacted<'_, str> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(&redact(self.0))
-    }
-}
-
-impl Serialize for Redacted<'_, Value> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        match self.0 {
-            Value::Null | Value::Bool(_) | Value::Number(_) => self.0.serialize(serializer),
-            Value::String(text) => Redacted(text.as_str()).serialize(serializer),
-            Value::Array(items) => serializer.collect_seq(items.iter().map(Redacted)),
-            Value::Object(fields) => Redacted(fields).serialize(serializer),
-        }
-    }
-}
-
-impl Serialize for Redacted<'_, Map<String, Value>> {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut map = serializer.serialize_map(Some(self.0.len()))?;
-        for (key, value) in self.0 {
-            if names_secret(key) {
-                let mut value = value.clone();
-                blank(&mut value);
-                map.serialize_entry(key, &value)?;
-            } else {
-                map.serialize_entry(key, &Redacted(value))?;
-            }
-        }
-        map.end()
-    }
-}
-
-/// Blanks all that a secret's name stands over; the shape of lists and objects stays.
-fn blank(value: &mut Value) {
-    match value {
-        Value::Null | Value::Bool(_) => {}
-        Value::Number(_) | Value::String(_) => *value = Value::String(REDACTED.to_owned()),
-        Value::Array(items) => items.iter_mut().for_each(blank),
-        Value::Object(fields) => fields.values_mut().for_each(blank),
-    }
 }
 
 /// Passes over what cannot be a secret's start: a whole word, or one character.
@@ -209,145 +147,6 @@ fn is_secret_value(name: &str, value: &str, is_glued: bool) -> bool {
     !is_own_name && !is_type && (is_glued || is_password(name))
 }
 
-/// Words that stand after `password:` or `Bearer` without being one.
-fn is_auth_word(value: &str) -> bool {
-    const WORDS: [&str; 40] = [
-        "and",
-        "any",
-        "auth",
-        "authentication",
-        "authorization",
-        "bool",
-        "boolean",
-        "bytes",
-        "credentials",
-        "empty",
-        "error",
-        "expired",
-        "false",
-        "field",
-        "header",
-        "incorrect",
-        "invalid",
-        "missing",
-        "must",
-        "nil",
-        "none",
-        "not",
-        "null",
-        "object",
-        "optional",
-        "realm",
-        "required",
-        "scheme",
-        "scope",
-        "self",
-        "str",
-        "string",
-        "text",
-        "the",
-        "token",
-        "tokens",
-        "true",
-        "undefined",
-        "unknown",
-        "wrong",
-    ];
-    let word = value.trim_end_matches(['.', '!', '?', ':']).to_ascii_lowercase();
-    word == REDACTED || WORDS.contains(&word.split('=').next().unwrap_or_default())
-}
-
-/// Whether a key, field or variable of this name holds a secret.
-fn names_secret(name: &str) -> bool {
-    const ENDS: [&str; 16] = [
-        "password",
-        "passwd",
-        "passphrase",
-        "pwd",
-        "secret",
-        "apikey",
-        "accesskey",
-        "secretkey",
-        "privatekey",
-        "signingkey",
-        "encryptionkey",
-        "token",
-        "authorization",
-        "credential",
-        "credentials",
-        "cookie",
-    ];
-    const HARMLESS: [&str; 6] = [
-        "progresstoken",
-        "pagetoken",
-        "nexttoken",
-        "canceltoken",
-        "cancellationtoken",
-        "stoptoken",
-    ];
-    if name.len() > 64 {
-        return false;
-    }
-    let ends_with = |end: &&str| {
-        // Joints and case do not count: api_key, api-key and apiKey are one name.
-        let letters = name.bytes().rev().filter(|it| !matches!(it, b'_' | b'-' | b'.' | b' '));
-        let mut letters = letters.map(|it| it.to_ascii_lowercase());
-        end.bytes().rev().all(|it| letters.next() == Some(it))
-    };
-    ENDS.iter().any(ends_with) && !HARMLESS.iter().any(ends_with)
-}
-
-fn is_password(name: &str) -> bool {
-    let name = name.to_ascii_lowercase();
-    ["password", "passwd", "passphrase", "pwd"].iter().any(|it| name.ends_with(it))
-}
-
-/// Whether a word is a secret by its own shape.
-fn has_secret_shape(word: &str) -> bool {
-    const PREFIXES: [(&str, usize); 18] = [
-        ("sk-", 16),
-        ("sk_live_", 16),
-        ("sk_test_", 16),
-        ("rk_live_", 16),
-        ("pk_live_", 16),
-        ("ghp_", 20),
-        ("gho_", 20),
-        ("ghu_", 20),
-        ("ghs_", 20),
-        ("ghr_", 20),
-        ("github_pat_", 20),
-        ("glpat-", 16),
-        ("xoxb-", 16),
-        ("xoxp-", 16),
-        ("xoxa-", 16),
-        ("AIza", 30),
-        ("hf_", 24),
-        ("npm_", 24),
-    ];
-    let is_prefixed = PREFIXES.iter().any(|(prefix, length)| {
-        let rest = word.strip_prefix(prefix).map(|it| it.trim_end_matches('.'));
-        rest.is_some_and(|it| it.len() >= *length && has_digit(it))
-    });
-    is_prefixed || is_aws_key_id(word) || is_web_token(word)
-}
-
-fn is_aws_key_id(word: &str) -> bool {
-    let rest = word.strip_prefix("AKIA").or_else(|| word.strip_prefix("ASIA"));
-    let rest = rest.map(|it| it.trim_end_matches('.'));
-    let is_upper = |it: u8| it.is_ascii_uppercase() || it.is_ascii_digit();
-    rest.is_some_and(|it| it.len() == 16 && it.bytes().all(is_upper))
-}
-
-/// A JSON web token: three parts, the first of which is the start of a JSON object in base64.
-fn is_web_token(word: &str) -> bool {
-    let mut parts = word.split('.');
-    let is_long = |it: Option<&str>| it.is_some_and(|it| it.len() >= 10);
-    word.starts_with("eyJ")
-        && is_long(parts.next())
-        && is_long(parts.next())
-        && parts.next().is_some()
-}
-
 fn closing_quote_len(rest: &str) -> usize {
     ["\\\"", "\"", "'"].into_iter().find(|it| rest.starts_with(it)).map_or(0, str::len)
 }
@@ -388,14 +187,9 @@ fn ends_value(it: u8) -> bool {
         || matches!(it, b',' | b';' | b'&' | b')' | b'}' | b']' | b'"' | b'\'' | b'`' | b'\\')
 }
 
-fn has_digit(text: &str) -> bool {
-    text.bytes().any(|it| it.is_ascii_digit())
-}
-
 #[cfg(test)]
 mod tests {
     use expect_test::{Expect, expect};
-    use serde_json::json;
 
     use super::*;
 
@@ -477,21 +271,6 @@ mod tests {
         for text in texts {
             assert_eq!(redact(text), text);
         }
-    }
-
-    #[test]
-    fn values_are_redacted_by_key_and_by_content() {
-        let mut value = json!({
-            "api-key": "x", "password": ["a", 7, null], "note": "Bearer abc123x", "n": 5,
-            "auth": { "accessToken": { "raw": "y" } }, "contract": "a token bucket"
-        });
-        redact_value(&mut value);
-        let expected = json!({
-            "api-key": REDACTED, "password": [REDACTED, REDACTED, null],
-            "note": "Bearer [redacted]", "n": 5,
-            "auth": { "accessToken": { "raw": REDACTED } }, "contract": "a token bucket"
-        });
-        assert_eq!(value, expected);
     }
 
     #[test]
