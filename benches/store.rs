@@ -80,12 +80,12 @@ async fn commits(store: &Arc<dyn Journal>, n_in_flight: u64) -> Outcome<String> 
         let store = Arc::clone(store);
         callers.spawn(async move {
             let dispatch = new_dispatch();
-            store.commit(vec![accept(dispatch, 1)]).await?;
+            store.commit(vec![accept(dispatch, 1)].into()).await?;
             let mut times = Vec::new();
             for seq in 1..=n_commits / n_in_flight {
                 let write = record(dispatch, seq, call(TaskIdx::from_usize(0)));
                 let start = Instant::now();
-                store.commit(vec![write]).await?;
+                store.commit(vec![write].into()).await?;
                 times.push(start.elapsed());
             }
             Outcome::Ok(times)
@@ -110,7 +110,7 @@ async fn dispatch(store: &Arc<dyn Journal>) -> Outcome<String> {
     let dispatch = new_dispatch();
     let output = format!("\"{}\"", "x".repeat(198));
     let start = Instant::now();
-    store.commit(vec![accept(dispatch, N_TASKS)]).await?;
+    store.commit(vec![accept(dispatch, N_TASKS)].into()).await?;
     let accepted = start.elapsed();
     let start = Instant::now();
     let mut seq = 0;
@@ -121,7 +121,7 @@ async fn dispatch(store: &Arc<dyn Journal>) -> Outcome<String> {
         for task in (first..N_TASKS.min(first + TASKS_PER_COMMIT)).map(TaskIdx::from_usize) {
             writes.extend(a_task((dispatch, &key), task, &mut seq, &output));
         }
-        store.commit(writes).await?;
+        store.commit(writes.into()).await?;
     }
     let (accepted, done) = (per(accepted, N_TASKS), per(start.elapsed(), N_TASKS));
     let bytes = output.len();

@@ -329,8 +329,9 @@ pub enum StoreError {
 
 /// The store.
 pub trait Journal: Debug + Send + Sync {
-    /// Makes `writes` durable, all or none; the answer comes after the sync.
-    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>>;
+    /// Makes `writes` durable, all or none; the answer comes after the sync. They are shared, so
+    /// that whoever asks has them still if it fails.
+    fn commit(&self, writes: Arc<[Write]>) -> BoxFuture<'static, Result<Committed, StoreError>>;
 
     /// One dispatch.
     fn dispatch(

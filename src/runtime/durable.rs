@@ -1,6 +1,6 @@
 //! The dispatcher's commits: what it says is the owner's word, or it is not written.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use tracing::{debug, error, warn};
 
@@ -28,11 +28,14 @@ impl Dispatcher {
         loop {
             let asked_at = self.dependencies.clock.now();
             let is_lease_due = !self.lives.is_empty() && asked_at >= self.lease_renewal_at;
-            let writes = self.writes_of(is_lease_due.then_some(asked_at), batch);
+            let mut writes = self.words(is_lease_due.then_some(asked_at), batch);
+            let n_words = writes.len();
+            writes.append(&mut batch.writes);
             if writes.is_empty() {
                 return Ok(());
             }
-            match self.dependencies.journal.commit(writes).await {
+            let writes: Arc<[Write]> = writes.into();
+            match self.dependencies.journal.commit(Arc::clone(&writes)).await {
                 Ok(committed) => {
                     if is_lease_due {
                         self.lease_renewal_at = asked_at + LEASE_RENEWAL;
@@ -45,6 +48,7 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     error!(%error, "commit failed");
+                    batch.writes = writes[n_words..].to_vec();
                     self.postpone(asked_at, &error, batch);
                     if batch.writes.is_empty() && batch.actions.is_empty() {
                         return Ok(());
@@ -58,9 +62,9 @@ impl Dispatcher {
         }
     }
 
-    /// What is committed for a batch: its writes, as the owner's of whatever they are about, and
-    /// the lease where it is due. With the lease goes a claim to all that is live.
-    fn writes_of(&self, lease_from: Option<Millis>, batch: &Batch) -> Vec<Write> {
+    /// What makes the writes of a batch the owner's word: claims to what they are about, and the
+    /// lease where it is due. With the lease goes a claim to all that is live.
+    fn words(&self, lease_from: Option<Millis>, batch: &Batch) -> Vec<Write> {
         let mut owned: BTreeSet<DispatchId> = if lease_from.is_some() {
             self.lives.keys().copied().collect()
         } else {
@@ -84,7 +88,6 @@ impl Dispatcher {
             let (pid, until) = (std::process::id(), now + LEASE);
             writes.push(Write::Lease { owner, pid, until });
         }
-        writes.extend(batch.writes.iter().cloned());
         writes
     }
 
@@ -99,7 +102,6 @@ impl Dispatcher {
         }
         self.give_up(&committed.fenced, batch);
         self.give_up(&committed.lost, batch);
-        batch.writes.clear();
     }
 
     /// Takes note of a commit that failed.

@@ -162,7 +162,7 @@ impl DispatcherHandle {
         // Whoever owns the dispatch, now or later, finds the request.
         let CancelAsked { dispatch, tasks, reason } = asked;
         let write = Write::RequestCancel { dispatch, tasks, reason };
-        journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
+        journal.commit(vec![write].into()).await.map_err(|it| query::refuse(&it))?;
         Ok(())
     }
 

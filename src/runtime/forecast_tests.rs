@@ -85,7 +85,7 @@ async fn after_a_kill_the_priorities_are_those_that_were_learned_before_the_star
         let is_slow = known.quantile(0.5) > Some(Millis(10_000));
         let (at, took) = (Millis(0), Millis(if is_slow { 1 } else { 90_000 }));
         let sample = Write::Duration { key: Arc::new(key), at, took };
-        store.commit(vec![sample; 300]).await.unwrap();
+        store.commit(vec![sample; 300].into()).await.unwrap();
     }
     let world = World::on(store, registry, 8).await;
     world.agents.gate.send_replace(true);

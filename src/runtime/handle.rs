@@ -120,7 +120,11 @@ impl DispatcherHandle {
         let document = serde_json::json!({ "tasks": checked.tasks, "config": checked.config });
         let at = self.dependencies.clock.now();
         let write = Write::Plan { plan: id, at, document: document.to_string() };
-        self.dependencies.journal.commit(vec![write]).await.map_err(|it| query::refuse(&it))?;
+        self.dependencies
+            .journal
+            .commit(vec![write].into())
+            .await
+            .map_err(|it| query::refuse(&it))?;
         Ok(plan::report(id, checked, &forecast.expected, workers))
     }
 

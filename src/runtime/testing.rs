@@ -400,7 +400,7 @@ impl Flaky {
 type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;
 
 impl Journal for Flaky {
-    fn commit(&self, writes: Vec<Write>) -> Answer<Committed> {
+    fn commit(&self, writes: Arc<[Write]>) -> Answer<Committed> {
         if self.is_broken.load(Ordering::SeqCst) {
             let reason = "no space left on device".into();
             let error = StoreError::Unavailable { action: "write", reason };

@@ -166,11 +166,11 @@ pub(super) fn output(number: u128, at: usize, json: &str) -> Write {
 }
 
 pub(super) async fn commit(store: &Store, writes: Vec<Write>) {
-    assert_eq!(store.commit(writes).await, Ok(Committed::default()));
+    assert_eq!(store.commit(writes.into()).await, Ok(Committed::default()));
 }
 
 pub(super) async fn refuse(store: &Store, writes: Vec<Write>) {
-    let answer = store.commit(writes).await;
+    let answer = store.commit(writes.into()).await;
     assert!(matches!(answer, Err(StoreError::Corrupt(_))), "{answer:?}");
 }
 
@@ -349,7 +349,7 @@ pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(
         record(1, 1, kept(0)),
     ];
     assert_eq!(
-        store.commit(writes).await,
+        store.commit(writes.into()).await,
         Ok(Committed { refused: vec![id(2)], ..Committed::default() })
     );
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
@@ -365,7 +365,7 @@ pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(
 ) {
     let writes = vec![accepted_with_key(1, "key"), accepted_with_key(2, "key")];
     assert_eq!(
-        store.commit(writes).await,
+        store.commit(writes.into()).await,
         Ok(Committed { refused: vec![id(2)], ..Committed::default() })
     );
     assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [1]);
@@ -402,9 +402,9 @@ pub(super) async fn writes_about_what_is_unknown_are_refused(store: Store, _: Ma
     refuse(&store, vec![record(2, 1, kept(0))]).await;
     refuse(&store, vec![moved(2, 0, TaskStatus::Running)]).await;
     refuse(&store, vec![output(2, 0, "{}")]).await;
-    let lost = store.commit(vec![adopted(2, tenure(OWNER, 1, 0), OTHER)]).await;
+    let lost = store.commit(vec![adopted(2, tenure(OWNER, 1, 0), OTHER)].into()).await;
     assert_eq!(lost, Ok(Committed { lost: vec![id(2)], ..Committed::default() }));
-    let fenced = store.commit(vec![claimed(2, OWNER, 1)]).await;
+    let fenced = store.commit(vec![claimed(2, OWNER, 1)].into()).await;
     assert_eq!(fenced, Ok(Committed { fenced: vec![id(2)], ..Committed::default() }));
     let status = DispatchStatus::Success;
     refuse(&store, vec![ended(2, status, Millis(1))]).await;
@@ -474,7 +474,7 @@ pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Stor
     let mut commits = tokio::task::JoinSet::new();
     for number in 1..=64 {
         let writes = vec![accepted(number, 1), record(number, 1, kept(0)), output(number, 0, "1")];
-        commits.spawn(store.commit(writes));
+        commits.spawn(store.commit(writes.into()));
     }
     for answer in commits.join_all().await {
         assert_eq!(answer, Ok(Committed::default()));

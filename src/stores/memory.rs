@@ -47,10 +47,10 @@ impl MemoryStore {
 }
 
 impl Journal for MemoryStore {
-    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>> {
+    fn commit(&self, writes: Arc<[Write]>) -> BoxFuture<'static, Result<Committed, StoreError>> {
         let (state, changes) = (Arc::clone(&self.state), Arc::clone(&self.changes));
         Box::pin(async move {
-            let committed = state.lock().commit(writes)?;
+            let committed = state.lock().commit(&writes)?;
             changes.send_modify(|it| *it += 1);
             Ok(committed)
         })
@@ -264,11 +264,12 @@ struct Kept {
 
 impl State {
     /// Checks everything first, so that what is applied cannot fail halfway.
-    fn commit(&mut self, mut writes: Vec<Write>) -> Result<Committed, StoreError> {
-        let refused = refuse(&writes, |key| Ok(self.keys.contains_key(key)))?;
+    fn commit(&mut self, writes: &[Write]) -> Result<Committed, StoreError> {
+        let refused = refuse(writes, |key| Ok(self.keys.contains_key(key)))?;
         let head_of = |it| Ok::<_, StoreError>(self.dispatches.get(&it).map(|it| it.head));
-        let (fenced, lost) = fence(&writes, head_of)?;
+        let (fenced, lost) = fence(writes, head_of)?;
         let committed = Committed { refused, fenced, lost };
+        let mut writes = writes.to_vec();
         writes.retain(|it| takes_effect(it, &committed));
         self.check(&writes)?;
         for write in writes {

@@ -48,7 +48,7 @@ pub(in crate::stores) async fn one_of_two_adopters_wins(store: Store, _: Maintai
         adopted(2, found, third),
         record(2, 1, kept(0)),
     ];
-    let answer = store.commit(late).await;
+    let answer = store.commit(late.into()).await;
     assert_eq!(answer, Ok(Committed { lost: vec![id(1)], ..Committed::default() }));
     assert_eq!(tenure_of(&store, 1).await, tenure(OTHER, 2, 0));
     assert_eq!(tenure_of(&store, 2).await, tenure(third, 2, 1));
@@ -59,9 +59,9 @@ pub(in crate::stores) async fn what_went_on_or_ended_is_not_adopted(store: Store
     commit(&store, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
     let lost = Ok(Committed { lost: vec![id(1)], ..Committed::default() });
     let adopt = |seq| vec![adopted(1, tenure(OWNER, 1, seq), OTHER)];
-    assert_eq!(store.commit(adopt(0)).await, lost);
+    assert_eq!(store.commit(adopt(0).into()).await, lost);
     commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
-    assert_eq!(store.commit(adopt(1)).await, lost);
+    assert_eq!(store.commit(adopt(1).into()).await, lost);
     assert_eq!(tenure_of(&store, 1).await, tenure(OWNER, 1, 1));
 }
 
@@ -78,7 +78,7 @@ pub(in crate::stores) async fn a_stale_owner_writes_nothing(store: Store, _: Mai
         ended(1, DispatchStatus::Success, Millis(5)),
         record(2, 1, kept(0)),
     ];
-    let answer = store.commit(stale).await;
+    let answer = store.commit(stale.into()).await;
     assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
     let row = store.dispatch(id(1)).await.unwrap().unwrap();
     assert_eq!((row.status, row.n_successful), (DispatchStatus::Running, 0));
@@ -87,7 +87,7 @@ pub(in crate::stores) async fn a_stale_owner_writes_nothing(store: Store, _: Mai
     assert_eq!(seqs(&store, 2, everything()).await, [1]);
     // The same process in an older epoch is stale, too.
     commit(&store, vec![adopted(1, tenure(OTHER, 2, 1), OWNER)]).await;
-    let answer = store.commit(vec![claimed(1, OWNER, 1), record(1, 2, kept(0))]).await;
+    let answer = store.commit(vec![claimed(1, OWNER, 1), record(1, 2, kept(0))].into()).await;
     assert_eq!(answer, Ok(Committed { fenced: vec![id(1)], ..Committed::default() }));
     commit(&store, vec![claimed(1, OWNER, 3), record(1, 2, kept(0))]).await;
 }

@@ -107,8 +107,8 @@ async fn e2e_victim_on_a_full_disk() {
     commit(&store, vec![accepted(1, 2), output(1, 0, "1"), record(1, 1, kept(0))]).await;
     for seq in 2..=5 {
         let large = vec![output(1, 1, &"x".repeat(4_000_000)), record(1, seq, kept(0))];
-        let small = store.commit(vec![accepted(u128::from(seq), 1)]);
-        let (large, small) = tokio::join!(store.commit(large), small);
+        let small = store.commit(vec![accepted(u128::from(seq), 1)].into());
+        let (large, small) = tokio::join!(store.commit(large.into()), small);
         assert!(matches!(large, Err(StoreError::Unavailable { action: "write", .. })), "{large:?}");
         assert!(small.is_ok(), "{small:?}");
         commit(&store, vec![record(1, seq, kept(0))]).await;

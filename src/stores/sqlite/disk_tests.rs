@@ -211,7 +211,7 @@ async fn read_spoilt(path: &Path, expected: &[u64]) -> Option<()> {
     store.open_dispatches().await.inspect_err(said).ok();
     store.overview(id(1)).await.inspect_err(said).ok();
     store.outputs(id(1), vec![TaskIdx::from_usize(0)]).await.inspect_err(said).ok();
-    store.commit(vec![accepted(2, 1)]).await.inspect_err(said).ok();
+    store.commit(vec![accepted(2, 1)].into()).await.inspect_err(said).ok();
     let records = store.records(id(1), everything()).await.inspect_err(said).ok()?;
     let found: Vec<u64> = records.iter().map(|it| it.seq).collect();
     assert!(found.is_empty() || found == expected, "{found:?}");
@@ -274,13 +274,13 @@ async fn e2e_victim_on_disks_of_every_size() {
 
 async fn write_while_it_fits(path: &Path) -> Result<Vec<u64>, StoreError> {
     let store: Store = Arc::new(SqliteStore::open(path)?);
-    store.commit(vec![accepted(1, 1)]).await?;
+    store.commit(vec![accepted(1, 1)].into()).await?;
     let mut done = Vec::new();
     for round in 1..=7 {
         let next = done.len() as u64 + 1;
         let text = "x".repeat(round * 2_000);
         let writes = vec![output(1, 0, &format!("\"{text}\"")), record(1, next, kept(0))];
-        match store.commit(writes).await {
+        match store.commit(writes.into()).await {
             Ok(_) => done.push(next),
             Err(StoreError::Unavailable { action: "write", .. }) => {}
             Err(other) => return Err(other),

@@ -104,7 +104,7 @@ impl Drop for SqliteStore {
 }
 
 impl Journal for SqliteStore {
-    fn commit(&self, writes: Vec<Write>) -> BoxFuture<'static, Result<Committed, StoreError>> {
+    fn commit(&self, writes: Arc<[Write]>) -> BoxFuture<'static, Result<Committed, StoreError>> {
         let (orders, places) = (self.orders.clone(), Arc::clone(&self.places));
         Box::pin(async move {
             let place = places.acquire_owned().await.map_err(|_| closed("write"))?;

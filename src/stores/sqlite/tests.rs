@@ -95,13 +95,13 @@ async fn what_was_forgotten_is_swept_in_short_steps_by_whoever_comes_next() {
     let store = SqliteStore::open(&path).unwrap();
     let status = DispatchStatus::Success;
     let end = Write::End { dispatch: id(1), status, at: Millis(1), critical_path: Millis(0) };
-    store.commit(vec![accepted(1, 5_000), end]).await.unwrap();
+    store.commit(vec![accepted(1, 5_000), end].into()).await.unwrap();
     store.forget(vec![id(1)]).await.unwrap();
     assert!(!store.sweep(Millis(0)).await.unwrap().is_done);
     drop(store);
     let store = SqliteStore::open(&path).unwrap();
     // Its number is not given again while its rows stand.
-    store.commit(vec![accepted(2, 3)]).await.unwrap();
+    store.commit(vec![accepted(2, 3)].into()).await.unwrap();
     let mut n_steps = 1;
     while !store.sweep(Millis(0)).await.unwrap().is_done {
         n_steps += 1;
@@ -293,7 +293,7 @@ async fn a_store_that_another_process_holds_is_unavailable_until_it_lets_go() {
     commit(&store, vec![accepted(1, 1)]).await;
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let refused = store.commit(vec![accepted(2, 1)]).await;
+    let refused = store.commit(vec![accepted(2, 1)].into()).await;
     assert!(matches!(refused, Err(StoreError::Unavailable { action: "write", .. })));
     assert!(store.dispatch(id(1)).await.unwrap().is_some());
     other.execute_batch("ROLLBACK").unwrap();
@@ -308,7 +308,7 @@ async fn a_bad_commit_fails_no_other_of_its_group() {
     commit(&store, vec![accepted(1, 1)]).await;
     let other = Connection::open(&path).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
-    let spawn = |writes: Vec<Write>| tokio::spawn(store.commit(writes));
+    let spawn = |writes: Vec<Write>| tokio::spawn(store.commit(writes.into()));
     let mut answers = vec![spawn(vec![accepted(2, 1)])];
     answers.push(spawn(vec![record(1, 1, kept(0))]));
     answers.push(spawn(vec![output(1, 0, "lost"), record(1, 9, kept(0))]));
@@ -329,9 +329,9 @@ async fn a_bad_commit_fails_no_other_of_its_group() {
 async fn a_closed_store_answers_what_was_asked_and_then_says_so() {
     let (_space, path) = space();
     let store = SqliteStore::open(&path).unwrap();
-    let late = store.commit(vec![accepted(2, 1)]);
+    let late = store.commit(vec![accepted(2, 1)].into());
     let read = store.recent(None, 1);
-    let asked = tokio::spawn(store.commit(vec![accepted(1, 1)]));
+    let asked = tokio::spawn(store.commit(vec![accepted(1, 1)].into()));
     tokio::task::yield_now().await;
     store.close();
     assert_eq!(asked.await.unwrap(), Ok(Committed::default()));

@@ -1,6 +1,10 @@
 //! The one thread that writes. What was asked for while it was busy becomes one transaction.
 
-use std::{collections::VecDeque, sync::mpsc, thread::JoinHandle};
+use std::{
+    collections::VecDeque,
+    sync::{Arc, mpsc},
+    thread::JoinHandle,
+};
 
 use rusqlite::Connection;
 use tokio::sync::{OwnedSemaphorePermit, oneshot};
@@ -32,7 +36,7 @@ pub(super) enum Order {
 /// One commit that somebody waits for.
 #[derive(Debug)]
 pub(super) struct Commit {
-    pub(super) writes: Vec<Write>,
+    pub(super) writes: Arc<[Write]>,
     pub(super) answer: oneshot::Sender<Result<Committed, StoreError>>,
     /// Its place in the queue, given back with the answer.
     pub(super) place: OwnedSemaphorePermit,
@@ -78,7 +82,7 @@ fn serve(connection: &Connection, group: &mut Group, inbox: &mut Inbox) {
     };
     loop {
         while let Some(commits) = group.take() {
-            let writes: Vec<&[Write]> = commits.iter().map(|it| it.writes.as_slice()).collect();
+            let writes: Vec<&[Write]> = commits.iter().map(|it| &*it.writes).collect();
             let trouble = match statements.transact(&writes) {
                 Ok(done) => {
                     answer(commits, done);
