@@ -138,7 +138,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
 
 /// What a task reads lies in the repository, or is written by a task that it depends on.
 fn check_task(tasks: &[TaskSpec], task: &TaskSpec) {
-    let input = Value::Object(task.input_data.clone());
+    let input = Value::Object(serde_json::Map::clone(&task.input_data));
     let reads = match task.agent.as_str() {
         "coder" => {
             let input: CoderInput = serde_json::from_value(input).unwrap();

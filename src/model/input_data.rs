@@ -16,9 +16,6 @@ use serde_json::{Map, Value, value::RawValue};
 use super::json::Json;
 
 /// What an agent is told: an object, read from its text at the first look.
-///
-/// It has no `Clone` of its own, so that `clone` goes through `Deref` and gives the object itself,
-/// which an attempt fills in; a copy of the whole task keeps the text.
 #[derive(Default)]
 pub struct InputData {
     /// The object in compact form, unless `own` holds it.
@@ -44,9 +41,11 @@ impl InputData {
             }
         }
     }
+}
 
-    /// A copy that is kept as this one is.
-    pub(super) fn duplicate(&self) -> Self {
+/// A copy is kept as the first is: as text, or as an object.
+impl Clone for InputData {
+    fn clone(&self) -> Self {
         let text = if self.own.is_none() { self.text.clone() } else { Box::default() };
         Self { text, read: OnceLock::new(), own: self.own.clone() }
     }
@@ -212,11 +211,11 @@ mod tests {
     #[test]
     fn a_change_is_seen_by_everybody() {
         let mut input = input(r#"{"a":1,"b":null}"#);
-        assert_eq!(input.duplicate(), input);
+        assert_eq!(input.clone(), input);
         assert_eq!(input.insert("b".into(), 2.into()), None);
         let written = r#"{"a":1,"b":2}"#;
         assert_eq!(serde_json::to_string(&input).unwrap(), written);
-        assert_eq!(serde_json::to_string(&input.duplicate()).unwrap(), written);
+        assert_eq!(serde_json::to_string(&input.clone()).unwrap(), written);
         assert_eq!(format!("{input:?}"), r#"{"a": Number(1), "b": Number(2)}"#);
     }
 }

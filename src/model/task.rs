@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
 
 /// One task of a dispatch document.
-#[derive(Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TaskSpec {
     /// The task's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, unique in the dispatch.
@@ -50,24 +50,6 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub estimate_seconds: Option<f64>,
-}
-
-impl Clone for TaskSpec {
-    fn clone(&self) -> Self {
-        Self {
-            task_id: self.task_id.clone(),
-            agent: self.agent.clone(),
-            description: self.description.clone(),
-            input_data: self.input_data.duplicate(),
-            dependencies: self.dependencies.clone(),
-            context_requirements: self.context_requirements.clone(),
-            timeout_seconds: self.timeout_seconds,
-            total_timeout_seconds: self.total_timeout_seconds,
-            idle_timeout_seconds: self.idle_timeout_seconds,
-            retry: self.retry.clone(),
-            estimate_seconds: self.estimate_seconds,
-        }
-    }
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -120,7 +120,7 @@ async fn prepare(
     resolved: &mut Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Failure> {
     let task = task_of(job);
-    let mut input = task.input_data.clone();
+    let mut input = Map::clone(&task.input_data);
     if plan::has_references(&input) {
         input = resolve(job, &input).await?;
         plan::check_resolved_input(&task.agent, &input, &job.rules.as_rules())?;

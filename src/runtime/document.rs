@@ -8,7 +8,7 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{AgentName, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
+    model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
     plan::{ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
     scheduler::{Policy, RetryPolicy, TaskPolicy},
@@ -60,6 +60,19 @@ pub(super) struct Meta {
     /// How long the whole was expected to take, where an estimate was given or learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) estimated: Option<Millis>,
+}
+
+impl StoredConfig {
+    /// As a document would have given them.
+    pub(super) fn to_config(&self, trace_dir: Option<String>) -> DispatchConfig {
+        DispatchConfig {
+            max_workers: Some(self.max_workers),
+            timeout_seconds: Some(self.timeout.seconds()),
+            trace_dir,
+            on_failure: Some(self.on_failure),
+            enable_context: Some(self.enable_context),
+        }
+    }
 }
 
 impl StoredDocument {

@@ -35,8 +35,7 @@ mod query;
 mod recovery;
 mod report;
 mod retention;
-mod retried;
-mod retry;
+mod retry_dispatch;
 #[cfg(test)]
 mod retry_tests;
 mod rules;

@@ -14,7 +14,7 @@ use crate::{
         TaskResult, TaskStatus, Timestamp, UpstreamCall,
         redact::{Redacted, redact_value},
     },
-    ports::{Record, RecordBody, StoredTask, TraceFile, TraceTarget},
+    ports::{Record, RecordBody, StoredTask, TraceFile},
     scheduler::Event,
 };
 
@@ -46,7 +46,7 @@ pub(super) fn index_file(dispatch: &DispatchTrace) -> String {
         status: row.status,
         created_at: Timestamp(row.created_at),
         ended_at: row.ended_at.map(Timestamp),
-        config: config(document, target),
+        config: document.config.to_config(Some(target.dir.display().to_string())),
         summary: report::summarise(row, tasks, meta, row.ended_at.unwrap_or(row.created_at)),
         warnings: meta.warnings.iter().map(|it| Redacted(it.as_str())).collect(),
         tasks: tasks.iter().zip(descriptions).map(listed).collect(),
@@ -252,16 +252,6 @@ fn clean(part: &impl Serialize) -> Value {
     let mut value = serde_json::to_value(part).unwrap_or_default();
     redact_value(&mut value);
     value
-}
-
-fn config(document: &StoredDocument, target: &TraceTarget) -> DispatchConfig {
-    DispatchConfig {
-        max_workers: Some(document.config.max_workers),
-        timeout_seconds: Some(document.config.timeout.seconds()),
-        trace_dir: Some(target.dir.display().to_string()),
-        on_failure: Some(document.config.on_failure),
-        enable_context: Some(document.config.enable_context),
-    }
 }
 
 fn name_of(document: &StoredDocument, task: TaskIdx) -> String {

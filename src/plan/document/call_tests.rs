@@ -349,7 +349,7 @@ fn every_word_of_a_schema_is_read() {
             let mut task = coder("a");
             task["input_data"][field] = json!(word);
             let checked = testing::check_value(&json!({ "tasks": [task] })).unwrap();
-            let input = Value::Object(checked.tasks[0].input_data.clone());
+            let input = Value::Object(Map::clone(&checked.tasks[0].input_data));
             serde_json::from_value::<CoderInput>(input).unwrap();
         }
     }
@@ -358,7 +358,7 @@ fn every_word_of_a_schema_is_read() {
             "input_data": {"problem_description": "p", "analysis_depth": depth,
                 "affected_files": null}});
         let checked = testing::check_value(&json!({ "tasks": [task] })).unwrap();
-        let input = Value::Object(checked.tasks[0].input_data.clone());
+        let input = Value::Object(Map::clone(&checked.tasks[0].input_data));
         serde_json::from_value::<DebugInput>(input).unwrap();
     }
 }

@@ -1,0 +1,150 @@
+//! Makes a new dispatch of one that has ended: what a retry changes, and what it keeps.
+
+use std::collections::BTreeSet;
+
+use super::{
+    document::{Meta, StoredDocument},
+    handle::DispatcherHandle,
+    query,
+    submission::{Extras, KeptTask},
+};
+use crate::{
+    model::{
+        DispatchConfig, ErrorCode, Refusal, RetryRequest, TaskIdx, TaskOverride, TaskSpec,
+        TaskStatus,
+    },
+    plan::{self, Checked, PathPolicy as _, TaskGraph},
+    ports::StoreError,
+};
+
+impl DispatcherHandle {
+    /// The document of a retry, and the results that it keeps.
+    pub(super) async fn retried(
+        &self,
+        request: RetryRequest,
+    ) -> Result<(Checked, Extras), Refusal> {
+        let RetryRequest { dispatch_id, task_ids, overrides, .. } = request;
+        let journal = &self.dependencies.journal;
+        let row = query::dispatch_row(journal, dispatch_id).await?;
+        if row.ended_at.is_none() {
+            let message = format!("dispatch {dispatch_id} has not ended");
+            let hint = "wait for it with get_result, or cancel it first";
+            return Err(
+                Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000)
+            );
+        }
+        let stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
+        let json = journal.document(dispatch_id).await.map_err(|it| query::refuse(&it))?;
+        let document = StoredDocument::read(&json.unwrap_or_default());
+        let mut document = document.map_err(|it| query::refuse(&it))?;
+        if document.tasks.len() != stored.len() {
+            let error = StoreError::Corrupt("a dispatch has other tasks than its document".into());
+            return Err(query::refuse(&error));
+        }
+        let named = task_ids.map(|it| query::places(&stored, &it)).transpose()?;
+        for (name, change) in overrides.unwrap_or_default() {
+            let at = query::places(&stored, std::slice::from_ref(&name))?[0];
+            apply(&mut document.tasks[at.as_usize()], change);
+        }
+        let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
+        let config =
+            config(&document, &meta, |dir| self.dependencies.paths.check_trace_dir(dir).is_ok());
+        let checked = plan::check_specs(document.tasks, config, &self.rules())?;
+        let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
+        let again = tasks_to_run(&checked.graph, named.as_deref(), is_success);
+        let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
+        let outputs = journal.outputs(dispatch_id, kept.clone()).await;
+        let outputs = outputs.map_err(|it| query::refuse(&it))?;
+        let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
+            task,
+            row: stored[task.as_usize()].row.clone(),
+            output,
+        };
+        let kept: Vec<_> = kept.into_iter().zip(outputs).map(keep).collect();
+        let mut warnings = Vec::new();
+        if kept.len() == stored.len() {
+            warnings.push("every task had succeeded: nothing ran again".to_owned());
+        }
+        Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
+    }
+}
+
+/// Changes a task as the caller asked.
+fn apply(task: &mut TaskSpec, change: TaskOverride) {
+    let TaskOverride {
+        description,
+        input_data,
+        timeout_seconds,
+        total_timeout_seconds,
+        idle_timeout_seconds,
+        retry,
+    } = change;
+    if let Some(description) = description {
+        task.description = description;
+    }
+    for (field, value) in input_data.unwrap_or_default() {
+        if value.is_null() {
+            task.input_data.shift_remove(&field);
+        } else {
+            task.input_data.insert(field, value);
+        }
+    }
+    task.timeout_seconds = timeout_seconds.or(task.timeout_seconds);
+    task.total_timeout_seconds = total_timeout_seconds.or(task.total_timeout_seconds);
+    task.idle_timeout_seconds = idle_timeout_seconds.or(task.idle_timeout_seconds);
+    task.retry = retry.or_else(|| task.retry.take());
+}
+
+/// The settings of the first dispatch, as its document would have given them. Its trace directory
+/// may have come from a flag that this process was not given; then the traces go to this one's.
+fn config(
+    document: &StoredDocument,
+    meta: &Meta,
+    is_allowed: impl Fn(&str) -> bool,
+) -> DispatchConfig {
+    let trace_dir = meta.trace_dir.display().to_string();
+    document.config.to_config(is_allowed(&trace_dir).then_some(trace_dir))
+}
+
+/// Which tasks run again: those that are named, or did not succeed where none is named, and all
+/// that depends on one that runs again. A named task brings along what it depends on and has no
+/// result of.
+fn tasks_to_run(
+    graph: &TaskGraph,
+    named: Option<&[TaskIdx]>,
+    is_success: impl Fn(TaskIdx) -> bool,
+) -> Vec<bool> {
+    let mut again: Vec<bool> = match named {
+        None => graph.tasks().map(|it| !is_success(it)).collect(),
+        Some(named) => {
+            let named: BTreeSet<_> = named.iter().collect();
+            graph.tasks().map(|it| named.contains(&it) || !is_success(it)).collect()
+        }
+    };
+    for &task in graph.in_order() {
+        again[task.as_usize()] |= graph.dependencies(task).iter().any(|it| again[it.as_usize()]);
+    }
+    again
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{super::document::StoredConfig, *};
+    use crate::model::{Millis, OnFailure};
+
+    #[test]
+    fn a_trace_directory_of_another_process_is_not_insisted_on() {
+        let config = StoredConfig {
+            max_workers: 3,
+            timeout: Millis(1_500),
+            on_failure: OnFailure::Continue,
+            enable_context: false,
+        };
+        let document = StoredDocument::new(Vec::new(), config);
+        let meta = Meta::new("/elsewhere".into(), Vec::new(), None, true);
+        let refused = super::config(&document, &meta, |_| false);
+        assert_eq!((refused.trace_dir, refused.timeout_seconds), (None, Some(1.5)));
+        let allowed = super::config(&document, &meta, |it| it == "/elsewhere");
+        assert_eq!(allowed.trace_dir.as_deref(), Some("/elsewhere"));
+    }
+}
