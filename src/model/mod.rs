@@ -23,6 +23,7 @@ pub(crate) mod testing;
 pub mod text;
 mod time;
 mod trace;
+mod trigger;
 
 pub use agent::AgentName;
 pub use config::{DispatchConfig, OnFailure};
@@ -45,3 +46,4 @@ pub use retry::RetrySpec;
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
+pub use trigger::TriggerRule;

@@ -44,6 +44,10 @@ pub enum FailureCode {
     CheckFailed,
     /// A task that this one waits for failed.
     DependencyFailed,
+    /// Its condition, or that of a task that it needs, was not met.
+    ConditionUnmet,
+    /// Whoever was asked for approval said no.
+    Rejected,
     /// The caller wanted no more.
     Cancelled,
     /// The process ended while the attempt ran.
@@ -122,6 +126,8 @@ impl FailureCode {
             | Self::OutputInvalid
             | Self::CheckFailed
             | Self::DependencyFailed
+            | Self::ConditionUnmet
+            | Self::Rejected
             | Self::Cancelled => false,
         }
     }
@@ -141,6 +147,8 @@ impl FailureCode {
             Self::OutputInvalid => "compare the output with the shape that the task asks for",
             Self::CheckFailed => "look at the findings in the output and change the input",
             Self::DependencyFailed => "mend the task named in caused_by, then retry",
+            Self::ConditionUnmet => "nothing is wrong; change `when` or what it looks at to run it",
+            Self::Rejected => "retry_dispatch asks again",
             Self::Cancelled | Self::Interrupted => "retry_dispatch runs it again",
             Self::ContextUnavailable => "check context_requirements against the workspace",
         }
@@ -159,6 +167,8 @@ impl FailureCode {
             Self::OutputInvalid => "output_invalid",
             Self::CheckFailed => "check_failed",
             Self::DependencyFailed => "dependency_failed",
+            Self::ConditionUnmet => "condition_unmet",
+            Self::Rejected => "rejected",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
             Self::ContextUnavailable => "context_unavailable",

@@ -36,6 +36,14 @@ pub enum TraceKind {
     DispatchAccepted,
     /// A task's result was taken over from an earlier dispatch.
     TaskKept,
+    /// A task's result was taken over, because the same work was done before.
+    TaskReused,
+    /// A task is held until a question about it is answered.
+    GateReached,
+    /// A held task goes on.
+    GatePassed,
+    /// A held task failed.
+    GateFailed,
     /// The context that the tasks ask for was gathered.
     ContextGathered,
     /// An attempt was handed to an agent.
@@ -53,6 +61,8 @@ pub enum TraceKind {
     TaskExpired,
     /// The process that ran an attempt is gone; the task starts again.
     AttemptInterrupted,
+    /// A task is not needed, because a condition was not met.
+    TaskOmitted,
     /// A task was given up because of another one.
     TaskSkipped,
     /// A task was given up because the caller wanted no more.

@@ -70,6 +70,11 @@ impl RecordBody {
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
                 Event::TaskKept { .. } => TraceKind::TaskKept,
+                Event::TaskReused { .. } => TraceKind::TaskReused,
+                Event::GateReached { .. } => TraceKind::GateReached,
+                Event::GatePassed { .. } => TraceKind::GatePassed,
+                Event::GateFailed { .. } => TraceKind::GateFailed,
+                Event::TaskOmitted { .. } => TraceKind::TaskOmitted,
                 Event::AttemptStarted { .. } => TraceKind::AttemptStarted,
                 Event::AttemptEnded { .. } => TraceKind::AttemptEnded,
                 Event::RetryDue { .. } => TraceKind::RetryDue,
@@ -94,6 +99,11 @@ impl RecordBody {
             ) => (Some(*task), Some(*attempt)),
             Self::Scheduler(
                 Event::TaskKept { task }
+                | Event::TaskReused { task }
+                | Event::GateReached { task, .. }
+                | Event::GatePassed { task, .. }
+                | Event::GateFailed { task, .. }
+                | Event::TaskOmitted { task, .. }
                 | Event::RetryDue { task }
                 | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }

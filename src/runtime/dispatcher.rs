@@ -45,7 +45,7 @@ pub(super) struct Dispatcher {
     control: mpsc::UnboundedReceiver<Message>,
     submissions: mpsc::Receiver<Message>,
     /// For jobs that report back.
-    to_control: mpsc::WeakUnboundedSender<Message>,
+    pub(super) to_control: mpsc::WeakUnboundedSender<Message>,
     pub(super) traces: mpsc::Sender<Job>,
     rules: Arc<OwnedRules>,
     pub(super) shutdown: CancellationToken,
@@ -54,7 +54,8 @@ pub(super) struct Dispatcher {
     attempts: JoinSet<AttemptEnd>,
     attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
     pub(super) running: Running,
-    gathering: JoinSet<()>,
+    /// What is gathered and found out beside the dispatches.
+    pub(super) errands: JoinSet<()>,
     /// Tells that other processes may have asked for something, while dispatches are live.
     changes: Option<Changes>,
     /// When the lease is renewed, if dispatches are live then.
@@ -97,7 +98,7 @@ impl Dispatcher {
             attempts: JoinSet::new(),
             attempt_keys: FxHashMap::default(),
             running: Running::new(),
-            gathering: JoinSet::new(),
+            errands: JoinSet::new(),
             accepted_at: Millis(0),
             dispatches_open_max: caps.dispatches_open_max,
             out: Outbox::default(),
@@ -222,6 +223,13 @@ impl Dispatcher {
                     live.handle(now, Input::Heartbeat { task, attempt }, &mut self.out, batch);
                 }
             }
+            Message::Answer { dispatch, task, gate, found } => {
+                let now = self.dependencies.clock.now();
+                if let Some(live) = self.lives.get_mut(&dispatch) {
+                    live.answer(now, (task, gate), found, &mut self.out, batch);
+                    batch.touched.push(dispatch);
+                }
+            }
             Message::Gathered { dispatch, gathered } => {
                 let now = self.dependencies.clock.now();
                 if let Some(live) = self.lives.get_mut(&dispatch) {
@@ -310,8 +318,8 @@ impl Dispatcher {
     fn gather_for(&mut self, live: &Live) {
         let (dispatch, document) = (live.id, Arc::clone(&live.document));
         let (sources, control) = (self.dependencies.sources.clone(), self.to_control.clone());
-        while self.gathering.try_join_next().is_some() {}
-        self.gathering.spawn(async move {
+        while self.errands.try_join_next().is_some() {}
+        self.errands.spawn(async move {
             let gathered = gather(&document, &sources).await;
             if let Some(control) = control.upgrade() {
                 let _gone = control.send(Message::Gathered { dispatch, gathered });
@@ -390,6 +398,7 @@ impl Dispatcher {
                 Action::StartAttempt { task, attempt, deadline } => {
                     self.start_attempt(dispatch, (task, attempt), deadline);
                 }
+                Action::Ask { task, gate } => self.ask(dispatch, task, gate),
                 Action::StopAttempt { task, attempt } => {
                     if self.running.get(&(dispatch, task)).is_some_and(|it| it.0 == attempt)
                         && let Some((_, token)) = self.running.remove(&(dispatch, task))
@@ -452,6 +461,6 @@ impl Dispatcher {
         if tokio::time::timeout(SHUTDOWN_GRACE, wait).await.is_err() {
             self.attempts.shutdown().await;
         }
-        self.gathering.shutdown().await;
+        self.errands.shutdown().await;
     }
 }

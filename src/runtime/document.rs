@@ -190,6 +190,7 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
+        ..TaskPolicy::default()
     }
 }
 

@@ -93,7 +93,7 @@ fn go_on(mut scheduler: Scheduler, mut now: Millis) {
     for _ in 0..STEPS_MAX {
         let started = out.actions.iter().find_map(|it| match *it {
             Action::StartAttempt { task, attempt, .. } => Some((task, attempt)),
-            Action::StopAttempt { .. } | Action::Finish { .. } => None,
+            Action::Ask { .. } | Action::StopAttempt { .. } | Action::Finish { .. } => None,
         });
         match (started, scheduler.poll_timeout()) {
             _ if scheduler.is_ended() => return,

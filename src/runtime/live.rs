@@ -9,6 +9,7 @@ use super::{
     batch::Batch,
     document::{Meta, StoredDocument},
     filter::ContextPool,
+    gatekeeper::Found,
     gather::Gathered,
     history::History,
     lanes::Lanes,
@@ -26,7 +27,7 @@ use crate::{
         CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
         TaskRow, Tenure, TraceTarget, Write,
     },
-    scheduler::{Event, Input, Outbox, Scheduler},
+    scheduler::{Event, Gate, Input, Outbox, Scheduler},
 };
 
 /// Above so many tasks one file of lines stands in for the tasks' own trace files.
@@ -221,6 +222,20 @@ impl Live {
         self.note(now, out, output.map(|it| (task, attempt, it)), batch);
     }
 
+    /// Takes what was found out at a gate.
+    pub(super) fn answer(
+        &mut self,
+        now: Millis,
+        (task, gate): (TaskIdx, Gate),
+        found: Found,
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) {
+        let Found { answer, output } = found;
+        self.scheduler.handle(now, Input::Answer { task, gate, answer }, out);
+        self.note(now, out, output.map(|it| (task, Attempt(0), it)), batch);
+    }
+
     /// Takes a request to cancel.
     pub(super) fn cancel(
         &mut self,
@@ -373,8 +388,12 @@ impl Live {
             return;
         }
         self.n_ended += 1;
-        let is_success =
-            matches!(event, Event::TaskKept { .. } | Event::AttemptEnded { result: Ok(()), .. });
+        let is_success = matches!(
+            event,
+            Event::TaskKept { .. }
+                | Event::TaskReused { .. }
+                | Event::AttemptEnded { result: Ok(()), .. }
+        );
         self.n_unsuccessful += usize::from(!is_success);
         let before = self.graph.dependencies(task).iter().map(|it| self.chains[it.as_usize()]);
         let chain = before.max().unwrap_or_default() + execution_time(row).unwrap_or_default();
@@ -389,7 +408,11 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 }
 
 fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
-    matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
+    match event {
+        Event::AttemptEnded { task, attempt, .. } => (*task, *attempt) == (of, which),
+        Event::TaskReused { task } => *task == of,
+        _ => false,
+    }
 }
 
 /// Whether a task may have ended with `event`; it may also be about an attempt before its last.
@@ -399,6 +422,8 @@ fn may_end(event: &Event) -> bool {
         Event::AttemptStarted { .. }
             | Event::AttemptEnded { retry_at: Some(_), .. }
             | Event::RetryDue { .. }
+            | Event::GateReached { .. }
+            | Event::GatePassed { .. }
             | Event::AttemptInterrupted { .. }
     )
 }
@@ -428,6 +453,21 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.failure = Some(Failure::new(FailureCode::Timeout, message));
             row.ended_at = Some(now);
         }
+        Event::GateFailed { failure, .. } => {
+            row.status = TaskStatus::Error;
+            row.failure = Some(failure.clone());
+            row.ended_at = Some(now);
+        }
+        Event::TaskOmitted { because, reason, .. } => {
+            row.status = TaskStatus::Skipped;
+            row.failure = Some(Failure::new(FailureCode::ConditionUnmet, reason.clone()));
+            row.caused_by = *because;
+            row.ended_at = Some(now);
+        }
+        Event::TaskReused { .. } => {
+            row.status = TaskStatus::Success;
+            row.ended_at = Some(now);
+        }
         Event::TaskSkipped { because, .. } => {
             row.status = TaskStatus::Skipped;
             row.failure =
@@ -442,6 +482,9 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
         }
         // The row of a kept task came with the submission.
         Event::TaskKept { .. } => row.status = TaskStatus::Success,
-        Event::DispatchCancelled | Event::DispatchEnded { .. } => (),
+        Event::GateReached { .. }
+        | Event::GatePassed { .. }
+        | Event::DispatchCancelled
+        | Event::DispatchEnded { .. } => (),
     }
 }

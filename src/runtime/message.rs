@@ -3,13 +3,14 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{gather::Gathered, submission::Submission};
+use super::{gatekeeper::Found, gather::Gathered, submission::Submission};
 use crate::{
     model::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
         UpstreamCall,
     },
     ports::{CancelAsked, Tenure},
+    scheduler::Gate,
 };
 
 /// What the dispatcher is told by handles.
@@ -30,6 +31,8 @@ pub(super) enum Message {
     Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
     /// The agent of an attempt shows progress.
     Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
+    /// What holds a task was found out.
+    Answer { dispatch: DispatchId, task: TaskIdx, gate: Gate, found: Found },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }

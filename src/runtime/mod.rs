@@ -21,6 +21,7 @@ mod forecast;
 #[cfg(test)]
 mod forecast_tests;
 mod fuzzing;
+mod gatekeeper;
 mod gather;
 mod handle;
 mod history;

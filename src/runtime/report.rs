@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{document::Meta, live::execution_time, trace};
 use crate::{
     model::{
-        DispatchResult, DispatchStatus, FailureReport, FirstError, Millis, PlanReport, Summary,
-        TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
+        DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,
+        Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
     },
     ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
     scheduler::Event,
@@ -105,6 +105,9 @@ pub(super) fn task_result(
         first_error: None,
     });
     let error = row.failure.as_ref().map(|it| match &caused_by {
+        Some(cause) if it.code == FailureCode::ConditionUnmet => {
+            format!("task \"{cause}\", which it needs, was left out")
+        }
         Some(cause) => format!("task \"{cause}\", which it waits for, did not succeed"),
         None => text::escape_lines(&it.message),
     });

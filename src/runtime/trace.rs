@@ -57,8 +57,21 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
                 failed_attempt(failure, *retry_at)
             }
             Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
+            Event::TaskOmitted { because: Some(because), .. } => {
+                json!({ "because": name_of(*because) })
+            }
+            Event::TaskOmitted { because: None, reason, .. } => json!({ "reason": reason }),
+            Event::GateReached { gate, until, .. } => match until {
+                Some(at) => json!({ "gate": gate, "until": Timestamp(*at) }),
+                None => json!({ "gate": gate }),
+            },
+            Event::GatePassed { gate, .. } => json!({ "gate": gate }),
+            Event::GateFailed { gate, failure, .. } => {
+                json!({ "gate": gate, "code": failure.code, "error": failure.message })
+            }
             Event::DispatchEnded { status } => json!({ "status": status }),
             Event::TaskKept { .. }
+            | Event::TaskReused { .. }
             | Event::RetryDue { .. }
             | Event::TaskExpired { .. }
             | Event::AttemptInterrupted { .. }

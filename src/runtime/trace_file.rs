@@ -224,6 +224,11 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         | Event::RetryDue { .. }
         | Event::TaskExpired { .. }
         | Event::TaskKept { .. }
+        | Event::TaskReused { .. }
+        | Event::GateReached { .. }
+        | Event::GatePassed { .. }
+        | Event::GateFailed { .. }
+        | Event::TaskOmitted { .. }
         | Event::AttemptStarted { .. }
         | Event::TaskSkipped { .. }
         | Event::DispatchCancelled

@@ -1,7 +1,7 @@
 //! Whether a fact can follow those before it: a journal that somebody else changed is refused
 //! before it is replayed.
 
-use super::{machine::Scheduler, message::Event, state::TaskState};
+use super::{gate::Gate, machine::Scheduler, message::Event, state::TaskState};
 use crate::model::{Attempt, TaskIdx};
 
 impl Scheduler {
@@ -15,7 +15,7 @@ impl Scheduler {
     fn fits(&self, event: &Event) -> bool {
         match *event {
             Event::TaskKept { task } => {
-                self.is_in(task, &[TaskState::Blocked, TaskState::Ready])
+                self.is_in(task, &[TaskState::Blocked, TaskState::Held, TaskState::Ready])
                     && self.attempt(task) == Attempt(0)
             }
             Event::AttemptStarted { task, attempt, .. } => {
@@ -32,8 +32,17 @@ impl Scheduler {
             }
             Event::TaskSkipped { task, because } => {
                 because.as_usize() < self.n_tasks()
-                    && self.is_in(task, &[TaskState::Blocked, TaskState::Ready])
+                    && self.is_in(task, &[TaskState::Blocked, TaskState::Held, TaskState::Ready])
             }
+            Event::TaskOmitted { task, because, .. } => {
+                because.is_none_or(|it| it.as_usize() < self.n_tasks())
+                    && self.is_in(task, &[TaskState::Blocked, TaskState::Held])
+            }
+            Event::GateReached { task, gate, .. } => self.is_held(task, gate, false),
+            Event::GatePassed { task, gate } | Event::GateFailed { task, gate, .. } => {
+                self.is_held(task, gate, true)
+            }
+            Event::TaskReused { task } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,
             Event::DispatchEnded { .. } => {
@@ -60,7 +69,7 @@ mod tests {
     use crate::{
         model::{DispatchStatus, Failure, FailureCode, Millis, OnFailure},
         plan::{Edge, TaskGraph},
-        scheduler::{Decision, testing::policy},
+        scheduler::{Decision, TaskPolicy, testing::policy},
     };
 
     fn task(at: usize) -> TaskIdx {
@@ -107,6 +116,10 @@ mod tests {
             ("interrupted2", interrupted(at, 2)),
             ("due", Event::RetryDue { task }),
             ("expired", Event::TaskExpired { task }),
+            ("omitted", Event::TaskOmitted { task, because: None, reason: "".into() }),
+            ("reached", Event::GateReached { task, gate: Gate::Reuse, until: None }),
+            ("passed", Event::GatePassed { task, gate: Gate::Reuse }),
+            ("reused", Event::TaskReused { task }),
             ("skipped", Event::TaskSkipped { task, because: TaskIdx::from_usize(0) }),
             ("skipped for nobody", Event::TaskSkipped { task, because: TaskIdx::from_usize(2) }),
             ("cancelled", Event::TaskCancelled { task }),
@@ -120,7 +133,7 @@ mod tests {
     #[test]
     fn a_fact_follows_only_from_where_its_task_stands() {
         check(&[], 0, "kept, start1, expired, skipped, cancelled, all cancelled");
-        check(&[], 1, "kept, skipped, cancelled, all cancelled");
+        check(&[], 1, "kept, omitted, skipped, cancelled, all cancelled");
         check(&[], 2, "all cancelled");
         let start = started(0, 1);
         check(std::slice::from_ref(&start), 0, "end1, interrupted1, cancelled, all cancelled");
@@ -129,6 +142,31 @@ mod tests {
         let waits = [start.clone(), failed(0, 1, Some(Millis(5)))];
         check(&waits, 0, "due, expired, cancelled, all cancelled");
         check(&[start, failed(0, 1, None)], 0, "all cancelled");
+    }
+
+    #[test]
+    fn a_gate_is_passed_after_it_was_reached() {
+        let graph = TaskGraph::build(vec![Millis(1)], &[]).unwrap();
+        let mut policy = policy(2, OnFailure::SkipDependents);
+        let gates = [Gate::Reuse].into_iter().collect();
+        policy.tasks = vec![(task(0), TaskPolicy { gates, ..TaskPolicy::default() })];
+        let mut scheduler = Scheduler::new(Arc::new(graph), policy);
+        let reached = |gate| Event::GateReached { task: task(0), gate, until: None };
+        let passed = |gate| Event::GatePassed { task: task(0), gate };
+        let reused = Event::TaskReused { task: task(0) };
+        for too_early in [passed(Gate::Reuse), reused.clone(), started(0, 1)] {
+            assert!(!scheduler.can_follow(&too_early), "{too_early:?}");
+        }
+        assert!(!scheduler.can_follow(&reached(Gate::Condition)));
+        assert!(scheduler.can_follow(&reached(Gate::Reuse)));
+        scheduler.replay(Millis(1), &reached(Gate::Reuse));
+        assert!(!scheduler.can_follow(&reached(Gate::Reuse)));
+        assert!(!scheduler.can_follow(&passed(Gate::Condition)));
+        assert!(scheduler.can_follow(&reused));
+        assert!(scheduler.can_follow(&passed(Gate::Reuse)));
+        scheduler.replay(Millis(1), &passed(Gate::Reuse));
+        assert!(!scheduler.can_follow(&reused));
+        assert!(scheduler.can_follow(&started(0, 1)));
     }
 
     #[test]

@@ -4,7 +4,8 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 
 use super::{
     Action, Event, Fleet, Governor, Input, LaneId, Outbox, Policy, Scheduler, Verdict,
-    testing::{Rng, policy, random_graph},
+    random::{Rng, random_graph},
+    testing::policy,
 };
 use crate::{
     model::{
@@ -192,6 +193,7 @@ impl World {
         }
         for action in out.actions {
             match action {
+                Action::Ask { .. } => (),
                 Action::StartAttempt { task, attempt, .. } => {
                     self.start((member, task, attempt), rng);
                 }

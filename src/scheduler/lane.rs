@@ -173,6 +173,8 @@ impl Verdict {
             | FailureCode::OutputInvalid
             | FailureCode::CheckFailed
             | FailureCode::DependencyFailed
+            | FailureCode::ConditionUnmet
+            | FailureCode::Rejected
             | FailureCode::Cancelled
             | FailureCode::Interrupted
             | FailureCode::ContextUnavailable => Self::Unknown,

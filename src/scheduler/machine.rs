@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{
+    gate::Stage,
     message::{Action, Event, Input, Outbox},
     policy::Policy,
     queue::{Next, Queue},
@@ -12,10 +13,11 @@ use super::{
     retry::{self, Trial},
     state::{Slot, TaskState},
     timer::{Timer, TimerKind, Timers},
+    trigger::Tally,
 };
 use crate::{
     model::{
-        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, OnFailure, TaskIdx,
+        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TriggerRule,
     },
     plan::TaskGraph,
 };
@@ -26,21 +28,32 @@ use crate::{
 /// agree with the states.
 #[derive(Debug)]
 pub struct Scheduler {
-    graph: Arc<TaskGraph>,
+    pub(super) graph: Arc<TaskGraph>,
     pub(super) policy: Policy,
-    tasks: Vec<Slot>,
+    pub(super) tasks: Vec<Slot>,
     pub(super) queue: Queue,
-    reasons: Reasons,
-    now: Millis,
-    timers: Timers,
+    pub(super) reasons: Reasons,
+    pub(super) now: Millis,
+    pub(super) timers: Timers,
     /// Only of tasks that were tried again or have limits over all their attempts.
-    trials: FxHashMap<TaskIdx, Trial>,
-    n_running: u32,
+    pub(super) trials: FxHashMap<TaskIdx, Trial>,
+    /// Only of tasks that do not simply wait for success of all.
+    pub(super) tallies: FxHashMap<TaskIdx, Tally>,
+    /// Of the tasks in `TaskState::Held`.
+    pub(super) stages: FxHashMap<TaskIdx, Stage>,
+    /// Whether any task has a rule of its own for when it runs.
+    pub(super) has_rules: bool,
+    /// Whether any task has gates.
+    pub(super) has_gates: bool,
+    /// Held tasks whose question is to be asked.
+    pub(super) asks: Vec<TaskIdx>,
+    pub(super) n_running: u32,
     pub(super) n_open: usize,
-    n_succeeded: usize,
+    pub(super) n_succeeded: usize,
+    pub(super) n_omitted: usize,
     pub(super) is_started: bool,
-    is_cancelled: bool,
-    is_ended: bool,
+    pub(super) is_cancelled: bool,
+    pub(super) is_ended: bool,
 }
 
 impl Scheduler {
@@ -49,25 +62,31 @@ impl Scheduler {
         let blank = Slot { state: TaskState::Blocked, attempt: Attempt(0), n_waiting: 0 };
         let mut this = Self {
             queue: Queue::new(graph.len(), &policy.lanes),
-            policy,
             tasks: vec![blank; graph.len()],
             reasons: Reasons::new(graph.len()),
             now: Millis(0),
             timers: Timers::default(),
             trials: FxHashMap::default(),
+            tallies: FxHashMap::default(),
+            stages: FxHashMap::default(),
+            has_rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
+            has_gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
+            asks: Vec::new(),
             n_running: 0,
             n_open: graph.len(),
             n_succeeded: 0,
+            n_omitted: 0,
             is_started: false,
             is_cancelled: false,
             is_ended: false,
+            policy,
             graph,
         };
         for task in this.graph.tasks() {
             let n_waiting = this.graph.dependencies(task).len();
             this.tasks[task.as_usize()].n_waiting = u32::try_from(n_waiting).unwrap_or(u32::MAX);
             if n_waiting == 0 {
-                this.set(task, TaskState::Ready);
+                this.open(task);
             }
         }
         this
@@ -122,7 +141,9 @@ impl Scheduler {
                     self.reasons.start(now);
                 }
                 self.interrupt_running(out);
+                self.ask_again();
             }
+            Input::Answer { task, gate, answer } => self.answer(task, gate, answer, out),
             Input::AttemptEnded { task, attempt, result } => {
                 if self.is_current(task, attempt) {
                     self.end_attempt(now, task, result, out);
@@ -169,45 +190,11 @@ impl Scheduler {
         self.reasons.end_round();
     }
 
-    /// Changes the state by one fact. Live running and replay both come through here.
-    pub fn apply(&mut self, event: &Event) {
-        match *event {
-            Event::AttemptStarted { task, attempt, deadline, total_deadline, .. } => {
-                self.set(task, TaskState::Running);
-                self.tasks[task.as_usize()].attempt = attempt;
-                self.add_timer(Timer { at: deadline, task, attempt, kind: TimerKind::Attempt });
-                if let Some(at) = total_deadline {
-                    self.limit_total(task, at);
-                }
-            }
-            Event::TaskKept { task } | Event::AttemptEnded { task, result: Ok(()), .. } => {
-                self.set(task, TaskState::Succeeded);
-                self.release_dependents(task);
-            }
-            Event::AttemptEnded { task, attempt, result: Err(ref failure), retry_at: Some(at) } => {
-                self.set(task, TaskState::Backoff);
-                self.trials.entry(task).or_default().count(failure.code, at);
-                self.add_timer(Timer { at, task, attempt, kind: TimerKind::Retry });
-            }
-            Event::AttemptEnded { task, result: Err(_), retry_at: None, .. }
-            | Event::TaskExpired { task } => {
-                self.set(task, TaskState::Failed);
-                if self.policy.on_failure == OnFailure::Continue {
-                    self.release_dependents(task);
-                }
-            }
-            Event::RetryDue { task } | Event::AttemptInterrupted { task, .. } => {
-                self.set(task, TaskState::Ready);
-            }
-            Event::TaskSkipped { task, .. } => self.set(task, TaskState::Skipped),
-            Event::TaskCancelled { task } => self.set(task, TaskState::Cancelled),
-            Event::DispatchCancelled => self.is_cancelled = true,
-            Event::DispatchEnded { .. } => self.is_ended = true,
-        }
-    }
-
     /// Starts what can start, and ends the dispatch when nothing is left.
     fn advance(&mut self, now: Millis, out: &mut Outbox) {
+        if !self.asks.is_empty() {
+            self.ask(now, out);
+        }
         while self.n_running < self.policy.workers_max
             && let Some(next) = self.queue.next()
         {
@@ -259,6 +246,7 @@ impl Scheduler {
         let Timer { task, kind, .. } = due;
         match kind {
             TimerKind::Retry => self.record(Event::RetryDue { task }, out),
+            TimerKind::Gate => self.lapse_gate(task, out),
             TimerKind::Attempt => {
                 self.time_out(now, task, "the attempt passed its deadline".to_owned(), out);
             }
@@ -294,13 +282,19 @@ impl Scheduler {
     fn verdict(&self) -> DispatchStatus {
         match self.n_succeeded {
             _ if self.is_cancelled => DispatchStatus::Cancelled,
-            n if n == self.tasks.len() => DispatchStatus::Success,
+            n if n + self.n_omitted == self.tasks.len() => DispatchStatus::Success,
             0 => DispatchStatus::Failure,
             _ => DispatchStatus::Partial,
         }
     }
 
-    fn end_attempt(&mut self, now: Millis, task: TaskIdx, result: AttemptResult, out: &mut Outbox) {
+    pub(super) fn end_attempt(
+        &mut self,
+        now: Millis,
+        task: TaskIdx,
+        result: AttemptResult,
+        out: &mut Outbox,
+    ) {
         let attempt = self.attempt(task);
         let is_failed = result.is_err();
         let retry_at = result.as_ref().err().and_then(|failure| {
@@ -310,82 +304,6 @@ impl Scheduler {
         self.record(Event::AttemptEnded { task, attempt, result, retry_at }, out);
         if is_failed && retry_at.is_none() {
             self.react_to_failure(task, out);
-        }
-    }
-
-    fn react_to_failure(&mut self, task: TaskIdx, out: &mut Outbox) {
-        match self.policy.on_failure {
-            OnFailure::SkipDependents => self.skip_dependents(task, out),
-            OnFailure::FailFast => self.give_up(task, out),
-            OnFailure::Continue => (),
-        }
-    }
-
-    /// Skips all that waits for `task`, directly or through others.
-    fn skip_dependents(&mut self, because: TaskIdx, out: &mut Outbox) {
-        let graph = Arc::clone(&self.graph);
-        let mut pending = vec![because];
-        while let Some(task) = pending.pop() {
-            for &dependent in graph.dependents(task) {
-                if self.state(dependent) == TaskState::Blocked {
-                    self.record(Event::TaskSkipped { task: dependent, because }, out);
-                    pending.push(dependent);
-                }
-            }
-        }
-    }
-
-    /// Stops what was begun and skips what was not.
-    fn give_up(&mut self, because: TaskIdx, out: &mut Outbox) {
-        for task in self.graph.tasks() {
-            match self.state(task) {
-                TaskState::Running | TaskState::Backoff => self.stop(task, out),
-                TaskState::Ready if self.attempt(task).0 > 0 => self.stop(task, out),
-                TaskState::Blocked | TaskState::Ready => {
-                    self.record(Event::TaskSkipped { task, because }, out);
-                }
-                TaskState::Succeeded
-                | TaskState::Failed
-                | TaskState::Skipped
-                | TaskState::Cancelled => (),
-            }
-        }
-    }
-
-    fn cancel_all(&mut self, out: &mut Outbox) {
-        if self.n_open == 0 {
-            return;
-        }
-        self.record(Event::DispatchCancelled, out);
-        for task in self.graph.tasks() {
-            if self.is_open(task) {
-                self.stop(task, out);
-            }
-        }
-    }
-
-    fn cancel_tasks(&mut self, tasks: &[TaskIdx], out: &mut Outbox) {
-        for &task in tasks {
-            if self.is_open(task) {
-                self.stop(task, out);
-                self.skip_dependents(task, out);
-            }
-        }
-    }
-
-    /// Cancels an open task, stopping its attempt if one runs.
-    fn stop(&mut self, task: TaskIdx, out: &mut Outbox) {
-        if self.state(task) == TaskState::Running {
-            out.actions.push(Action::StopAttempt { task, attempt: self.attempt(task) });
-        }
-        self.record(Event::TaskCancelled { task }, out);
-    }
-
-    fn keep(&mut self, tasks: &[TaskIdx], out: &mut Outbox) {
-        for &task in tasks {
-            if matches!(self.state(task), TaskState::Blocked | TaskState::Ready) {
-                self.record(Event::TaskKept { task }, out);
-            }
         }
     }
 
@@ -402,7 +320,7 @@ impl Scheduler {
         }
     }
 
-    fn record(&mut self, event: Event, out: &mut Outbox) {
+    pub(super) fn record(&mut self, event: Event, out: &mut Outbox) {
         self.apply(&event);
         out.events.push(event);
     }
@@ -412,72 +330,7 @@ impl Scheduler {
         slot.is_some_and(|it| it.state == TaskState::Running && it.attempt == attempt)
     }
 
-    fn is_open(&self, task: TaskIdx) -> bool {
+    pub(super) fn is_open(&self, task: TaskIdx) -> bool {
         self.state(task).is_open()
-    }
-
-    fn add_timer(&mut self, timer: Timer) {
-        let (timers, tasks) = (&mut self.timers, &self.tasks);
-        timers.add(timer, |it| tasks[it.task.as_usize()].minds(it));
-    }
-
-    /// Keeps the first total deadline of a task; later attempts only repeat it.
-    fn limit_total(&mut self, task: TaskIdx, at: Millis) {
-        let trial = self.trials.entry(task).or_default();
-        if trial.total_deadline.replace(at).is_none() {
-            let attempt = self.attempt(task);
-            self.add_timer(Timer { at, task, attempt, kind: TimerKind::Total });
-        }
-    }
-
-    fn release_dependents(&mut self, task: TaskIdx) {
-        let graph = Arc::clone(&self.graph);
-        for &dependent in graph.dependents(task) {
-            let slot = &mut self.tasks[dependent.as_usize()];
-            slot.n_waiting = slot.n_waiting.saturating_sub(1);
-            if slot.n_waiting == 0 && slot.state == TaskState::Blocked {
-                self.reasons.released(dependent, task);
-                self.set(dependent, TaskState::Ready);
-            }
-        }
-    }
-
-    /// The one place a state is written, so that set and counters always agree with it.
-    fn set(&mut self, task: TaskIdx, state: TaskState) {
-        let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
-        let priority = self.graph.priority(task);
-        match before {
-            TaskState::Ready => self.queue.remove(task, priority),
-            TaskState::Running => {
-                self.queue.end(task);
-                self.reasons.worker_freed(task, self.n_running, self.policy.workers_max);
-                self.n_running -= 1;
-            }
-            TaskState::Blocked
-            | TaskState::Backoff
-            | TaskState::Succeeded
-            | TaskState::Failed
-            | TaskState::Skipped
-            | TaskState::Cancelled => (),
-        }
-        match state {
-            TaskState::Ready => {
-                self.queue.insert(task, priority);
-                self.reasons.ready(task, self.now);
-            }
-            TaskState::Running => {
-                self.queue.start(task, self.now);
-                self.n_running += 1;
-            }
-            TaskState::Succeeded => {
-                self.n_open -= 1;
-                self.n_succeeded += 1;
-            }
-            TaskState::Failed | TaskState::Skipped | TaskState::Cancelled => self.n_open -= 1,
-            TaskState::Blocked | TaskState::Backoff => (),
-        }
-        if !self.trials.is_empty() && !state.is_open() {
-            self.trials.remove(&task);
-        }
     }
 }

@@ -2,7 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{Attempt, AttemptResult, DispatchStatus, Millis, TaskIdx};
+use super::gate::{Gate, GateAnswer};
+use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, TaskIdx};
 
 /// What the shell tells the scheduler.
 #[derive(Clone, Debug)]
@@ -42,6 +43,15 @@ pub enum Input {
         /// By lane.
         lanes: Vec<(u16, u32)>,
     },
+    /// What was found out at a gate. An answer to what is no longer asked is ignored.
+    Answer {
+        /// The task that is held.
+        task: TaskIdx,
+        /// The gate that holds it.
+        gate: Gate,
+        /// What becomes of it.
+        answer: GateAnswer,
+    },
     /// The caller wants no more of the whole dispatch.
     Cancel,
     /// The caller wants no more of these tasks, and so of what depends on them.
@@ -58,6 +68,37 @@ pub enum Event {
     /// A task counts as succeeded because of an earlier dispatch.
     TaskKept {
         /// The task taken over.
+        task: TaskIdx,
+    },
+    /// A task has come to a gate, and the question is asked.
+    GateReached {
+        /// The task held.
+        task: TaskIdx,
+        /// What holds it.
+        gate: Gate,
+        /// When the question must have been answered.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        until: Option<Millis>,
+    },
+    /// A task goes on.
+    GatePassed {
+        /// The task held.
+        task: TaskIdx,
+        /// What held it.
+        gate: Gate,
+    },
+    /// A task failed before it could start.
+    GateFailed {
+        /// The task held.
+        task: TaskIdx,
+        /// What held it.
+        gate: Gate,
+        /// Why it cannot run.
+        failure: Failure,
+    },
+    /// A task counts as succeeded by a result that was found for it.
+    TaskReused {
+        /// The task that need not run.
         task: TaskIdx,
     },
     /// An attempt holds a worker from now on.
@@ -103,6 +144,17 @@ pub enum Event {
         task: TaskIdx,
         /// Which try.
         attempt: Attempt,
+    },
+    /// A task is not needed and will never start.
+    TaskOmitted {
+        /// The task left out.
+        task: TaskIdx,
+        /// The task that was left out first, if it was another one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        because: Option<TaskIdx>,
+        /// Why, where it was this one.
+        #[serde(default, skip_serializing_if = "str::is_empty")]
+        reason: Box<str>,
     },
     /// A task will never start.
     TaskSkipped {
@@ -175,6 +227,14 @@ pub enum Action {
         attempt: Attempt,
         /// When it must have ended.
         deadline: Millis,
+    },
+    /// Find out what becomes of a held task, and say so by [`Input::Answer`]. Asked again after a
+    /// replay.
+    Ask {
+        /// The task held.
+        task: TaskIdx,
+        /// What holds it.
+        gate: Gate,
     },
     /// Stop an attempt whose result no longer counts.
     StopAttempt {

@@ -9,15 +9,19 @@
 //! attempts as it takes.
 //!
 //! ```text
-//! Blocked ──► Ready ──► Running ──► Succeeded | Failed | Cancelled
-//!    │          │  ◄── interrupted ──┤
-//!    │          │  ◄── Backoff ◄─────┘ failed, and is tried again
-//!    └──────────┴──► Skipped | Cancelled
+//! Blocked ──► Held ──► Ready ──► Running ──► Succeeded | Failed | Cancelled
+//!    │          │         │  ◄── interrupted ──┤
+//!    │          │         │  ◄── Backoff ◄─────┘ failed, and is tried again
+//!    └──────────┴─────────┴──► Skipped | Omitted | Cancelled
 //! ```
 
+mod apply;
 mod check;
 #[cfg(test)]
 mod fleet_tests;
+mod gate;
+#[cfg(test)]
+mod gate_tests;
 mod governor;
 mod lane;
 mod load;
@@ -27,6 +31,9 @@ mod message;
 mod oracle;
 mod policy;
 mod queue;
+#[cfg(test)]
+mod random;
+mod react;
 mod ready;
 mod reasons;
 mod retry;
@@ -37,7 +44,9 @@ mod testing;
 #[cfg(test)]
 mod tests;
 mod timer;
+mod trigger;
 
+pub use gate::{Gate, GateAnswer, GateSet};
 pub use governor::{Fleet, Governor, LaneId};
 pub use lane::Verdict;
 pub use machine::Scheduler;

@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
-use crate::model::{Attempt, AttemptResult, Failure, FailureCode, Millis, TaskIdx};
+use super::{Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
+use crate::model::{
+    Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
+};
 
 /// All that happened, by task.
 pub(super) struct Oracle {
@@ -47,7 +49,20 @@ impl Oracle {
                 assert!(self.start_of_running(*task).is_none(), "expired although it ran");
                 task
             }
-            Event::AttemptInterrupted { task, .. }
+            Event::GatePassed { task, gate } | Event::GateFailed { task, gate, .. } => {
+                let is_reached =
+                    |it: &Event| matches!(it, Event::GateReached { gate: at, .. } if at == gate);
+                assert!(self.last(*task).is_some_and(|it| is_reached(&it.1)), "not asked about");
+                task
+            }
+            Event::TaskReused { task } => {
+                let gates = self.own(*task).gates;
+                assert!(gates.contains(Gate::Reuse), "nobody looked for a result");
+                task
+            }
+            Event::GateReached { task, .. }
+            | Event::TaskOmitted { task, .. }
+            | Event::AttemptInterrupted { task, .. }
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => task,
@@ -75,12 +90,37 @@ impl Oracle {
             TaskState::Ready => {
                 assert!(total.is_none_or(|it| now < it), "it queues past its total deadline");
             }
+            TaskState::Held => {
+                let Some((_, Event::GateReached { until, .. })) = self.last(task) else {
+                    panic!("held without a question");
+                };
+                assert!(until.is_none_or(|it| now < it), "it is held too long");
+            }
             TaskState::Blocked
             | TaskState::Succeeded
+            | TaskState::Omitted
             | TaskState::Failed
             | TaskState::Skipped
             | TaskState::Cancelled => assert_eq!(scheduler.retry_at(task), None),
         }
+    }
+
+    /// Its rule lets a task run after its dependencies stand so.
+    pub(super) fn assert_triggered(&self, task: TaskIdx, before: &[TaskState]) {
+        let count = |state| before.iter().filter(|it| **it == state).count();
+        let (n_succeeded, n_failed) = (count(TaskState::Succeeded), count(TaskState::Failed));
+        let n_lost = n_failed + count(TaskState::Skipped) + count(TaskState::Cancelled);
+        let is_done = before.iter().all(|it| !it.is_open());
+        let may_fail = self.policy.on_failure == OnFailure::Continue;
+        let may_run = match self.own(task).trigger {
+            TriggerRule::AllSuccess => {
+                n_succeeded + if may_fail { n_failed } else { 0 } == before.len()
+            }
+            TriggerRule::OneSuccess => n_succeeded > 0,
+            TriggerRule::NoneFailedMinOneSuccess => is_done && n_lost == 0 && n_succeeded > 0,
+            TriggerRule::AllDone => is_done,
+        };
+        assert!(may_run || before.is_empty(), "started after {before:?}");
     }
 
     fn check_start(&self, now: Millis, event: &Event) {
@@ -88,8 +128,18 @@ impl Oracle {
             return;
         };
         let last = self.last(task).map(|it| &it.1);
-        let may_start =
-            matches!(last, None | Some(Event::RetryDue { .. } | Event::AttemptInterrupted { .. }));
+        let may_start = match last {
+            None => self.own(task).gates.is_empty(),
+            Some(Event::GatePassed { .. }) => {
+                let passed = self.history(task).iter().filter_map(|it| match it.1 {
+                    Event::GatePassed { gate, .. } => Some(gate),
+                    _ => None,
+                });
+                passed.collect::<GateSet>() == self.own(task).gates
+            }
+            Some(Event::RetryDue { .. } | Event::AttemptInterrupted { .. }) => true,
+            Some(_) => false,
+        };
         assert!(may_start, "started after {last:?}");
         assert_eq!(attempt.0 as usize, self.starts(task).len() + 1, "attempts are counted through");
         let own = self.own(task);

@@ -1,7 +1,7 @@
 //! The limits that a dispatch and its tasks run under.
 
-use super::retry::RetryPolicy;
-use crate::model::{Millis, OnFailure, TaskIdx};
+use super::{gate::GateSet, retry::RetryPolicy};
+use crate::model::{Millis, OnFailure, TaskIdx, TriggerRule};
 
 /// The limits a dispatch runs under.
 #[derive(Clone, Debug)]
@@ -33,6 +33,12 @@ pub struct TaskPolicy {
     pub idle_timeout: Option<Millis>,
     /// How it is tried again.
     pub retry: RetryPolicy,
+    /// Which ends of its dependencies let it run.
+    pub trigger: TriggerRule,
+    /// What it must pass before it starts.
+    pub gates: GateSet,
+    /// How long it waits for an approval.
+    pub approval_timeout: Option<Millis>,
 }
 
 impl Policy {
@@ -45,6 +51,13 @@ impl Policy {
 
 impl TaskPolicy {
     /// No limits of its own.
-    const NONE: Self =
-        Self { timeout: None, total_timeout: None, idle_timeout: None, retry: RetryPolicy::ONCE };
+    const NONE: Self = Self {
+        timeout: None,
+        total_timeout: None,
+        idle_timeout: None,
+        retry: RetryPolicy::ONCE,
+        trigger: TriggerRule::AllSuccess,
+        gates: GateSet::NONE,
+        approval_timeout: None,
+    };
 }

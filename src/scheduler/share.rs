@@ -48,7 +48,7 @@ impl Claim {
 
 #[cfg(test)]
 mod tests {
-    use super::{super::testing::Rng, *};
+    use super::{super::random::Rng, *};
 
     /// Shares `cap` out, so that the smallest shares are as large as they can be (max-min fair). What
     /// does not go up evenly goes to those who come first.

@@ -8,6 +8,8 @@ use crate::model::Attempt;
 pub enum TaskState {
     /// Waits for other tasks.
     Blocked,
+    /// Waits for an answer at one of its gates.
+    Held,
     /// Waits for a worker.
     Ready,
     /// Is with an agent.
@@ -18,6 +20,8 @@ pub enum TaskState {
     Succeeded,
     /// Ended badly.
     Failed,
+    /// Never started and never will, because a condition was not met.
+    Omitted,
     /// Never started and never will, because of another task.
     Skipped,
     /// Given up by the caller.
@@ -36,8 +40,10 @@ impl TaskState {
     /// Whether the task has not ended.
     pub(super) fn is_open(self) -> bool {
         match self {
-            Self::Blocked | Self::Ready | Self::Running | Self::Backoff => true,
-            Self::Succeeded | Self::Failed | Self::Skipped | Self::Cancelled => false,
+            Self::Blocked | Self::Held | Self::Ready | Self::Running | Self::Backoff => true,
+            Self::Succeeded | Self::Failed | Self::Omitted | Self::Skipped | Self::Cancelled => {
+                false
+            }
         }
     }
 }
@@ -49,6 +55,7 @@ impl Slot {
         match timer.kind {
             TimerKind::Total => self.state.is_open(),
             TimerKind::Attempt | TimerKind::Idle => is_same && self.state == TaskState::Running,
+            TimerKind::Gate => self.state == TaskState::Held,
             TimerKind::Retry => is_same && self.state == TaskState::Backoff,
         }
     }

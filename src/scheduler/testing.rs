@@ -9,8 +9,8 @@ use std::{
 use expect_test::Expect;
 
 use super::{
-    Action, Decision, Event, Input, Outbox, Policy, RetryPolicy, Scheduler, TaskPolicy, TaskState,
-    oracle::Oracle,
+    Action, Decision, Event, Gate, GateAnswer, Input, Outbox, Policy, Scheduler, TaskPolicy,
+    TaskState, oracle::Oracle,
 };
 use crate::{
     model::{
@@ -18,7 +18,7 @@ use crate::{
         TaskIdx,
     },
     plan::{
-        Edge, TaskGraph,
+        TaskGraph,
         testing::{Drawing, parse},
     },
 };
@@ -89,44 +89,13 @@ fn scripted(fate: &str, attempt: Attempt) -> Fate {
     }
 }
 
-/// Runs a random graph with random limits, fates, cancels and crashes, and checks what must hold
-/// at every step.
-pub(super) fn simulate(seed: u64) {
-    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
-    let workers_max = u32::try_from(1 + rng.below(5)).unwrap();
-    let on_failure = [OnFailure::SkipDependents, OnFailure::FailFast, OnFailure::Continue]
-        [usize::try_from(rng.below(3)).unwrap()];
-    let drawing = random_graph(&mut rng);
-    let n_tasks = drawing.names.len();
-    let mut policy = policy(workers_max, on_failure);
-    policy.seed = seed;
-    let tasks = (0..n_tasks).map(TaskIdx::from_usize).filter(|_| rng.below(3) > 0);
-    let tasks: Vec<_> = tasks.collect();
-    policy.tasks = tasks.into_iter().map(|it| (it, random_limits(&mut rng))).collect();
-    let n_lanes = 1 + rng.below(3);
-    policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
-    let mut world = World::new(drawing, policy);
-    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
-    world.cancel_at = match rng.below(8) {
-        0 => Some((Millis(rng.below(3_000)), None)),
-        1 | 2 => Some((Millis(rng.below(1_000)), Some(task))),
-        _ => None,
-    };
-    if rng.below(5) == 0 {
-        world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
-    }
-    world.crash_after = (0..rng.below(4)).map(|_| rng.below(60)).collect();
-    world.crash_before = (0..rng.below(4)).map(|_| rng.below(60)).collect();
-    world.run(|_, _| random_fate(&mut rng));
-}
-
 /// What becomes of an attempt, if nobody stops it.
 #[derive(Default)]
 pub(super) struct Fate {
     /// When it ends, from its start; never if absent.
-    end: Option<(Millis, AttemptResult)>,
+    pub(super) end: Option<(Millis, AttemptResult)>,
     /// When it shows progress.
-    beats: Vec<Millis>,
+    pub(super) beats: Vec<Millis>,
 }
 
 impl Fate {
@@ -139,6 +108,7 @@ impl Fate {
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Report {
     Beat,
+    Answer(Gate),
     End,
 }
 
@@ -150,8 +120,10 @@ pub(super) struct World {
     pub(super) crash_after: Vec<u64>,
     /// After which steps it dies before what they led to is durable.
     pub(super) crash_before: Vec<u64>,
+    /// What is found out at the gates, and how long that takes; else they are passed after 1 ms.
+    pub(super) answers: BTreeMap<(TaskIdx, Gate), (Millis, GateAnswer)>,
     names: Vec<String>,
-    graph: Arc<TaskGraph>,
+    pub(super) graph: Arc<TaskGraph>,
     policy: Policy,
     scheduler: Scheduler,
     now: Millis,
@@ -166,7 +138,7 @@ pub(super) struct World {
 }
 
 impl World {
-    fn new(drawing: Drawing, policy: Policy) -> Self {
+    pub(super) fn new(drawing: Drawing, policy: Policy) -> Self {
         let graph = TaskGraph::build(drawing.estimates, &drawing.edges).unwrap();
         let graph = Arc::new(graph);
         Self {
@@ -174,6 +146,7 @@ impl World {
             kept: Vec::new(),
             crash_after: Vec::new(),
             crash_before: Vec::new(),
+            answers: BTreeMap::new(),
             names: drawing.names,
             scheduler: Scheduler::new(Arc::clone(&graph), policy.clone()),
             graph,
@@ -192,12 +165,17 @@ impl World {
 
     /// Gives every task these limits.
     pub(super) fn limit(&mut self, limits: TaskPolicy) {
-        self.policy.tasks = self.graph.tasks().map(|it| (it, limits)).collect();
+        self.set_limits(self.graph.tasks().map(|it| (it, limits)).collect());
+    }
+
+    /// Gives these tasks, in order, limits of their own.
+    pub(super) fn set_limits(&mut self, tasks: Vec<(TaskIdx, TaskPolicy)>) {
+        self.policy.tasks = tasks;
         self.scheduler = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
         self.oracle = Oracle::new(self.policy.clone());
     }
 
-    fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Fate) {
+    pub(super) fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Fate) {
         let mut out = Outbox::default();
         let tasks = self.kept.clone();
         self.scheduler.handle(self.now, Input::Keep { tasks }, &mut out);
@@ -239,6 +217,10 @@ impl World {
                     self.oracle.hear_beat(self.now, task, attempt);
                     Input::Heartbeat { task, attempt }
                 }
+                Report::Answer(gate) => {
+                    let answer = self.found(task, gate).1;
+                    Input::Answer { task, gate, answer }
+                }
                 Report::End => {
                     let result = self.results[&(task, attempt)].clone();
                     Input::AttemptEnded { task, attempt, result }
@@ -260,11 +242,7 @@ impl World {
             };
             self.oracle.take(self.now, &event, said);
             self.is_cancelled |= event == Event::DispatchCancelled;
-            if let Event::TaskSkipped { task, because } = event {
-                let (task, because) =
-                    (&self.names[task.as_usize()], &self.names[because.as_usize()]);
-                self.log.push(format!("{} skip {task} because {because}", self.now.0));
-            }
+            self.log_event(&event);
             self.journal.push((self.now, event));
         }
         self.assert_invariants();
@@ -281,6 +259,11 @@ impl World {
                     self.results.extend(end.map(|it| ((task, attempt), it.1)));
                     ("start", format!("{}#{}", self.names[task.as_usize()], attempt.0))
                 }
+                Action::Ask { task, gate } => {
+                    let at = self.now + self.found(task, gate).0;
+                    self.reports.push(Reverse((at, task, Attempt(0), Report::Answer(gate))));
+                    ("ask", format!("{} {gate:?}", self.names[task.as_usize()]))
+                }
                 Action::StopAttempt { task, attempt } => {
                     ("stop", format!("{}#{}", self.names[task.as_usize()], attempt.0))
                 }
@@ -291,6 +274,29 @@ impl World {
             };
             self.log.push(format!("{} {verb} {text}", self.now.0));
         }
+    }
+
+    fn log_event(&mut self, event: &Event) {
+        let name = |it: &TaskIdx| &self.names[it.as_usize()];
+        let line = match event {
+            Event::TaskSkipped { task, because } => {
+                format!("skip {} because {}", name(task), name(because))
+            }
+            Event::TaskOmitted { task, because: Some(because), .. } => {
+                format!("omit {} because {}", name(task), name(because))
+            }
+            Event::TaskOmitted { task, reason, .. } => format!("omit {}: {reason}", name(task)),
+            Event::TaskReused { task } => format!("reuse {}", name(task)),
+            Event::GateFailed { task, failure, .. } => {
+                format!("fail {}: {}", name(task), failure.message)
+            }
+            _ => return,
+        };
+        self.log.push(format!("{} {line}", self.now.0));
+    }
+
+    fn found(&self, task: TaskIdx, gate: Gate) -> (Millis, GateAnswer) {
+        self.answers.get(&(task, gate)).cloned().unwrap_or((Millis(1), GateAnswer::Pass))
     }
 
     /// Loses all but the journal; the agents of the dead process report late, and are ignored.
@@ -338,11 +344,8 @@ impl World {
     }
 
     fn assert_may_start(&self, task: TaskIdx) {
-        for &it in self.graph.dependencies(task) {
-            let state = self.scheduler.state(it);
-            let may_fail = self.policy.on_failure == OnFailure::Continue;
-            assert!(state == TaskState::Succeeded || (may_fail && state == TaskState::Failed));
-        }
+        let before = self.graph.dependencies(task).iter().map(|it| self.scheduler.state(*it));
+        self.oracle.assert_triggered(task, &before.collect::<Vec<_>>());
         assert!(!self.is_cancelled, "a cancelled dispatch started a task");
         assert!(!self.kept.contains(&task), "a kept task ran again");
     }
@@ -356,11 +359,16 @@ impl World {
                 Event::AttemptEnded { task: it, .. }
                 | Event::AttemptInterrupted { task: it, .. }
                 | Event::TaskCancelled { task: it }
+                | Event::TaskReused { task: it }
+                | Event::GateFailed { task: it, .. }
+                | Event::TaskOmitted { task: it, .. }
+                | Event::TaskSkipped { task: it, .. }
+                | Event::TaskExpired { task: it }
                 | Event::TaskKept { task: it } => *it == task,
-                Event::AttemptStarted { .. }
+                Event::GatePassed { .. }
+                | Event::GateReached { .. }
+                | Event::AttemptStarted { .. }
                 | Event::RetryDue { .. }
-                | Event::TaskExpired { .. }
-                | Event::TaskSkipped { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
             })
@@ -374,7 +382,9 @@ impl World {
             let has_dependencies = !self.graph.dependencies(*task).is_empty();
             assert_eq!(released_by.is_some(), *attempt == Attempt(1) && has_dependencies);
             assert!(worker_from.is_none_or(has_ended_now));
-            let is_new = released_by.is_some_and(has_ended_now);
+            let has_passed =
+                |it: &Event| matches!(it, Event::GatePassed { task: of, .. } if of == task);
+            let is_new = released_by.is_some_and(has_ended_now) || events.iter().any(has_passed);
             let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
             assert!(is_new || waited == Millis(0) || worker_from.is_some() || may_crash);
         }
@@ -383,10 +393,11 @@ impl World {
     fn assert_end(&self, status: DispatchStatus) {
         let n_succeeded =
             self.graph.tasks().filter(|&it| self.is(it, TaskState::Succeeded)).count();
+        let n_omitted = self.graph.tasks().filter(|&it| self.is(it, TaskState::Omitted)).count();
         let has_cancelled_event = self.journal.iter().any(|it| it.1 == Event::DispatchCancelled);
         let expected = match n_succeeded {
             _ if has_cancelled_event => DispatchStatus::Cancelled,
-            n if n == self.graph.len() => DispatchStatus::Success,
+            n if n + n_omitted == self.graph.len() => DispatchStatus::Success,
             0 => DispatchStatus::Failure,
             _ => DispatchStatus::Partial,
         };
@@ -400,6 +411,7 @@ impl World {
         let replayed = self.replay();
         for task in self.graph.tasks() {
             assert_eq!(replayed.state(task), self.scheduler.state(task));
+            assert_eq!(replayed.gate(task), self.scheduler.gate(task));
             assert_eq!(replayed.attempt(task), self.scheduler.attempt(task));
             assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
         }
@@ -424,71 +436,4 @@ pub(super) fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
 
 fn failed(code: FailureCode) -> AttemptResult {
     Err(Failure::new(code, "as scripted"))
-}
-
-fn random_limits(rng: &mut Rng) -> TaskPolicy {
-    let mut maybe = |from: u64, to: u64| {
-        let is_set = rng.below(3) == 0;
-        is_set.then(|| Millis(from + rng.below(to - from)))
-    };
-    let (timeout, total_timeout, idle_timeout) =
-        (maybe(50, 1_500), maybe(100, 4_000), maybe(20, 700));
-    let backoff = Millis(rng.below(300));
-    let retry = RetryPolicy {
-        attempts_max: u32::try_from(1 + rng.below(5)).unwrap(),
-        backoff,
-        backoff_max: backoff + Millis(rng.below(600)),
-        on: RetrySpec::CODES.into_iter().filter(|_| rng.below(4) > 0).collect(),
-    };
-    TaskPolicy { timeout, total_timeout, idle_timeout, retry }
-}
-
-fn random_fate(rng: &mut Rng) -> Fate {
-    let beats = (0..rng.below(6)).map(|_| Millis(rng.below(1_000))).collect();
-    let end = match rng.below(12) {
-        0 => None,
-        1..=3 => {
-            let at = usize::try_from(rng.below(8)).unwrap();
-            let failure = Failure::new(RetrySpec::CODES[at], "as scripted");
-            Some((Millis(rng.below(2_000)), Err(failure)))
-        }
-        4 | 5 => {
-            let retry_after_ms = (rng.below(2) == 0).then(|| rng.below(1_500));
-            let failure = Failure::new(FailureCode::RateLimited, "too much");
-            Some((Millis(rng.below(20)), Err(Failure { retry_after_ms, ..failure })))
-        }
-        _ => Some((Millis(rng.below(500)), Ok(()))),
-    };
-    Fate { end, beats }
-}
-
-pub(super) fn random_graph(rng: &mut Rng) -> Drawing {
-    let n_tasks = usize::try_from(1 + rng.below(30)).unwrap();
-    let mut edges = Vec::new();
-    for at in 1..n_tasks {
-        for _ in 0..rng.below(4) {
-            let dependency = usize::try_from(rng.below(at as u64)).unwrap();
-            edges.push(Edge {
-                dependency: TaskIdx::from_usize(dependency),
-                dependent: TaskIdx::from_usize(at),
-            });
-        }
-    }
-    Drawing {
-        names: (0..n_tasks).map(|it| format!("t{it}")).collect(),
-        estimates: (0..n_tasks).map(|_| Millis(rng.below(100))).collect(),
-        edges,
-    }
-}
-
-/// xorshift64: small, seeded, the same on every machine.
-pub(super) struct Rng(pub(super) u64);
-
-impl Rng {
-    pub(super) fn below(&mut self, bound: u64) -> u64 {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        self.0 % bound
-    }
 }

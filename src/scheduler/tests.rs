@@ -4,7 +4,8 @@ use expect_test::expect;
 
 use super::{
     Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
-    testing::{check, check_decisions, check_with, run, simulate},
+    random::simulate,
+    testing::{check, check_decisions, check_with, run},
 };
 use crate::model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
 

@@ -24,6 +24,8 @@ pub(super) enum TimerKind {
     Idle,
     /// The wait before the next attempt is over.
     Retry,
+    /// Somebody must have decided.
+    Gate,
 }
 
 /// Timers; those that no longer matter are dropped in bulk, so that the heap stays about as large
@@ -62,22 +64,23 @@ impl Timers {
     }
 }
 
-/// Attempts are far fewer than 2^30: each is a call that was made.
+/// Attempts are far fewer than 2^29: each is a call that was made.
 fn pack(timer: Timer) -> Packed {
     let Timer { at, task, attempt, kind } = timer;
-    (at, u64::from(task.as_u32()) << 32 | u64::from(attempt.0 << 2) | kind as u64)
+    (at, u64::from(task.as_u32()) << 32 | u64::from(attempt.0 << 3) | kind as u64)
 }
 
 #[expect(clippy::cast_possible_truncation, reason = "the lower half of the word is meant")]
 fn unpack((at, word): Packed) -> Timer {
-    let kind = match word & 3 {
+    let kind = match word & 7 {
         0 => TimerKind::Total,
         1 => TimerKind::Attempt,
         2 => TimerKind::Idle,
-        _ => TimerKind::Retry,
+        3 => TimerKind::Retry,
+        _ => TimerKind::Gate,
     };
     let task = TaskIdx::from_usize((word >> 32) as usize);
-    Timer { at, task, attempt: Attempt(word as u32 >> 2), kind }
+    Timer { at, task, attempt: Attempt(word as u32 >> 3), kind }
 }
 
 #[cfg(test)]
@@ -87,12 +90,18 @@ mod tests {
     #[test]
     fn timers_come_back_as_they_were_soonest_first() {
         let mut timers = Timers::default();
-        let kinds = [TimerKind::Total, TimerKind::Attempt, TimerKind::Idle, TimerKind::Retry];
+        let kinds = [
+            TimerKind::Total,
+            TimerKind::Attempt,
+            TimerKind::Idle,
+            TimerKind::Retry,
+            TimerKind::Gate,
+        ];
         let timer = |at: u32| Timer {
             at: Millis(u64::from(at)),
             task: TaskIdx::from_usize(u32::MAX as usize - at as usize),
-            attempt: Attempt((1 << 30) - 1 - at),
-            kind: kinds[at as usize % 4],
+            attempt: Attempt((1 << 29) - 1 - at),
+            kind: kinds[at as usize % 5],
         };
         (0..40).rev().for_each(|it| timers.add(timer(it), |_| true));
         for at in 0..40 {

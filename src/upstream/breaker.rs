@@ -38,6 +38,8 @@ impl Verdict {
             | FailureCode::OutputInvalid
             | FailureCode::CheckFailed
             | FailureCode::DependencyFailed
+            | FailureCode::ConditionUnmet
+            | FailureCode::Rejected
             | FailureCode::ContextUnavailable => Self::Healthy,
         }
     }

@@ -1,0 +1,135 @@
+//! Random dispatches from seeds: graphs, limits, gates, fates, cancels and crashes.
+
+use super::{
+    Gate, GateAnswer, RetryPolicy, TaskPolicy,
+    testing::{Fate, World, policy},
+};
+use crate::{
+    model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule},
+    plan::{Edge, testing::Drawing},
+};
+
+/// Runs a random graph with random limits, fates, cancels and crashes, and checks what must hold
+/// at every step.
+pub(super) fn simulate(seed: u64) {
+    let mut rng = Rng(seed.wrapping_mul(0x9E37_79B9_7F4A_7C15) | 1);
+    let workers_max = u32::try_from(1 + rng.below(5)).unwrap();
+    let on_failure = [OnFailure::SkipDependents, OnFailure::FailFast, OnFailure::Continue]
+        [usize::try_from(rng.below(3)).unwrap()];
+    let drawing = random_graph(&mut rng);
+    let n_tasks = drawing.names.len();
+    let mut policy = policy(workers_max, on_failure);
+    policy.seed = seed;
+    let tasks = (0..n_tasks).map(TaskIdx::from_usize).filter(|_| rng.below(3) > 0);
+    let tasks: Vec<_> = tasks.collect();
+    policy.tasks = tasks.into_iter().map(|it| (it, random_limits(&mut rng))).collect();
+    let n_lanes = 1 + rng.below(3);
+    policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
+    let mut world = World::new(drawing, policy);
+    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
+    world.cancel_at = match rng.below(8) {
+        0 => Some((Millis(rng.below(3_000)), None)),
+        1 | 2 => Some((Millis(rng.below(1_000)), Some(task))),
+        _ => None,
+    };
+    if rng.below(5) == 0 {
+        world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
+    }
+    world.crash_after = (0..rng.below(4)).map(|_| rng.below(60)).collect();
+    world.crash_before = (0..rng.below(4)).map(|_| rng.below(60)).collect();
+    world.answers = (0..n_tasks)
+        .flat_map(|it| GATES.map(|gate| (TaskIdx::from_usize(it), gate)))
+        .map(|it| (it, random_answer(&mut rng, it.1)))
+        .collect();
+    world.run(|_, _| random_fate(&mut rng));
+}
+
+fn random_limits(rng: &mut Rng) -> TaskPolicy {
+    let mut maybe = |from: u64, to: u64| {
+        let is_set = rng.below(3) == 0;
+        is_set.then(|| Millis(from + rng.below(to - from)))
+    };
+    let (timeout, total_timeout, idle_timeout) =
+        (maybe(50, 1_500), maybe(100, 4_000), maybe(20, 700));
+    let approval_timeout = maybe(1, 800);
+    let backoff = Millis(rng.below(300));
+    let retry = RetryPolicy {
+        attempts_max: u32::try_from(1 + rng.below(5)).unwrap(),
+        backoff,
+        backoff_max: backoff + Millis(rng.below(600)),
+        on: RetrySpec::CODES.into_iter().filter(|_| rng.below(4) > 0).collect(),
+    };
+    let gates = GATES.into_iter().filter(|_| rng.below(6) == 0).collect();
+    let trigger = RULES[usize::try_from(rng.below(9)).unwrap() % RULES.len()];
+    TaskPolicy { timeout, total_timeout, idle_timeout, retry, trigger, gates, approval_timeout }
+}
+
+const GATES: [Gate; 3] = [Gate::Condition, Gate::Reuse, Gate::Approval];
+
+const RULES: [TriggerRule; 5] = [
+    TriggerRule::AllSuccess,
+    TriggerRule::OneSuccess,
+    TriggerRule::NoneFailedMinOneSuccess,
+    TriggerRule::AllDone,
+    TriggerRule::AllSuccess,
+];
+
+fn random_answer(rng: &mut Rng, gate: Gate) -> (Millis, GateAnswer) {
+    let answer = match rng.below(8) {
+        0 => GateAnswer::Omit("as drawn".into()),
+        1 => GateAnswer::Fail(Failure::new(FailureCode::AgentError, "as drawn")),
+        2 | 3 if gate == Gate::Reuse => GateAnswer::Reuse,
+        _ => GateAnswer::Pass,
+    };
+    (Millis(rng.below(1_000)), answer)
+}
+
+fn random_fate(rng: &mut Rng) -> Fate {
+    let beats = (0..rng.below(6)).map(|_| Millis(rng.below(1_000))).collect();
+    let end = match rng.below(12) {
+        0 => None,
+        1..=3 => {
+            let at = usize::try_from(rng.below(8)).unwrap();
+            let failure = Failure::new(RetrySpec::CODES[at], "as scripted");
+            Some((Millis(rng.below(2_000)), Err(failure)))
+        }
+        4 | 5 => {
+            let retry_after_ms = (rng.below(2) == 0).then(|| rng.below(1_500));
+            let failure = Failure::new(FailureCode::RateLimited, "too much");
+            Some((Millis(rng.below(20)), Err(Failure { retry_after_ms, ..failure })))
+        }
+        _ => Some((Millis(rng.below(500)), Ok(()))),
+    };
+    Fate { end, beats }
+}
+
+pub(super) fn random_graph(rng: &mut Rng) -> Drawing {
+    let n_tasks = usize::try_from(1 + rng.below(30)).unwrap();
+    let mut edges = Vec::new();
+    for at in 1..n_tasks {
+        for _ in 0..rng.below(4) {
+            let dependency = usize::try_from(rng.below(at as u64)).unwrap();
+            edges.push(Edge {
+                dependency: TaskIdx::from_usize(dependency),
+                dependent: TaskIdx::from_usize(at),
+            });
+        }
+    }
+    Drawing {
+        names: (0..n_tasks).map(|it| format!("t{it}")).collect(),
+        estimates: (0..n_tasks).map(|_| Millis(rng.below(100))).collect(),
+        edges,
+    }
+}
+
+/// xorshift64: small, seeded, the same on every machine.
+pub(super) struct Rng(pub(super) u64);
+
+impl Rng {
+    pub(super) fn below(&mut self, bound: u64) -> u64 {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        self.0 % bound
+    }
+}
