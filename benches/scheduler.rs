@@ -99,7 +99,7 @@ fn drive(mut scheduler: Scheduler) -> usize {
         for action in out.actions.drain(..) {
             match action {
                 Action::StartAttempt { task, attempt, .. } => running.push_back((task, attempt)),
-                Action::StopAttempt { .. } => (),
+                Action::Ask { .. } | Action::StopAttempt { .. } => (),
                 Action::Finish { .. } => return n_events,
             }
         }
@@ -129,6 +129,7 @@ fn policy() -> Policy {
         timeout: Millis(300_000),
         tasks: Vec::new(),
         lanes: Vec::new(),
+        claims: Arc::default(),
         seed: 0,
     }
 }

@@ -36,6 +36,7 @@ pub(crate) fn scheduler(
         timeout: Millis(u64::MAX),
         tasks: Vec::new(),
         lanes: Vec::new(),
+        claims: Arc::default(),
         seed: 0,
     };
     let mut scheduler = Scheduler::new(Arc::new(tasks), policy);

@@ -1,5 +1,7 @@
 //! The `config` of a dispatch document.
 
+use std::collections::BTreeMap;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -26,6 +28,9 @@ pub struct DispatchConfig {
     /// Whether to gather the tasks' `context_requirements` once and hand each task its own part.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub enable_context: Option<bool>,
+    /// How much there is of each resource that tasks ask for: 1 to 1,000,000; 1 unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Box<BTreeMap<String, u32>>>,
 }
 
 /// What a failed task means for the others.

@@ -59,6 +59,8 @@ pub enum ErrorCode {
     InvalidContextRequirement,
     /// A `${tasks…}` reference that cannot be resolved.
     InvalidReference,
+    /// A glob or a resource that a task claims cannot be one.
+    InvalidClaim,
     /// A plan that is not in the store.
     UnknownPlan,
     /// A dispatch that is not in the store.
@@ -245,6 +247,7 @@ impl ErrorCode {
             Self::PathNotAllowed => "path_not_allowed",
             Self::InvalidContextRequirement => "invalid_context_requirement",
             Self::InvalidReference => "invalid_reference",
+            Self::InvalidClaim => "invalid_claim",
             Self::UnknownPlan => "unknown_plan",
             Self::UnknownDispatch => "unknown_dispatch",
             Self::UnknownTask => "unknown_task",

@@ -34,8 +34,8 @@ pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
 pub use plan::{
-    EstimateSource, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, SecondsBand,
-    TaskEstimate,
+    ClaimConflict, ClaimReport, EstimateSource, PlanReport, PlannedTask, Recommendation,
+    RecommendedDispatch, SecondsBand, TaskEstimate,
 };
 pub use report::{DispatchListing, DispatchResult, FailureReport, FirstError, Summary, TaskResult};
 pub use request::{

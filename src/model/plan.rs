@@ -30,6 +30,9 @@ pub struct PlanReport {
     pub estimated_sequential_seconds: f64,
     /// The graph as a Mermaid flowchart; cut for large graphs, and then says so.
     pub mermaid: String,
+    /// What keeps tasks apart that could else run at the same time; left out where nothing does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claims: Option<ClaimReport>,
     /// What the caller should know that is no fault.
     pub warnings: Vec<String>,
     /// Whether dispatching pays.
@@ -38,6 +41,30 @@ pub struct PlanReport {
     /// its beginning; `plan_id` stands for the whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// What claims cost.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimReport {
+    /// The claims that keep tasks apart, at most 20.
+    pub conflicts: Vec<ClaimConflict>,
+    /// How many there are.
+    pub n_conflicts: usize,
+    /// By how much they lengthen the expected time from start to end, in seconds.
+    pub makespan_cost_seconds: f64,
+}
+
+/// Something that more tasks claim than can have it at the same time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+pub struct ClaimConflict {
+    /// What is claimed: a path, a glob, two globs that overlap, or a resource.
+    pub claim: String,
+    /// How much there is of it; 1 of everything that is written.
+    pub capacity: u32,
+    /// Who claims it; at most 20 tasks.
+    pub task_ids: Vec<TaskId>,
+    /// How many tasks claim it.
+    pub n_tasks: usize,
 }
 
 /// What is expected of one task.

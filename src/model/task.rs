@@ -1,5 +1,7 @@
 //! A task as the caller describes it, checked.
 
+use std::collections::BTreeMap;
+
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
@@ -50,6 +52,16 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub estimate_seconds: Option<f64>,
+    /// The files that it writes, as globs of `*`, `?` and `**`, absolute or below the first
+    /// workspace; at most 100. Tasks whose globs overlap never run at the same time. A coder's
+    /// `output_path` counts by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(max = 100))]
+    pub writes: Option<Box<[String]>>,
+    /// How much it needs of what the dispatch's `config.resources` has, while it runs: a number
+    /// from 1 on by the name of the resource.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub resources: Option<Box<BTreeMap<String, u32>>>,
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

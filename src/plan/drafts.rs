@@ -101,6 +101,8 @@ impl<'r> DraftMaker<'r> {
             idle_timeout_seconds: None,
             retry: None,
             estimate_seconds: draft.estimate_seconds,
+            writes: None,
+            resources: None,
         });
         self.tasks.len() - 1
     }

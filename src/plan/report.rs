@@ -2,10 +2,10 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Checked, Estimate, TaskGraph, drawing};
+use super::{Checked, ClaimTable, Estimate, Holders, TaskGraph, claims, drawing};
 use crate::model::{
-    Millis, PlanId, PlanReport, PlannedTask, Recommendation, RecommendedDispatch, SecondsBand,
-    TaskId, TaskIdx,
+    ClaimReport, Millis, PlanId, PlanReport, PlannedTask, Recommendation, RecommendedDispatch,
+    SecondsBand, TaskId, TaskIdx, TaskSpec,
 };
 
 /// Describes a checked document as it would run with `workers` tasks at once, if its tasks took
@@ -24,7 +24,9 @@ pub fn report(
     let schedule = Schedule::new(&graph, &estimates);
     let waves = schedule.waves();
     let sequential = Millis(estimates.iter().map(|it| it.0).sum());
-    let makespan = makespan(&graph, &estimates, workers);
+    let none = std::collections::BTreeMap::new();
+    let table = ClaimTable::new(&tasks, config.resources.as_deref().unwrap_or(&none));
+    let makespan = makespan(&graph, &table, &estimates, workers);
     let id = |it: &TaskIdx| tasks[it.as_usize()].task_id.clone();
     let planned = |it: TaskIdx| PlannedTask {
         task_id: id(&it),
@@ -40,9 +42,10 @@ pub fn report(
         critical_path: schedule.critical_path(&graph, &estimates).iter().map(id).collect(),
         estimates: graph.tasks().map(planned).collect(),
         estimated_makespan_seconds: makespan.seconds(),
-        estimated_seconds: band(&graph, expected, makespan, workers),
+        estimated_seconds: band((&graph, &table), expected, makespan, workers),
         estimated_sequential_seconds: sequential.seconds(),
         mermaid: drawing::mermaid(&tasks, &graph),
+        claims: claim_report((&graph, &table), &tasks, &estimates, makespan, workers),
         warnings,
         recommendation: recommend(&waves, makespan, sequential, workers),
         waves: waves.iter().map(|it| it.iter().map(id).collect::<Vec<TaskId>>()).collect(),
@@ -126,9 +129,14 @@ impl Schedule {
 }
 
 /// What the whole takes if every task is fast, or slow, for its kind.
-fn band(graph: &TaskGraph, expected: &[Estimate], likely: Millis, workers: u32) -> SecondsBand {
+fn band(
+    (graph, table): (&TaskGraph, &ClaimTable),
+    expected: &[Estimate],
+    likely: Millis,
+    workers: u32,
+) -> SecondsBand {
     let all = |end: fn(&Estimate) -> Millis| {
-        makespan(graph, &expected.iter().map(end).collect::<Vec<_>>(), workers)
+        makespan(graph, table, &expected.iter().map(end).collect::<Vec<_>>(), workers)
     };
     // With few workers, faster tasks can meet in a worse order and take longer in all.
     SecondsBand {
@@ -139,10 +147,16 @@ fn band(graph: &TaskGraph, expected: &[Estimate], likely: Millis, workers: u32) 
 }
 
 /// How long all tasks take when `workers` run at once and longer remaining paths go first, by the
-/// graph's priorities. `durations` are by task.
+/// graph's priorities, as far as claims allow it. `durations` are by task.
 ///
 /// Costs O(tasks log tasks + dependencies).
-pub fn makespan(graph: &TaskGraph, durations: &[Millis], workers: u32) -> Millis {
+pub fn makespan(
+    graph: &TaskGraph,
+    claims: &ClaimTable,
+    durations: &[Millis],
+    workers: u32,
+) -> Millis {
+    let mut holders = Holders::new(claims);
     let mut waits: Vec<usize> = graph.tasks().map(|it| graph.dependencies(it).len()).collect();
     let is_ready = |it: &TaskIdx| graph.dependencies(*it).is_empty();
     let mut ready: BinaryHeap<_> =
@@ -153,10 +167,18 @@ pub fn makespan(graph: &TaskGraph, durations: &[Millis], workers: u32) -> Millis
         while running.len() < workers.max(1) as usize {
             let Some(Reverse(priority)) = ready.pop() else { break };
             let task = graph.task_of_priority(priority);
+            if !holders.may_take(claims, task, priority) {
+                holders.park(claims, task, priority);
+                continue;
+            }
+            holders.take(claims, task);
             running.push(Reverse((now + durations[task.as_usize()], task)));
         }
         let Some(Reverse((end, task))) = running.pop() else { return now };
         now = end;
+        holders.give_back(claims, task);
+        let woken = holders.wake(claims, task);
+        ready.extend(woken.into_iter().map(|it| Reverse(graph.priority(it))));
         for &dependent in graph.dependents(task) {
             waits[dependent.as_usize()] -= 1;
             if waits[dependent.as_usize()] == 0 {
@@ -164,6 +186,20 @@ pub fn makespan(graph: &TaskGraph, durations: &[Millis], workers: u32) -> Millis
             }
         }
     }
+}
+
+/// What the claims keep apart, and what that costs; `None` if it is nothing.
+fn claim_report(
+    (graph, table): (&TaskGraph, &ClaimTable),
+    tasks: &[TaskSpec],
+    estimates: &[Millis],
+    likely: Millis,
+    workers: u32,
+) -> Option<ClaimReport> {
+    let (conflicts, n_conflicts) = claims::conflicts(table, tasks, graph);
+    let free = makespan(graph, &ClaimTable::default(), estimates, workers);
+    let makespan_cost_seconds = likely.since(free).seconds();
+    (n_conflicts > 0).then_some(ClaimReport { conflicts, n_conflicts, makespan_cost_seconds })
 }
 
 fn recommend(

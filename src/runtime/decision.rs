@@ -78,6 +78,9 @@ impl Explainer {
         if let Some(it) = worker_from {
             put("worker_from", json!(self.name(it)));
         }
+        if let Some(it) = decision.claim_from {
+            put("claim_from", json!(self.name(it)));
+        }
         if overtakes {
             put("overtakes", json!(true));
         }
@@ -119,6 +122,12 @@ impl Explainer {
                 Some(_) => format!("\"{}\" gave its worker back", name(decision.worker_from)),
                 None => "a worker came free".to_owned(),
             },
+            Trigger::ClaimFree => {
+                format!(
+                    "\"{}\" made way, whose claims overlap with its own",
+                    name(decision.claim_from)
+                )
+            }
             Trigger::RoomFree => {
                 "there was room again, which other dispatches or its agent's upstream had not left"
                     .to_owned()
@@ -140,6 +149,7 @@ enum Trigger {
     DispatchStarted,
     DependencyEnded,
     WorkerFree,
+    ClaimFree,
     RoomFree,
     NextAttempt,
 }
@@ -148,6 +158,8 @@ impl Trigger {
     fn of(attempt: Attempt, decision: Decision) -> Self {
         if attempt > Attempt(1) {
             Self::NextAttempt
+        } else if decision.claim_from.is_some() {
+            Self::ClaimFree
         } else if decision.waited > Millis(0) {
             if decision.is_allowed { Self::RoomFree } else { Self::WorkerFree }
         } else if decision.released_by.is_some() {
@@ -164,6 +176,7 @@ impl Trigger {
             Self::DispatchStarted => "dispatch_started",
             Self::DependencyEnded => "dependency_ended",
             Self::WorkerFree => "worker_free",
+            Self::ClaimFree => "claim_free",
             Self::RoomFree => "room_free",
             Self::NextAttempt => "next_attempt",
         }

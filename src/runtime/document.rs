@@ -1,6 +1,7 @@
 //! A checked document as it stands in the store, and the part of it that reports need.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{Arc, OnceLock},
 };
@@ -9,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
-    plan::{ESTIMATE_DEFAULT, Edge, TaskGraph},
+    plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
     scheduler::{Policy, RetryPolicy, TaskPolicy},
 };
@@ -41,6 +42,8 @@ pub(super) struct StoredConfig {
     pub(super) timeout: Millis,
     pub(super) on_failure: OnFailure,
     pub(super) enable_context: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) resources: Option<Box<BTreeMap<String, u32>>>,
 }
 
 /// What reports need of a document.
@@ -71,6 +74,7 @@ impl StoredConfig {
             trace_dir,
             on_failure: Some(self.on_failure),
             enable_context: Some(self.enable_context),
+            resources: self.resources.clone(),
         }
     }
 }
@@ -145,8 +149,15 @@ impl StoredDocument {
             timeout: self.config.timeout,
             tasks: self.tasks.iter().enumerate().filter_map(own).collect(),
             lanes,
+            claims: Arc::new(self.claims()),
             seed: seed(dispatch),
         }
+    }
+
+    /// What keeps its tasks apart.
+    pub(super) fn claims(&self) -> ClaimTable {
+        let none = BTreeMap::new();
+        ClaimTable::new(&self.tasks, self.config.resources.as_deref().unwrap_or(&none))
     }
 
     /// The agents that the tasks name, each once.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use tracing::debug;
 
-use super::submission::KeptTask;
+use super::{document::StoredDocument, submission::KeptTask};
 use crate::{
     model::{AgentName, EstimateSource, Millis, TaskSpec},
     plan::{self, DurationKeys, Estimate, History, TaskGraph},
@@ -50,7 +50,7 @@ impl Forecast {
         &self,
         graph: &TaskGraph,
         kept: &[KeptTask],
-        max_workers: u32,
+        document: &StoredDocument,
     ) -> Option<Millis> {
         if self.expected.iter().all(|it| it.from == EstimateSource::Default) {
             return None;
@@ -59,6 +59,6 @@ impl Forecast {
         for it in kept {
             durations[it.task.as_usize()] = Millis(0);
         }
-        Some(plan::makespan(graph, &durations, max_workers))
+        Some(plan::makespan(graph, &document.claims(), &durations, document.config.max_workers))
     }
 }

@@ -270,7 +270,7 @@ impl DispatcherHandle {
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
         let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
-        meta.estimated = forecast.makespan(&graph, &kept, document.config.max_workers);
+        meta.estimated = forecast.makespan(&graph, &kept, &document);
         let submission = Submission {
             dispatch,
             document: Arc::new(document),

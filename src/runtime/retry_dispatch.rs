@@ -135,6 +135,7 @@ mod tests {
     #[test]
     fn a_trace_directory_of_another_process_is_not_insisted_on() {
         let config = StoredConfig {
+            resources: None,
             max_workers: 3,
             timeout: Millis(1_500),
             on_failure: OnFailure::Continue,

@@ -70,7 +70,7 @@ impl Scheduler {
         let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
         let priority = self.graph.priority(task);
         match before {
-            TaskState::Ready => self.queue.remove(task, priority),
+            TaskState::Ready => self.dequeue(task),
             TaskState::Running => {
                 self.queue.end(task);
                 self.reasons.worker_freed(task, self.n_running, self.policy.workers_max);
@@ -107,6 +107,7 @@ impl Scheduler {
             TaskState::Failed | TaskState::Skipped | TaskState::Cancelled => self.n_open -= 1,
             TaskState::Blocked | TaskState::Held | TaskState::Backoff => (),
         }
+        self.claim(task, before, state);
         if !self.trials.is_empty() && !state.is_open() {
             self.trials.remove(&task);
         }

@@ -21,6 +21,7 @@ impl Scheduler {
             Event::AttemptStarted { task, attempt, .. } => {
                 self.is_in(task, &[TaskState::Ready])
                     && self.attempt(task).0.checked_add(1) == Some(attempt.0)
+                    && self.has_room(task)
             }
             Event::AttemptEnded { task, attempt, .. }
             | Event::AttemptInterrupted { task, attempt } => {

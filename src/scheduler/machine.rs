@@ -19,13 +19,13 @@ use crate::{
     model::{
         Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TriggerRule,
     },
-    plan::TaskGraph,
+    plan::{Holders, TaskGraph},
 };
 
 /// The state of one dispatch.
 ///
-/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready`; the counters
-/// agree with the states.
+/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready` that were not
+/// set aside for the claims of others; the counters agree with the states.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) graph: Arc<TaskGraph>,
@@ -43,6 +43,9 @@ pub struct Scheduler {
     pub(super) stages: FxHashMap<TaskIdx, Stage>,
     /// Whether any task has a rule of its own for when it runs.
     pub(super) has_rules: bool,
+    /// Whether any claims overlap.
+    pub(super) has_claims: bool,
+    pub(super) holders: Holders,
     /// Whether any task has gates.
     pub(super) has_gates: bool,
     /// Held tasks whose question is to be asked.
@@ -70,6 +73,8 @@ impl Scheduler {
             tallies: FxHashMap::default(),
             stages: FxHashMap::default(),
             has_rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
+            has_claims: !policy.claims.is_empty(),
+            holders: Holders::new(&policy.claims),
             has_gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
             asks: Vec::new(),
             n_running: 0,
@@ -198,7 +203,9 @@ impl Scheduler {
         while self.n_running < self.policy.workers_max
             && let Some(next) = self.queue.next()
         {
-            self.start_attempt(now, next, out);
+            if !self.set_aside(next) {
+                self.start_attempt(now, next, out);
+            }
         }
         self.queue.lapse();
         self.reasons.end_round();

@@ -191,6 +191,9 @@ pub struct Decision {
     /// The task whose end gave the worker back; none where one was free anyway.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker_from: Option<TaskIdx>,
+    /// The task whose end gave back what this one claims; none where it did not wait for that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub claim_from: Option<TaskIdx>,
     /// Whether tasks with longer paths stayed behind, because their agents had no room.
     #[serde(default, skip_serializing_if = "is_false")]
     pub overtakes: bool,

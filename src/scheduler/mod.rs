@@ -18,6 +18,9 @@
 mod apply;
 mod check;
 #[cfg(test)]
+mod claim_tests;
+mod claims;
+#[cfg(test)]
 mod fleet_tests;
 mod gate;
 #[cfg(test)]

@@ -1,7 +1,12 @@
 //! The limits that a dispatch and its tasks run under.
 
+use std::sync::Arc;
+
 use super::{gate::GateSet, retry::RetryPolicy};
-use crate::model::{Millis, OnFailure, TaskIdx, TriggerRule};
+use crate::{
+    model::{Millis, OnFailure, TaskIdx, TriggerRule},
+    plan::ClaimTable,
+};
 
 /// The limits a dispatch runs under.
 #[derive(Clone, Debug)]
@@ -17,6 +22,8 @@ pub struct Policy {
     /// The lane of each task: tasks with the same number are done by the same agent of the same
     /// upstream. Empty where there is one lane.
     pub lanes: Vec<u16>,
+    /// What keeps tasks apart while they run.
+    pub claims: Arc<ClaimTable>,
     /// What the chance in backoffs is made of; the same for a dispatch wherever it goes on.
     pub seed: u64,
 }

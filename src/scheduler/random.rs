@@ -1,12 +1,14 @@
 //! Random dispatches from seeds: graphs, limits, gates, fates, cancels and crashes.
 
+use std::sync::Arc;
+
 use super::{
     Gate, GateAnswer, RetryPolicy, TaskPolicy,
     testing::{Fate, World, policy},
 };
 use crate::{
     model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule},
-    plan::{Edge, testing::Drawing},
+    plan::{ClaimTable, Edge, Need, testing::Drawing},
 };
 
 /// Runs a random graph with random limits, fates, cancels and crashes, and checks what must hold
@@ -25,6 +27,7 @@ pub(super) fn simulate(seed: u64) {
     policy.tasks = tasks.into_iter().map(|it| (it, random_limits(&mut rng))).collect();
     let n_lanes = 1 + rng.below(3);
     policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
+    policy.claims = Arc::new(random_claims(n_tasks, &mut rng));
     let mut world = World::new(drawing, policy);
     let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
     world.cancel_at = match rng.below(8) {
@@ -82,6 +85,23 @@ fn random_answer(rng: &mut Rng, gate: Gate) -> (Millis, GateAnswer) {
         _ => GateAnswer::Pass,
     };
     (Millis(rng.below(1_000)), answer)
+}
+
+/// Claims of no, few or many tasks to a few keys.
+fn random_claims(n_tasks: usize, rng: &mut Rng) -> ClaimTable {
+    let capacities: Vec<u32> =
+        (0..rng.below(4)).map(|_| u32::try_from(1 + rng.below(3)).unwrap()).collect();
+    let share = 1 + rng.below(4);
+    let mut needs = vec![Vec::new(); n_tasks];
+    for row in &mut needs {
+        for (key, capacity) in (0_u32..).zip(&capacities) {
+            if rng.below(share) == 0 {
+                let amount = u32::try_from(1 + rng.below(u64::from(*capacity))).unwrap();
+                row.push(Need { key, amount });
+            }
+        }
+    }
+    ClaimTable::drawn(&capacities, &needs)
 }
 
 fn random_fate(rng: &mut Rng) -> Fate {

@@ -1,5 +1,7 @@
 //! What each start is decided on, kept for explanations only: nothing is decided by it.
 
+use rustc_hash::FxHashMap;
+
 use super::message::Decision;
 use crate::model::{Attempt, Millis, TaskIdx};
 
@@ -10,6 +12,8 @@ pub(super) struct Reasons {
     readiness: Vec<Readiness>,
     /// Whose ends gave workers back while all had been busy, in this round.
     freed: Vec<TaskIdx>,
+    /// Who made way for tasks that were set aside.
+    made_way: FxHashMap<TaskIdx, TaskIdx>,
     /// Whether starts of this round are due to what was allowed from outside.
     is_allowed: bool,
 }
@@ -24,7 +28,7 @@ struct Readiness {
 impl Reasons {
     pub(super) fn new(n_tasks: usize) -> Self {
         let readiness = vec![Readiness::default(); n_tasks];
-        Self { readiness, freed: Vec::new(), is_allowed: false }
+        Self { readiness, freed: Vec::new(), made_way: FxHashMap::default(), is_allowed: false }
     }
 
     /// Tasks that wait for nothing are ready from `now` on, since the dispatch starts only now.
@@ -45,6 +49,11 @@ impl Reasons {
 
     pub(super) fn ready(&mut self, task: TaskIdx, now: Millis) {
         self.readiness[task.as_usize()].at = now;
+    }
+
+    /// A task that was set aside for its claims may go on, as another one ended.
+    pub(super) fn made_way(&mut self, task: TaskIdx, by: TaskIdx) {
+        self.made_way.insert(task, by);
     }
 
     /// More may start than before.
@@ -77,6 +86,7 @@ impl Reasons {
             waited: now.since(at),
             released_by: released_by.filter(|_| attempt == Attempt(1)),
             worker_from: self.freed.pop(),
+            claim_from: self.made_way.remove(&task),
             overtakes,
             is_allowed: self.is_allowed,
         }

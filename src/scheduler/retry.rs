@@ -158,6 +158,7 @@ mod tests {
             timeout: Millis(1),
             tasks: vec![(TaskIdx::from_usize(0), own)],
             lanes: Vec::new(),
+            claims: std::sync::Arc::default(),
             seed: 7,
         }
     }

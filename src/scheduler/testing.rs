@@ -18,7 +18,7 @@ use crate::{
         TaskIdx,
     },
     plan::{
-        TaskGraph,
+        ClaimTable, TaskGraph,
         testing::{Drawing, parse},
     },
 };
@@ -166,6 +166,12 @@ impl World {
     /// Gives every task these limits.
     pub(super) fn limit(&mut self, limits: TaskPolicy) {
         self.set_limits(self.graph.tasks().map(|it| (it, limits)).collect());
+    }
+
+    /// Lets the tasks claim.
+    pub(super) fn claim(&mut self, claims: Arc<ClaimTable>) {
+        self.policy.claims = claims;
+        self.set_limits(self.policy.tasks.clone());
     }
 
     /// Gives these tasks, in order, limits of their own.
@@ -339,8 +345,34 @@ impl World {
             self.oracle.assert_nothing_is_due(self.now, task, &self.scheduler);
         }
         let is_idle = n_running < self.policy.workers_max as usize;
-        let has_ready = self.graph.tasks().any(|it| self.is(it, TaskState::Ready));
-        assert!(!(is_idle && has_ready), "a ready task waits although a worker is free");
+        for task in self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready)) {
+            assert!(!is_idle || self.is_held_up(task), "it waits although a worker is free");
+        }
+        self.assert_claims_hold();
+    }
+
+    /// Whether a ready task waits for what another one claims: that has it, or goes before.
+    fn is_held_up(&self, task: TaskIdx) -> bool {
+        let claims = &self.policy.claims;
+        let needs = claims.needs(task);
+        let wants = |it: TaskIdx, key| claims.needs(it).iter().any(|need| need.key == key);
+        let is_before = |it: TaskIdx| self.graph.priority(it) < self.graph.priority(task);
+        let mut others = self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready));
+        needs.iter().any(|it| self.in_use(it.key) + it.amount > claims.capacity(it.key))
+            || others.any(|it| is_before(it) && needs.iter().any(|need| wants(it, need.key)))
+    }
+
+    fn in_use(&self, key: u32) -> u32 {
+        let running = self.graph.tasks().filter(|it| self.is(*it, TaskState::Running));
+        let needs = running.flat_map(|it| self.policy.claims.needs(it));
+        needs.filter(|it| it.key == key).map(|it| it.amount).sum()
+    }
+
+    fn assert_claims_hold(&self) {
+        let claims = &self.policy.claims;
+        for need in self.graph.tasks().flat_map(|it| claims.needs(it)) {
+            assert!(self.in_use(need.key) <= claims.capacity(need.key), "claims overlap");
+        }
     }
 
     fn assert_may_start(&self, task: TaskIdx) {
@@ -386,7 +418,8 @@ impl World {
                 |it: &Event| matches!(it, Event::GatePassed { task: of, .. } if of == task);
             let is_new = released_by.is_some_and(has_ended_now) || events.iter().any(has_passed);
             let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || may_crash);
+            let has_way = decision.claim_from.is_some();
+            assert!(is_new || waited == Millis(0) || worker_from.is_some() || has_way || may_crash);
         }
     }
 
@@ -430,6 +463,7 @@ pub(super) fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
         timeout: Millis(1_000),
         tasks: Vec::new(),
         lanes: Vec::new(),
+        claims: Arc::default(),
         seed: 0,
     }
 }

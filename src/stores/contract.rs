@@ -287,6 +287,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
     };
     let status = DispatchStatus::Failure;
     let decision = Decision {
+        claim_from: Some(task),
         n_ready: 12,
         waited: Millis(u64::MAX),
         released_by: Some(task),

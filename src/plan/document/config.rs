@@ -1,6 +1,7 @@
 //! Reads a document's `config`.
 
 use super::{
+    claims,
     faults::{Faults, Place},
     fields::{self, Blank, Fields},
 };
@@ -9,10 +10,18 @@ use crate::{
     plan::rules::{PathFault, Rules},
 };
 
-pub(super) static CONFIG: Fields<5> = Fields {
-    names: ["max_workers", "timeout_seconds", "trace_dir", "on_failure", "enable_context"],
+pub(super) static CONFIG: Fields<6> = Fields {
+    names: [
+        "max_workers",
+        "timeout_seconds",
+        "trace_dir",
+        "on_failure",
+        "enable_context",
+        "resources",
+    ],
     alias: None,
-    hint: "config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context",
+    hint: "config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context, \
+           resources",
 };
 
 const ON_FAILURE: [&str; 3] = ["skip_dependents", "fail_fast", "continue"];
@@ -32,7 +41,7 @@ pub(super) fn read(
     let Some(object) = CONFIG.read(json, place, faults) else {
         return DispatchConfig::default();
     };
-    let [workers, timeout, trace_dir, on_failure, enable_context] =
+    let [workers, timeout, trace_dir, on_failure, enable_context, resources] =
         CONFIG.names.map(|it| place.key(it));
     let workers_max = rules.limits.max_workers.clamp(1, WORKERS_MAX);
     let max_workers = object
@@ -50,7 +59,15 @@ pub(super) fn read(
             _ => OnFailure::SkipDependents,
         });
     let enable_context = object.get(4).and_then(|it| fields::flag(it, &enable_context, faults));
-    DispatchConfig { max_workers, timeout_seconds, trace_dir, on_failure, enable_context }
+    let resources = object.get(5).and_then(|it| claims::read_resources(it, &resources, faults));
+    DispatchConfig {
+        max_workers,
+        timeout_seconds,
+        trace_dir,
+        on_failure,
+        enable_context,
+        resources: resources.map(Box::new),
+    }
 }
 
 /// Reads a timeout; the server's limit may be narrower than the contract's.

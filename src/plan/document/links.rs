@@ -203,7 +203,8 @@ pub(super) fn check_outputs(
         if let Some((one, other)) = unordered {
             warnings.add(|| {
                 format!(
-                    "tasks {} and {} both write {} and neither waits for the other",
+                    "tasks {} and {} both write {} and neither waits for the other: one runs after \
+                     the other, in an order that nothing says",
                     quote(written.id(one)),
                     quote(written.id(other)),
                     quote(path)

@@ -151,7 +151,7 @@ fn two_writers_of_one_file_are_warned_of_unless_one_waits() {
         &expect![[r#"
         a coder <- []
         b coder <- []
-        warning: tasks "a" and "b" both write "/w/same.py" and neither waits for the other"#]],
+        warning: tasks "a" and "b" both write "/w/same.py" and neither waits for the other: one runs after the other, in an order that nothing says"#]],
     );
     check(
         &json!({"tasks": [writes("c", &["b"]), writes("a", &[]), with_dependencies("b", &["a"])]}),
@@ -166,6 +166,6 @@ fn two_writers_of_one_file_are_warned_of_unless_one_waits() {
             b coder <- ["a", "c"]
             a coder <- []
             c coder <- []
-            warning: tasks "a" and "c" both write "/w/same.py" and neither waits for the other"#]],
+            warning: tasks "a" and "c" both write "/w/same.py" and neither waits for the other: one runs after the other, in an order that nothing says"#]],
     );
 }

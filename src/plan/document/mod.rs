@@ -6,6 +6,9 @@
 mod call;
 #[cfg(test)]
 mod call_tests;
+mod claims;
+#[cfg(test)]
+mod claims_tests;
 mod config;
 mod context;
 mod faults;
@@ -123,6 +126,10 @@ fn check_parts(
     let read = tasks.and_then(|it| tasks::read(it, mode, rules, &mut faults, &mut warnings));
     faults.at(usize::MAX);
     let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));
+    if let Some((tasks, _)) = &read {
+        let config = config.as_ref();
+        claims::check_amounts(tasks, config.unwrap_or(&DispatchConfig::default()), &mut faults);
+    }
     faults.finish()?;
     let Some((tasks, graph)) = read else {
         return Err(Refusal::of(
