@@ -68,7 +68,8 @@ pub trait Upkeep: Debug + Send + Sync {
     fn forget(&self, dispatches: Vec<DispatchId>) -> BoxFuture<'static, Result<(), StoreError>>;
 
     /// Removes some of the rows of what was forgotten, some plans made before `plans_before`, and
-    /// what is known of processes whose leases ended before `plans_before`.
+    /// what is known of processes whose leases ended before `plans_before` and that own no open
+    /// dispatch.
     fn sweep(&self, plans_before: Millis) -> BoxFuture<'static, Result<Swept, StoreError>>;
 
     /// Gives some room back to the disk. Returns whether none is left to give.

@@ -261,3 +261,30 @@ pub struct Outbox {
     /// To be done afterwards, in order.
     pub actions: Vec<Action>,
 }
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+
+    fn check(decision: Decision, expected: &Expect) {
+        let (task, attempt, deadline) = (TaskIdx::from_usize(0), Attempt(1), Millis(9));
+        let total_deadline = None;
+        let event = Event::AttemptStarted { task, attempt, deadline, decision, total_deadline };
+        let json = serde_json::to_value(&event).unwrap();
+        expected.assert_eq(&json.get("decision").map(ToString::to_string).unwrap_or_default());
+        assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);
+    }
+
+    #[test]
+    fn of_a_decision_stands_only_what_is_known() {
+        check(Decision::default(), &expect![[""]]);
+        check(Decision { n_ready: 3, ..Decision::default() }, &expect![[r#"{"n_ready":3}"#]]);
+        let waited = Decision { n_ready: 3, waited: Millis(5), ..Decision::default() };
+        check(waited, &expect![[r#"{"n_ready":3,"waited":5}"#]]);
+        let late = Decision { overtakes: true, is_allowed: true, ..waited };
+        let expected = &expect![[r#"{"n_ready":3,"waited":5,"overtakes":true,"is_allowed":true}"#]];
+        check(late, expected);
+    }
+}

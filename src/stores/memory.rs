@@ -27,8 +27,8 @@ use crate::{
 pub struct MemoryStore {
     /// Guards everything that is kept. Held for one commit or one read, never across an await.
     state: Arc<Mutex<State>>,
-    /// Counts the commits.
-    changes: Arc<watch::Sender<u64>>,
+    /// Told of each commit.
+    changes: Arc<watch::Sender<()>>,
 }
 
 impl MemoryStore {
@@ -51,7 +51,7 @@ impl Journal for MemoryStore {
         let (state, changes) = (Arc::clone(&self.state), Arc::clone(&self.changes));
         Box::pin(async move {
             let committed = state.lock().commit(&writes)?;
-            changes.send_modify(|it| *it += 1);
+            changes.send_replace(());
             Ok(committed)
         })
     }
@@ -132,13 +132,9 @@ impl Journal for MemoryStore {
 
     fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>> {
         self.read(|state| {
-            let open = state.dispatches.values().filter(|it| !it.head.has_ended);
-            let owners: BTreeSet<OwnerId> = open.map(|it| it.head.owner).collect();
             let lease_until = |it| state.leases.get(&it).copied();
-            owners
-                .into_iter()
-                .map(|it| OpenOwner { owner: it, lease_until: lease_until(it) })
-                .collect()
+            let owners = state.open_owners().into_iter();
+            owners.map(|it| OpenOwner { owner: it, lease_until: lease_until(it) }).collect()
         })
     }
 
@@ -223,10 +219,12 @@ impl Upkeep for MemoryStore {
     fn sweep(&self, plans_before: Millis) -> BoxFuture<'static, Result<Swept, StoreError>> {
         let state = Arc::clone(&self.state);
         Box::pin(async move {
-            let State { plans, leases, .. } = &mut *state.lock();
+            let mut state = state.lock();
+            let open = state.open_owners();
+            let State { plans, leases, .. } = &mut *state;
             let n_before = plans.len();
             plans.retain(|_, it| it.0 >= plans_before);
-            leases.retain(|_, until| *until >= plans_before);
+            leases.retain(|owner, until| *until >= plans_before || open.contains(owner));
             Ok(Swept { n_plans: n_before - plans.len(), is_done: true })
         })
     }
@@ -384,6 +382,12 @@ impl State {
             let oldest = Arc::clone(oldest);
             self.durations.remove(&oldest);
         }
+    }
+
+    /// Who owns dispatches that have not ended.
+    fn open_owners(&self) -> BTreeSet<OwnerId> {
+        let open = self.dispatches.values().filter(|it| !it.head.has_ended);
+        open.map(|it| it.head.owner).collect()
     }
 
     fn change(&mut self, dispatch: DispatchId, change: impl FnOnce(&mut Kept)) {

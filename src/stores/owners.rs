@@ -96,4 +96,31 @@ mod tests {
         assert!(!one.is_alive(gone));
         assert!(!one.is_alive(OwnerId(Uuid::nil())));
     }
+
+    fn exist<const N: usize>(paths: [&Path; N]) -> [bool; N] {
+        paths.map(Path::exists)
+    }
+
+    #[test]
+    fn an_owner_that_leaves_takes_its_file_along() {
+        let dir = tempfile::tempdir().unwrap();
+        let owner = LockFileOwners::join(dir.path()).unwrap();
+        let file = path_of(dir.path(), owner.me());
+        assert_eq!(exist([&file]), [true]);
+        drop(owner);
+        assert_eq!(exist([&file]), [false]);
+    }
+
+    #[test]
+    fn the_files_of_the_dead_are_cleared_away_and_no_others() {
+        let dir = tempfile::tempdir().unwrap();
+        let living = LockFileOwners::join(dir.path()).unwrap();
+        let (dead, theirs) = (path_of(dir.path(), OwnerId(Uuid::nil())), dir.path().join("theirs"));
+        for path in [&dead, &theirs] {
+            fs::write(path, "").unwrap();
+        }
+        let _newcomer = LockFileOwners::join(dir.path()).unwrap();
+        let live = path_of(dir.path(), living.me());
+        assert_eq!(exist([&dead, &theirs, &live]), [false, true, true]);
+    }
 }

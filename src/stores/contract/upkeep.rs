@@ -3,12 +3,12 @@
 use uuid::Uuid;
 
 use super::{
-    Maintained, Store, accepted, accepted_with_key, commit, ended, everything, id, kept, numbers,
-    output, record, seqs, task,
+    Maintained, OTHER, OWNER, Store, accept, accepted, accepted_with_key, commit, ended,
+    everything, id, kept, numbers, output, record, seqs, task,
 };
 use crate::{
     model::{DispatchStatus, Millis, PlanId},
-    ports::{EndedDispatch, Write},
+    ports::{Accept, EndedDispatch, OpenOwner, OwnerId, Write},
 };
 
 pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
@@ -101,6 +101,44 @@ pub(in crate::stores) async fn sweeping_leaves_what_is_kept(store: Store, upkeep
         let found = store.plan(PlanId::new(Uuid::from_u128(number))).await.unwrap();
         assert_eq!(found.is_some(), is_kept, "plan {number}");
     }
+}
+
+pub(in crate::stores) async fn the_size_of_a_dispatch_grows_with_what_is_written(
+    store: Store,
+    upkeep: Maintained,
+) {
+    let size = async || upkeep.size_of(id(1)).await.unwrap();
+    let used = async || upkeep.usage().await.unwrap().bytes_used;
+    let document = "x".repeat(20_000);
+    let accept = Accept { document, ..accept(1, 2) };
+    commit(&store, vec![Write::Accept(Box::new(accept)), accepted(2, 2)]).await;
+    let (first, first_used) = (size().await, used().await);
+    assert!((20_000..20_500).contains(&first), "{first}");
+    commit(&store, vec![output(1, 0, &"x".repeat(10_000)), output(2, 0, "2")]).await;
+    let second = size().await;
+    assert!((10_000..10_500).contains(&(second - first)), "{first}, then {second}");
+    commit(&store, vec![output(1, 1, &"x".repeat(30_000)), record(1, 1, kept(0))]).await;
+    let third = size().await;
+    assert!((30_000..30_500).contains(&(third - second)), "{second}, then {third}");
+    let last_used = used().await;
+    assert!(last_used >= first_used + 30_000, "{first_used}, then {last_used}");
+    assert!(upkeep.size_of(id(2)).await.unwrap() < 500);
+}
+
+pub(in crate::stores) async fn sweeping_forgets_processes_that_are_long_gone(
+    store: Store,
+    upkeep: Maintained,
+) {
+    let third = OwnerId(Uuid::from_u128(9));
+    let lease = |owner, until| Write::Lease { owner, pid: 1, until: Millis(until) };
+    commit(&store, vec![accepted(1, 1), lease(OWNER, 5), lease(OTHER, 7), lease(third, 8)]).await;
+    sweep(&upkeep, Millis(8)).await;
+    let of = |number, owner| Write::Accept(Box::new(Accept { owner, ..accept(number, 1) }));
+    commit(&store, vec![of(2, OTHER), of(3, third)]).await;
+    let known = |owner, until: Option<u64>| OpenOwner { owner, lease_until: until.map(Millis) };
+    // The first one owned an open dispatch, which tells that it was there.
+    let wanted = vec![known(OWNER, Some(5)), known(OTHER, None), known(third, Some(8))];
+    assert_eq!(store.open_owners().await, Ok(wanted));
 }
 
 /// Sweeps until nothing is left, and answers how many plans went.

@@ -43,7 +43,7 @@ pub(super) enum Use {
 impl Database {
     /// Makes the file if it is missing, and its tables.
     pub(super) fn open(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
-        check_library()?;
+        check_library(rusqlite::version_number())?;
         let (path, _lock) = place::prepare(path)?;
         let database = Self { path, busy_timeout };
         database.update().map_err(|it| it.to_error("open"))?;
@@ -122,8 +122,8 @@ const WRITER_SETTINGS: &str = "
     PRAGMA journal_size_limit = 67108864;
 ";
 
-fn check_library() -> Result<(), StoreError> {
-    if rusqlite::version_number() >= SQLITE_VERSION_MIN {
+fn check_library(version: i32) -> Result<(), StoreError> {
+    if version >= SQLITE_VERSION_MIN {
         return Ok(());
     }
     let reason = format!("SQLite {} is too old; 3.51.3 is needed", rusqlite::version());
@@ -199,6 +199,36 @@ mod tests {
             writer.query_row("SELECT epoch FROM dispatches", (), |row| row.get(0)).unwrap();
         let settings = ["user_version", "auto_vacuum"].map(|it| number(&writer, it).unwrap());
         assert_eq!((epoch, settings), (1, [VERSION, 2]));
+    }
+
+    #[test]
+    fn a_store_is_rewritten_neither_when_it_is_made_nor_when_it_is_opened_again() {
+        let schema_version = |it: &Connection| number(it, "schema_version").unwrap();
+        let made = Connection::open_in_memory().unwrap();
+        made.execute_batch(&MIGRATIONS.concat()).unwrap();
+        let space = tempfile::TempDir::new().unwrap();
+        for _ in 0..2 {
+            let database = Database::open(&space.path().join("store.db"), Duration::ZERO).unwrap();
+            let writer = database.connect(Use::Write).unwrap();
+            // Rewriting counts as a change of the schema.
+            assert_eq!(schema_version(&writer), schema_version(&made));
+        }
+    }
+
+    #[test]
+    fn a_link_that_took_the_place_of_the_file_is_not_followed() {
+        let space = tempfile::TempDir::new().unwrap();
+        let (path, moved) = (space.path().join("store.db"), space.path().join("moved.db"));
+        let database = Database::open(&path, Duration::ZERO).unwrap();
+        std::fs::rename(&path, &moved).unwrap();
+        std::os::unix::fs::symlink(&moved, &path).unwrap();
+        assert!(database.connect(Use::Read).is_err());
+    }
+
+    #[test]
+    fn a_library_that_damages_stores_is_refused() {
+        assert_eq!(check_library(SQLITE_VERSION_MIN), Ok(()));
+        assert!(check_library(SQLITE_VERSION_MIN - 1).is_err());
     }
 
     #[test]

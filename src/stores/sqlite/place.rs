@@ -16,7 +16,9 @@ use crate::{model::text, ports::StoreError};
 /// store by several processes as long as it is held.
 pub(super) fn prepare(path: &Path) -> Result<(PathBuf, File), StoreError> {
     let path = prepare_dir(path).map_err(|error| unopened(path, &error))?;
-    refuse_network(&path)?;
+    // Without /proc there is nothing to ask, and SQLite's own checks must do.
+    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
+    refuse_network(&mounts, &path)?;
     let lock = lock(&path.with_extension("lock")).map_err(|error| unopened(&path, &error))?;
     prepare_files(&path).map_err(|error| unopened(&path, &error))?;
     Ok((path, lock))
@@ -46,10 +48,9 @@ fn lock(path: &Path) -> io::Result<File> {
 /// The file is only ever made, never opened, here: closing a descriptor of it would drop the locks
 /// that `SQLite` holds on it elsewhere in this process (POSIX, `fcntl`).
 fn prepare_files(path: &Path) -> io::Result<()> {
-    match OpenOptions::new().write(true).create_new(true).mode(0o600).open(path) {
-        Ok(made) => drop(made),
-        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
-        Err(error) => return Err(error),
+    // The lock keeps other processes from making it in between.
+    if path.symlink_metadata().is_err() {
+        OpenOptions::new().write(true).create_new(true).mode(0o600).open(path).map(drop)?;
     }
     let beside = |suffix: &str| {
         let mut name = path.as_os_str().to_owned();
@@ -73,10 +74,8 @@ fn make_private(path: &Path) -> io::Result<()> {
 }
 
 /// WAL needs memory shared by all readers and writers, which no network file system gives.
-fn refuse_network(path: &Path) -> Result<(), StoreError> {
-    // Without /proc there is nothing to ask, and SQLite's own checks must do.
-    let mounts = fs::read_to_string("/proc/self/mountinfo").unwrap_or_default();
-    let Some(kind) = kind_of_mount(&mounts, path) else { return Ok(()) };
+fn refuse_network(mounts: &str, path: &Path) -> Result<(), StoreError> {
+    let Some(kind) = kind_of_mount(mounts, path) else { return Ok(()) };
     if !NETWORK_KINDS.contains(&kind) {
         return Ok(());
     }
@@ -111,12 +110,22 @@ fn kind_of_mount<'m>(mounts: &'m str, path: &Path) -> Option<&'m str> {
 mod tests {
     use super::*;
 
+    const MOUNTS: &str = "21 1 254:0 / / rw,discard shared:1 - ext4 /dev/vda rw\n\
+                          30 21 0:40 / /home rw - nfs4 server:/home rw\n\
+                          31 30 0:41 / /home/me/disk rw - xfs /dev/vdb rw\n";
+
+    #[test]
+    fn a_network_file_system_is_refused_and_named() {
+        let refused = refuse_network(MOUNTS, Path::new("/home/me/store.db")).unwrap_err();
+        let said = "/home/me/store.db is on a network file system (nfs4)";
+        assert!(refused.to_string().ends_with(said), "{refused}");
+        assert_eq!(refuse_network(MOUNTS, Path::new("/home/me/disk/store.db")), Ok(()));
+        assert_eq!(refuse_network("", Path::new("/home/me/store.db")), Ok(()));
+    }
+
     #[test]
     fn the_innermost_mount_names_the_file_system() {
-        let mounts = "21 1 254:0 / / rw,discard shared:1 - ext4 /dev/vda rw\n\
-                      30 21 0:40 / /home rw - nfs4 server:/home rw\n\
-                      31 30 0:41 / /home/me/disk rw - xfs /dev/vdb rw\n";
-        let kind = |path: &str| kind_of_mount(mounts, Path::new(path));
+        let kind = |path: &str| kind_of_mount(MOUNTS, Path::new(path));
         assert_eq!(kind("/home/me/store.db"), Some("nfs4"));
         assert_eq!(kind("/home/me/disk/store.db"), Some("xfs"));
         assert_eq!(kind("/homely/store.db"), Some("ext4"));

@@ -37,7 +37,8 @@ const QUEUED_COMMITS_MAX: usize = 1_024;
 /// A store in a `SQLite` file.
 ///
 /// Commits take effect in the order in which their futures are first polled. Dropping such a future
-/// does not take the commit back.
+/// does not take the commit back. Dropping the store finishes the commits that were asked for, and
+/// closes the file.
 #[derive(Debug)]
 pub struct SqliteStore {
     orders: mpsc::Sender<Order>,
@@ -52,11 +53,6 @@ impl SqliteStore {
     /// mode 0600, its directory with 0700, whatever the umask. Blocks.
     pub fn open(path: &Path) -> Result<Self, StoreError> {
         Self::open_with(path, BUSY_TIMEOUT)
-    }
-
-    /// Finishes the commits that were asked for, and closes the file. Dropping does the same.
-    pub fn close(self) {
-        drop(self);
     }
 
     pub(super) fn open_with(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {

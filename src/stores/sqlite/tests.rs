@@ -333,8 +333,22 @@ async fn a_closed_store_answers_what_was_asked_and_then_says_so() {
     let read = store.recent(None, 1);
     let asked = tokio::spawn(store.commit(vec![accepted(1, 1)].into()));
     tokio::task::yield_now().await;
-    store.close();
+    drop(store);
     assert_eq!(asked.await.unwrap(), Ok(Committed::default()));
     assert!(matches!(late.await, Err(StoreError::Unavailable { action: "write", .. })));
     assert!(matches!(read.await, Err(StoreError::Unavailable { action: "read", .. })));
+}
+
+/// The last connection that is closed takes the log with it: so none is left open by then.
+#[tokio::test]
+async fn a_closed_store_leaves_no_thread_behind() {
+    let (_space, path) = space();
+    for number in 1..=10 {
+        let store = open(&path);
+        // Who asks a second time makes the watcher look at once.
+        let _changes = [store.changes(), store.changes()];
+        commit(&store, vec![accepted(number, 1)]).await;
+        drop(store);
+        assert!(!path.with_extension("db-wal").exists(), "round {number}");
+    }
 }

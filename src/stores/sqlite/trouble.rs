@@ -85,3 +85,37 @@ fn says_corrupt(error: &Error) -> bool {
         Some(ErrorCode::DatabaseCorrupt | ErrorCode::NotADatabase | ErrorCode::ConstraintViolation)
     ) || error.sqlite_error_code().is_none()
 }
+
+#[cfg(test)]
+mod tests {
+    use rusqlite::ffi;
+
+    use super::*;
+
+    fn refused(code: i32) -> Trouble {
+        Error::SqliteFailure(ffi::Error::new(code), None).into()
+    }
+
+    /// Whether the connection is in doubt, whether the store is busy, and what is answered.
+    fn check(trouble: &Trouble, expected: (bool, bool, &str)) {
+        let answer = match trouble.to_error("write") {
+            StoreError::Unavailable { action, .. } => action,
+            StoreError::Corrupt(_) => "corrupt",
+            StoreError::Version { .. } => "version",
+        };
+        assert_eq!((trouble.is_in_doubt(), trouble.is_busy(), answer), expected, "{trouble:?}");
+    }
+
+    #[test]
+    fn a_connection_is_in_doubt_unless_only_the_commit_was_wrong() {
+        check(&refused(ffi::SQLITE_FULL), (true, false, "write"));
+        check(&refused(ffi::SQLITE_IOERR_FSYNC), (true, false, "write"));
+        check(&refused(ffi::SQLITE_BUSY), (true, true, "write"));
+        check(&refused(ffi::SQLITE_LOCKED), (true, true, "write"));
+        check(&refused(ffi::SQLITE_CORRUPT), (true, false, "corrupt"));
+        check(&refused(ffi::SQLITE_NOTADB), (true, false, "corrupt"));
+        check(&Error::InvalidColumnIndex(3).into(), (true, false, "corrupt"));
+        check(&refused(ffi::SQLITE_CONSTRAINT), (false, false, "corrupt"));
+        check(&Trouble::corrupt("a gap"), (false, false, "corrupt"));
+    }
+}

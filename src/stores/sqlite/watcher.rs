@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(25);
 /// The watching side of an open store.
 pub(super) struct Watcher {
     orders: mpsc::Sender<Order>,
-    counter: Arc<watch::Sender<u64>>,
+    word: Arc<watch::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -44,18 +44,18 @@ struct Seat {
 impl Watcher {
     pub(super) fn start(database: &Database) -> Result<Self, StoreError> {
         let (orders, inbox) = mpsc::channel();
-        let counter = Arc::new(watch::Sender::new(0));
+        let word = Arc::new(watch::Sender::new(()));
         let mut seat = Seat { database: database.clone(), connection: None, version: None };
         let thread = std::thread::Builder::new().name("store-watcher".to_owned());
-        let told = Arc::clone(&counter);
+        let told = Arc::clone(&word);
         let thread = thread.spawn(move || seat.run(&inbox, &told)).map_err(|error| {
             StoreError::Unavailable { action: "open", reason: error.to_string() }
         })?;
-        Ok(Self { orders, counter, thread: Some(thread) })
+        Ok(Self { orders, word, thread: Some(thread) })
     }
 
     pub(super) fn changes(&self) -> Changes {
-        let changes = Changes::new(self.counter.subscribe());
+        let changes = Changes::new(self.word.subscribe());
         // A thread that is gone leaves a store that is closed.
         self.orders.send(Order::Look).ok();
         changes
@@ -78,15 +78,15 @@ impl fmt::Debug for Watcher {
 }
 
 impl Seat {
-    fn run(&mut self, inbox: &mpsc::Receiver<Order>, counter: &watch::Sender<u64>) {
+    fn run(&mut self, inbox: &mpsc::Receiver<Order>, word: &watch::Sender<()>) {
         while let Ok(Order::Look) = inbox.recv() {
-            while counter.receiver_count() > 0 {
+            while word.receiver_count() > 0 {
                 match inbox.recv_timeout(INTERVAL) {
                     Ok(Order::Look) | Err(mpsc::RecvTimeoutError::Timeout) => {}
                     Ok(Order::Close) | Err(mpsc::RecvTimeoutError::Disconnected) => return,
                 }
                 if self.has_changed() {
-                    counter.send_modify(|it| *it += 1);
+                    word.send_replace(());
                 }
             }
         }
@@ -111,5 +111,55 @@ impl Seat {
             None => self.database.connect(Use::Read)?,
         };
         number(self.connection.insert(connection), "data_version")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tempfile::TempDir;
+
+    use super::*;
+
+    fn seat(space: &TempDir) -> Seat {
+        let database = Database::open(&space.path().join("store.db"), INTERVAL).unwrap();
+        Seat { database, connection: None, version: None }
+    }
+
+    /// Whether the thread looks at the store when it is asked to.
+    fn looks(is_watched: bool) -> bool {
+        let space = TempDir::new().unwrap();
+        let mut seat = seat(&space);
+        let word = watch::Sender::new(());
+        let _watcher = is_watched.then(|| word.subscribe());
+        let (orders, inbox) = mpsc::channel();
+        for order in [Order::Look, Order::Look, Order::Close] {
+            orders.send(order).unwrap();
+        }
+        seat.run(&inbox, &word);
+        seat.version.is_some()
+    }
+
+    #[test]
+    fn it_looks_only_while_somebody_wants_to_know() {
+        assert!(looks(true));
+        assert!(!looks(false));
+    }
+
+    #[test]
+    fn a_commit_is_one_change() {
+        let space = TempDir::new().unwrap();
+        let mut seat = seat(&space);
+        let writer = seat.database.connect(Use::Write).unwrap();
+        assert_eq!([seat.has_changed(), seat.has_changed()], [true, false]);
+        writer.execute_batch("INSERT INTO plans VALUES ('plan', 1, '{}')").unwrap();
+        assert_eq!([seat.has_changed(), seat.has_changed()], [true, false]);
+    }
+
+    #[test]
+    fn a_store_that_cannot_be_looked_at_may_have_changed() {
+        let space = TempDir::new().unwrap();
+        let mut seat = seat(&space);
+        std::fs::remove_file(space.path().join("store.db")).unwrap();
+        assert_eq!([seat.has_changed(), seat.has_changed()], [true, true]);
     }
 }

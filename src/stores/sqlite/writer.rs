@@ -190,3 +190,46 @@ impl Inbox {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::Semaphore;
+
+    use super::*;
+    use crate::stores::contract::accepted;
+
+    fn commit(n_writes: usize) -> Order {
+        let place = Arc::new(Semaphore::new(1)).try_acquire_owned().unwrap();
+        let writes = vec![accepted(1, 1); n_writes].into();
+        Order::Commit(Commit { writes, answer: oneshot::channel().0, place })
+    }
+
+    fn work() -> Order {
+        Order::Work(Box::new(|_| false))
+    }
+
+    /// The groups that become of `orders`: how many commits each has, and whether work follows.
+    fn groups(orders: Vec<Order>) -> Vec<(usize, bool)> {
+        let (sender, receiver) = mpsc::channel();
+        for order in orders {
+            sender.send(order).unwrap();
+        }
+        drop(sender);
+        let mut inbox = Inbox { orders: receiver, is_closed: false };
+        let groups = std::iter::from_fn(|| inbox.next_group());
+        groups.map(|it| (it.commits.len(), it.work.is_some())).collect()
+    }
+
+    #[test]
+    fn what_waits_becomes_one_group_until_that_is_large() {
+        let large = GROUP_WRITES_MAX - 2;
+        let orders = vec![commit(1), commit(large), commit(1), commit(1), commit(1)];
+        assert_eq!(groups(orders), [(3, false), (2, false)]);
+    }
+
+    #[test]
+    fn work_ends_a_group_and_nothing_comes_after_the_end() {
+        let orders = vec![commit(1), work(), work(), commit(1), Order::Close, commit(1)];
+        assert_eq!(groups(orders), [(1, true), (0, true), (1, false)]);
+    }
+}
