@@ -55,10 +55,12 @@ pub(super) fn run(
     world.log
 }
 
-/// Runs the graph in `text` like [`check`], and shows what each start was decided on.
+/// Runs the graph in `text` like [`check`], but from 7 ms on and with crashes after these steps,
+/// and shows what each start was decided on.
 #[track_caller]
-pub(super) fn check_decisions(text: &str, expected: &Expect) {
+pub(super) fn check_decisions(text: &str, crash_after: &[u64], expected: &Expect) {
     let mut world = World::new(parse(text), policy(2, OnFailure::SkipDependents));
+    (world.now, world.crash_after) = (Millis(7), crash_after.to_vec());
     world.run(|_, _| Fate::end(10, Ok(())));
     let name = |it: TaskIdx| &world.names[it.as_usize()];
     let lines = world.journal.iter().filter_map(|(_, event)| {

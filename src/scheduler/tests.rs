@@ -272,6 +272,26 @@ fn a_task_that_waits_is_cancelled_and_given_up() {
 }
 
 #[test]
+fn a_retry_that_waits_for_a_worker_is_given_up_as_begun() {
+    check_with(
+        "a !fail agent_error 9\nb !hang\nc !hang",
+        OnFailure::FailFast,
+        |it| {
+            let on = [FailureCode::AgentError].into_iter().collect();
+            let retry = RetryPolicy { on, ..retries(2).retry };
+            it.limit(TaskPolicy { retry, ..TaskPolicy::default() });
+        },
+        &expect![[r"
+            0 start a#1
+            0 start b#1
+            10 start c#1
+            1000 stop b#1
+            1000 stop c#1
+            1000 finish Failure"]],
+    );
+}
+
+#[test]
 fn a_wait_goes_on_after_a_crash() {
     check_with(
         "a !fail timeout 1\nb <- a",
@@ -313,6 +333,7 @@ const N_SEEDS: &str = match option_env!("SIMULATION_SEEDS") {
 fn each_start_says_what_it_was_decided_on() {
     check_decisions(
         "a\nb <- a\nc <- a\nd <- a\ne <- d\nf",
+        &[],
         &expect![[r"
             a: of 2 ready
             f: of 1 ready
@@ -320,6 +341,22 @@ fn each_start_says_what_it_was_decided_on() {
             b: of 2 ready, released by a, worker of f
             c: of 1 ready, waited 10, released by a, worker of b
             e: of 1 ready, released by d, worker of d"]],
+    );
+}
+
+#[test]
+fn a_crash_does_not_hide_how_long_a_task_waited() {
+    check_decisions(
+        "a\nb\nc <- a\nd <- b\ne",
+        &[2],
+        &expect![[r"
+        a: of 3 ready
+        b: of 2 ready
+        c: of 2 ready, released by a, worker of a
+        d: of 2 ready, released by b, worker of b
+        c: of 3 ready, worker of d
+        d: of 2 ready, worker of c
+        e: of 1 ready, waited 20, worker of c"]],
     );
 }
 
