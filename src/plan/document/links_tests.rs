@@ -124,6 +124,22 @@ fn references_lead_to_tasks_that_end_before() {
 }
 
 #[test]
+fn a_reference_that_leads_nowhere_is_named_where_it_stands() {
+    let mut task = refers("c", &["b"], "like $${tasks.a.output}, see ${tasks.b.output}");
+    task["input_data"]["pre_gathered_context"] =
+        json!({"x": ["plain", "${tasks.a.output}"], "y": "${tasks.a.output}"});
+    task["description"] = json!("");
+    check(
+        &json!({"tasks": [coder("a"), coder("b"), task]}),
+        &expect![[r#"
+        empty_value at /tasks/2/description: task "c": "description" must not be empty
+          hint: say what is meant
+        invalid_reference at /tasks/2/input_data/pre_gathered_context/x/1: task "c" refers to the output of "a", which it does not depend on
+          hint: add "a" to the task's dependencies"#]],
+    );
+}
+
+#[test]
 fn a_value_with_a_reference_is_checked_when_it_is_known() {
     let mut task = with_dependencies("b", &["a"]);
     merge(
