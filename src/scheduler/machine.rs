@@ -476,7 +476,7 @@ impl Scheduler {
             TaskState::Failed | TaskState::Skipped | TaskState::Cancelled => self.n_open -= 1,
             TaskState::Blocked | TaskState::Backoff => (),
         }
-        if !self.trials.is_empty() && !state.is_open() {
+        if !state.is_open() {
             self.trials.remove(&task);
         }
     }

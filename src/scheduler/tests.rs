@@ -3,10 +3,10 @@
 use expect_test::expect;
 
 use super::{
-    Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
+    Decision, Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
     testing::{check, check_decisions, check_with, run, simulate},
 };
-use crate::model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
+use crate::model::{Attempt, Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
 
 #[test]
 fn a_task_starts_the_moment_its_own_dependencies_are_done() {
@@ -367,6 +367,24 @@ fn a_journal_without_decisions_reads_back() {
     let Event::AttemptStarted { decision, .. } = &event else { panic!("{event:?}") };
     assert!(decision.is_unknown());
     assert_eq!(serde_json::to_string(&event).unwrap(), json);
+}
+
+#[test]
+fn a_decision_is_written_as_far_as_it_says_something() {
+    let mut decision = Decision { n_ready: 2, ..Decision::default() };
+    assert_eq!(serde_json::to_string(&decision).unwrap(), r#"{"n_ready":2}"#);
+    (decision.waited, decision.is_allowed) = (Millis(5), true);
+    let event = Event::AttemptStarted {
+        task: TaskIdx::from_usize(3),
+        attempt: Attempt(1),
+        deadline: Millis(9),
+        decision,
+        total_deadline: None,
+    };
+    let json = serde_json::to_string(&event).unwrap();
+    let said = r#""decision":{"n_ready":2,"waited":5,"is_allowed":true}"#;
+    assert!(json.contains(said), "{json}");
+    assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
 }
 
 #[test]

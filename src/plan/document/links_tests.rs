@@ -4,7 +4,7 @@ use expect_test::expect;
 use serde_json::{Value, json};
 
 use super::{
-    testing::coder,
+    testing::{check_value, coder},
     tests::{check, check_task, merge},
 };
 
@@ -184,4 +184,17 @@ fn two_writers_of_one_file_are_warned_of_unless_one_waits() {
             c coder <- []
             warning: tasks "a" and "c" both write "/w/same.py" and neither waits for the other"#]],
     );
+}
+
+#[test]
+fn what_takes_longer_goes_first_and_a_minute_is_assumed() {
+    let takes = |task_id: &str, seconds: u32| {
+        let mut task = coder(task_id);
+        task["estimate_seconds"] = json!(seconds);
+        task
+    };
+    let tasks = [takes("a", 59), coder("b"), takes("c", 61)];
+    let graph = check_value(&json!({ "tasks": tasks })).unwrap().graph;
+    let order = (0..3).map(|it| graph.task_of_priority(it).as_usize());
+    assert_eq!(order.collect::<Vec<_>>(), [2, 1, 0]);
 }
