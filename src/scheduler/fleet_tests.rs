@@ -354,11 +354,12 @@ impl World {
             write!(said, " [{member}: {}{lanes}]", limit(starts)).unwrap();
         }
         for (member, it) in self.members.all.iter_mut().enumerate() {
-            for action in std::mem::take(&mut it.out).actions {
-                if let Action::StartAttempt { task, attempt, .. } = action {
+            for event in std::mem::take(&mut it.out).events {
+                if let Event::AttemptStarted { task, attempt, decision, .. } = event {
                     self.governor.start_attempt(self.now, it.lanes[0]);
                     running.push((member, self.now, (task, attempt)));
-                    write!(said, " {member} starts").unwrap();
+                    let why = if decision.is_allowed { " when allowed" } else { "" };
+                    write!(said, " {member} starts{why}").unwrap();
                 }
             }
         }
@@ -403,10 +404,10 @@ fn too_few_workers_are_shared_until_they_are_enough() {
         &expect![[r"
             0 admit 2: 0 starts 0 starts
             1 admit 3: [0: 0] [1: 0], needed
-            1 share: [1: 1] 1 starts, needed
+            1 share: [1: 1] 1 starts when allowed, needed
             2 share:, needed
             3 served 0:, needed
-            3 share: [0: all] [1: all] 1 starts
+            3 share: [0: all] [1: all] 1 starts when allowed
             4 served 1: 1 starts
             4 share:
             5 served 1:
@@ -430,13 +431,13 @@ fn a_single_worker_goes_round() {
         &expect![[r"
             0 admit 3: [0: 0], needed
             0 admit 3: [1: 0], needed
-            1 share: [0: 1] 0 starts, needed
+            1 share: [0: 1] 0 starts when allowed, needed
             2 served 0:, needed
-            2 share: [1: 1] 1 starts, needed
+            2 share: [1: 1] 1 starts when allowed, needed
             3 served 1:, needed
-            3 share: [0: 1] 0 starts, needed
+            3 share: [0: 1] 0 starts when allowed, needed
             4 served 0:, needed
-            4 share: [1: 1] 1 starts, needed"]],
+            4 share: [1: 1] 1 starts when allowed, needed"]],
     );
 }
 
@@ -470,8 +471,8 @@ fn what_an_upstream_lets_in_is_shared() {
             5 served 2:, needed, wake 5087
             6 served 0:, needed, wake 5087
             6 share:, needed, wake 5087
-            7000 share: [0: all, 1 in lane 0] 0 starts, needed, wake 17000
+            7000 share: [0: all, 1 in lane 0] 0 starts when allowed, needed, wake 17000
             7001 served 0:, needed
-            7001 share: [1: all, 1 in lane 0] [2: all, 1 in lane 0] [0: all, 1 in lane 0] 0 starts 1 starts 2 starts, needed"]],
+            7001 share: [1: all, 1 in lane 0] [2: all, 1 in lane 0] [0: all, 1 in lane 0] 0 starts when allowed 1 starts when allowed 2 starts when allowed, needed"]],
     );
 }

@@ -345,6 +345,19 @@ fn each_start_says_what_it_was_decided_on() {
 }
 
 #[test]
+fn two_workers_that_come_free_at_once_go_to_two_tasks() {
+    check_decisions(
+        "a !hang\nb !hang\nc\nd",
+        &[],
+        &expect![[r"
+        a: of 4 ready
+        b: of 3 ready
+        c: of 2 ready, waited 1000, worker of b
+        d: of 1 ready, waited 1000, worker of a"]],
+    );
+}
+
+#[test]
 fn a_crash_does_not_hide_how_long_a_task_waited() {
     check_decisions(
         "a\nb\nc <- a\nd <- b\ne",
