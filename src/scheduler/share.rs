@@ -69,6 +69,7 @@ mod tests {
         assert_eq!(shares(10, &[1, 9, 9]), [1, 5, 4]);
         assert_eq!(shares(1, &[9, 1]), [1, 0]);
         assert_eq!(shares(u32::MAX, &[3, u32::MAX]), [3, u32::MAX - 3]);
+        assert_eq!(shares(u32::MAX, &[u32::MAX]), [u32::MAX]);
         assert!(shares(5, &[]).is_empty());
     }
 
