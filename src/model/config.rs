@@ -30,7 +30,7 @@ pub struct DispatchConfig {
     pub enable_context: Option<bool>,
     /// How much there is of each resource that tasks ask for: 1 to 1,000,000; 1 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Box<BTreeMap<String, u32>>>,
+    pub resources: Option<BTreeMap<String, u32>>,
 }
 
 /// What a failed task means for the others.

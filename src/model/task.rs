@@ -61,7 +61,7 @@ pub struct TaskSpec {
     /// How much it needs of what the dispatch's `config.resources` has, while it runs: a number
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<Box<BTreeMap<String, u32>>>,
+    pub resources: Option<BTreeMap<String, u32>>,
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -43,7 +43,7 @@ pub(super) struct StoredConfig {
     pub(super) on_failure: OnFailure,
     pub(super) enable_context: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(super) resources: Option<Box<BTreeMap<String, u32>>>,
+    pub(super) resources: Option<BTreeMap<String, u32>>,
 }
 
 /// What reports need of a document.
@@ -157,7 +157,7 @@ impl StoredDocument {
     /// What keeps its tasks apart.
     pub(super) fn claims(&self) -> ClaimTable {
         let none = BTreeMap::new();
-        ClaimTable::new(&self.tasks, self.config.resources.as_deref().unwrap_or(&none))
+        ClaimTable::new(&self.tasks, self.config.resources.as_ref().unwrap_or(&none))
     }
 
     /// The agents that the tasks name, each once.

@@ -9,12 +9,12 @@ use crate::model::TaskIdx;
 impl Scheduler {
     /// Whether the claims of `task` are free of those of all that run.
     pub(super) fn has_room(&self, task: TaskIdx) -> bool {
-        !self.has_claims || self.holders.has_room(&self.policy.claims, task)
+        !self.uses.claims || self.holders.has_room(&self.policy.claims, task)
     }
 
     /// Sets the next task aside if it must wait for another one.
     pub(super) fn set_aside(&mut self, next: Next) -> bool {
-        if !self.has_claims {
+        if !self.uses.claims {
             return false;
         }
         let task = self.graph.task_of_priority(next.priority);
@@ -29,14 +29,14 @@ impl Scheduler {
 
     /// Takes a task out of the queue, or from those set aside, as it is ready no longer.
     pub(super) fn dequeue(&mut self, task: TaskIdx) {
-        if !(self.has_claims && self.holders.unpark(&self.policy.claims, task)) {
+        if !(self.uses.claims && self.holders.unpark(&self.policy.claims, task)) {
             self.queue.remove(task, self.graph.priority(task));
         }
     }
 
     /// Follows a task's way in and out of `TaskState::Ready` and `TaskState::Running`.
     pub(super) fn claim(&mut self, task: TaskIdx, before: TaskState, after: TaskState) {
-        if !self.has_claims {
+        if !self.uses.claims {
             return;
         }
         let claims = &self.policy.claims;

@@ -1,6 +1,8 @@
 //! What holds of several dispatches that share workers and upstreams, over random ones.
 
-use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
+use std::{cmp::Reverse, collections::BinaryHeap, fmt::Write as _, sync::Arc};
+
+use expect_test::{Expect, expect};
 
 use super::{
     Action, Event, Fleet, Governor, Input, LaneId, Outbox, Policy, Scheduler, Verdict,
@@ -33,6 +35,8 @@ struct World {
 struct Members {
     now: Millis,
     all: Vec<Member>,
+    /// Which of them was allowed what, since somebody looked.
+    allowed: Vec<(usize, Input)>,
 }
 
 struct Member {
@@ -73,6 +77,9 @@ impl Fleet for Members {
     }
 
     fn tell(&mut self, member: usize, input: Input) {
+        if matches!(input, Input::Allow { .. }) {
+            self.allowed.push((member, input.clone()));
+        }
         let member = &mut self.all[member];
         member.scheduler.handle(self.now, input, &mut member.out);
     }
@@ -295,4 +302,179 @@ fn upstreams_that_turn_attempts_away_fail_nothing_and_are_left_alone() {
         world.run(&mut rng);
         world.assert_success();
     }
+}
+
+/// Plays `script`, one `TIME WHAT` a line, and shows after each what the governor says, and which
+/// dispatches start attempts; `admit N` brings a dispatch of N tasks and two workers, `served M`
+/// and `away M MS` end the attempt of dispatch M that runs longest.
+#[track_caller]
+fn check(workers_max: u32, script: &str, expected: &Expect) {
+    let (mut world, mut running, mut log) = (World::new(workers_max, &[]), Vec::new(), Vec::new());
+    for line in script.lines().map(str::trim) {
+        let words: Vec<_> = line.split_whitespace().collect();
+        let number = |at: usize| words[at].parse::<usize>().unwrap();
+        world.now = Millis(number(0) as u64);
+        world.members.now = world.now;
+        match words[1] {
+            "admit" => {
+                let graph = TaskGraph::build(vec![Millis(1); number(2)], &[]).unwrap();
+                world.admit(policy(2, OnFailure::SkipDependents), Arc::new(graph));
+            }
+            "share" => world.governor.share(world.now, &mut world.members),
+            word => {
+                let at = running.iter().position(|it: &(usize, Millis, _)| it.0 == number(2));
+                let (member, started, (task, attempt)) = running.remove(at.unwrap());
+                let result = if word == "served" {
+                    Ok(())
+                } else {
+                    let failure = Failure::new(FailureCode::RateLimited, "too much");
+                    Err(failure.retry_after(Some(number(3) as u64)))
+                };
+                let verdict = Verdict::of(result.as_ref().copied());
+                let of = (world.members.all[member].lanes[0], started);
+                world.governor.end_attempt(world.now, of, verdict, &mut world.members);
+                world.members.tell(member, Input::AttemptEnded { task, attempt, result });
+            }
+        }
+        log.push(format!("{line}:{}", world.said_and_started(&mut running)));
+    }
+    expected.assert_eq(&log.join("\n"));
+}
+
+/// The attempts that run: their dispatches, since when, and which.
+type Running = Vec<(usize, Millis, (TaskIdx, Attempt))>;
+
+impl World {
+    /// What the governor said since this was asked, and which dispatches started attempts.
+    fn said_and_started(&mut self, running: &mut Running) -> String {
+        let mut said = String::new();
+        for (member, input) in self.members.allowed.drain(..) {
+            let Input::Allow { starts, lanes } = input else { panic!("{input:?}") };
+            let limit = |it: u32| if it == u32::MAX { "all".to_owned() } else { it.to_string() };
+            let lanes = lanes.iter().map(|it| format!(", {} in lane {}", limit(it.1), it.0));
+            let lanes = lanes.collect::<String>();
+            write!(said, " [{member}: {}{lanes}]", limit(starts)).unwrap();
+        }
+        for (member, it) in self.members.all.iter_mut().enumerate() {
+            for event in std::mem::take(&mut it.out).events {
+                if let Event::AttemptStarted { task, attempt, decision, .. } = event {
+                    self.governor.start_attempt(self.now, it.lanes[0]);
+                    running.push((member, self.now, (task, attempt)));
+                    let why = if decision.is_allowed { " when allowed" } else { "" };
+                    write!(said, " {member} starts{why}").unwrap();
+                }
+            }
+        }
+        let wake = self.governor.wake_at().map(|it| format!(", wake {}", it.0));
+        let is_needed = if self.governor.is_needed() { ", needed" } else { "" };
+        said + is_needed + &wake.unwrap_or_default()
+    }
+}
+
+#[test]
+fn a_governor_says_nothing_before_something_is_scarce() {
+    check(
+        4,
+        "0 admit 2
+         0 admit 3
+         1 served 0
+         2 served 1
+         3 served 1",
+        &expect![[r"
+            0 admit 2: 0 starts 0 starts
+            0 admit 3: 1 starts 1 starts
+            1 served 0:
+            2 served 1: 1 starts
+            3 served 1:"]],
+    );
+}
+
+#[test]
+fn too_few_workers_are_shared_until_they_are_enough() {
+    check(
+        3,
+        "0 admit 2
+         1 admit 3
+         1 share
+         2 share
+         3 served 0
+         3 share
+         4 served 1
+         4 share
+         5 served 1
+         5 share",
+        &expect![[r"
+            0 admit 2: 0 starts 0 starts
+            1 admit 3: [0: 0] [1: 0], needed
+            1 share: [1: 1] 1 starts when allowed, needed
+            2 share:, needed
+            3 served 0:, needed
+            3 share: [0: all] [1: all] 1 starts when allowed
+            4 served 1: 1 starts
+            4 share:
+            5 served 1:
+            5 share:"]],
+    );
+}
+
+#[test]
+fn a_single_worker_goes_round() {
+    check(
+        1,
+        "0 admit 3
+         0 admit 3
+         1 share
+         2 served 0
+         2 share
+         3 served 1
+         3 share
+         4 served 0
+         4 share",
+        &expect![[r"
+            0 admit 3: [0: 0], needed
+            0 admit 3: [1: 0], needed
+            1 share: [0: 1] 0 starts when allowed, needed
+            2 served 0:, needed
+            2 share: [1: 1] 1 starts when allowed, needed
+            3 served 1:, needed
+            3 share: [0: 1] 0 starts when allowed, needed
+            4 served 0:, needed
+            4 share: [1: 1] 1 starts when allowed, needed"]],
+    );
+}
+
+#[test]
+fn what_an_upstream_lets_in_is_shared() {
+    check(
+        9,
+        "0 admit 9
+         0 admit 9
+         0 admit 9
+         1 away 0 5000
+         2 share
+         2 served 1
+         3 served 1
+         4 served 2
+         5 served 2
+         6 served 0
+         6 share
+         7000 share
+         7001 served 0
+         7001 share",
+        &expect![[r"
+            0 admit 9: 0 starts 0 starts
+            0 admit 9: 1 starts 1 starts
+            0 admit 9: 2 starts 2 starts
+            1 away 0 5000: [0: all, 0 in lane 0] [1: all, 0 in lane 0] [2: all, 0 in lane 0], needed, wake 5087
+            2 share:, needed, wake 5087
+            2 served 1:, needed, wake 5087
+            3 served 1:, needed, wake 5087
+            4 served 2:, needed, wake 5087
+            5 served 2:, needed, wake 5087
+            6 served 0:, needed, wake 5087
+            6 share:, needed, wake 5087
+            7000 share: [0: all, 1 in lane 0] 0 starts when allowed, needed, wake 17000
+            7001 served 0:, needed
+            7001 share: [1: all, 1 in lane 0] [2: all, 1 in lane 0] [0: all, 1 in lane 0] 0 starts when allowed 1 starts when allowed 2 starts when allowed, needed"]],
+    );
 }

@@ -150,7 +150,7 @@ impl Scheduler {
 
     /// Takes the fact that a gate was passed.
     pub(super) fn go_on(&mut self, task: TaskIdx, after: Option<Gate>) {
-        let gates = if self.has_gates { self.policy.of(task).gates } else { GateSet::NONE };
+        let gates = if self.uses.gates { self.policy.of(task).gates } else { GateSet::NONE };
         match gates.next(after) {
             Some(gate) => {
                 self.set(task, TaskState::Held);

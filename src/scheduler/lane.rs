@@ -394,4 +394,42 @@ mod tests {
             "]],
         );
     }
+
+    #[test]
+    fn old_news_moves_no_date_once_it_is_open_again() {
+        check(
+            "0 start 3
+             1 away 1
+             1000 start 1
+             11000 look
+             11001 away 1 50000
+             11002 away 1 50000
+             11003 away 1",
+            &expect![[r"
+                0 start 3: no limit
+                1 away 1: room 0, wake 530
+                1000 start 1: room 0, wake 11000
+                11000 look: room 0
+                11001 away 1 50000: room 0
+                11002 away 1 50000: room 0
+                11003 away 1: room 0, wake 12630
+            "]],
+        );
+    }
+
+    #[test]
+    fn who_asks_for_no_time_lets_no_second_probe_in() {
+        check(
+            "0 start 3
+             5 away 1 90000
+             90329 start 1
+             90329 away 1 0",
+            &expect![[r"
+                0 start 3: no limit
+                5 away 1 90000: room 0, wake 90329
+                90329 start 1: room 0, wake 100329
+                90329 away 1 0: room 0, wake 100329
+            "]],
+        );
+    }
 }

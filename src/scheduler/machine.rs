@@ -7,7 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     gate::Stage,
     message::{Action, Event, Input, Outbox},
-    policy::Policy,
+    policy::{Policy, Uses},
     queue::{Next, Queue},
     reasons::Reasons,
     retry::{self, Trial},
@@ -41,13 +41,9 @@ pub struct Scheduler {
     pub(super) tallies: FxHashMap<TaskIdx, Tally>,
     /// Of the tasks in `TaskState::Held`.
     pub(super) stages: FxHashMap<TaskIdx, Stage>,
-    /// Whether any task has a rule of its own for when it runs.
-    pub(super) has_rules: bool,
-    /// Whether any claims overlap.
-    pub(super) has_claims: bool,
+    /// What is never looked at, because no task uses it.
+    pub(super) uses: Uses,
     pub(super) holders: Holders,
-    /// Whether any task has gates.
-    pub(super) has_gates: bool,
     /// Held tasks whose question is to be asked.
     pub(super) asks: Vec<TaskIdx>,
     pub(super) n_running: u32,
@@ -72,10 +68,8 @@ impl Scheduler {
             trials: FxHashMap::default(),
             tallies: FxHashMap::default(),
             stages: FxHashMap::default(),
-            has_rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
-            has_claims: !policy.claims.is_empty(),
+            uses: Uses::of(&policy),
             holders: Holders::new(&policy.claims),
-            has_gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
             asks: Vec::new(),
             n_running: 0,
             n_open: graph.len(),

@@ -48,6 +48,24 @@ pub struct TaskPolicy {
     pub approval_timeout: Option<Millis>,
 }
 
+/// Which of the things that few dispatches use any task of this one does.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Uses {
+    pub(super) rules: bool,
+    pub(super) gates: bool,
+    pub(super) claims: bool,
+}
+
+impl Uses {
+    pub(super) fn of(policy: &Policy) -> Self {
+        Self {
+            rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
+            gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
+            claims: !policy.claims.is_empty(),
+        }
+    }
+}
+
 impl Policy {
     /// The limits of `task`. Costs O(log n) in the number of tasks with limits of their own.
     pub(super) fn of(&self, task: TaskIdx) -> &TaskPolicy {

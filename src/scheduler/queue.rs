@@ -100,8 +100,7 @@ impl Queue {
             return priority.map(|priority| Next { priority, overtakes: false });
         }
         let first = |is_open: bool| {
-            let lanes =
-                self.lanes.iter().filter(move |it| it.n_ready > 0 && (it.room > 0) == is_open);
+            let lanes = self.lanes.iter().filter(|it| (it.room > 0) == is_open);
             lanes.filter_map(|it| it.ready.first()).min()
         };
         let priority = first(true)?;
@@ -230,5 +229,14 @@ mod tests {
         queue.allow(NO_LIMIT, &[]);
         assert_eq!(start(&mut queue), Some((1, false)));
         assert_eq!(queue.last_start(), Millis(7));
+    }
+
+    #[test]
+    fn an_end_gives_back_what_runs_in_its_own_lane() {
+        let mut queue = Queue::new(4, &[0, 1, 1, 1]);
+        add(&mut queue, &[0, 1, 2, 3]);
+        while start(&mut queue).is_some() {}
+        queue.end(TaskIdx::from_usize(2));
+        assert_eq!((queue.count(0), queue.count(1)), ((0, 1, 1), (0, 2, 3)));
     }
 }

@@ -27,16 +27,17 @@ pub(super) fn grants(free: u32, claims: &[Claim]) -> Vec<u32> {
     granted
 }
 
-/// The highest level that what is free fills all claims up to.
+/// The highest level that what is free fills all claims up to; the very last one, `u32::MAX`, is
+/// left to what does not go up evenly.
 fn level(free: u32, claims: &[Claim]) -> u32 {
     let needed = |level: u32| claims.iter().map(|it| u64::from(it.up_to(level))).sum::<u64>();
-    let (mut full, mut too_high) = (0, u64::from(u32::MAX) + 1);
+    let (mut full, mut too_high) = (0, u32::MAX);
     while full + 1 < too_high {
-        let middle = u64::midpoint(full, too_high);
-        let is_enough = u32::try_from(middle).is_ok_and(|it| needed(it) <= u64::from(free));
+        let middle = u32::midpoint(full, too_high);
+        let is_enough = needed(middle) <= u64::from(free);
         *(if is_enough { &mut full } else { &mut too_high }) = middle;
     }
-    u32::try_from(full).unwrap_or(u32::MAX)
+    full
 }
 
 impl Claim {
@@ -69,6 +70,7 @@ mod tests {
         assert_eq!(shares(10, &[1, 9, 9]), [1, 5, 4]);
         assert_eq!(shares(1, &[9, 1]), [1, 0]);
         assert_eq!(shares(u32::MAX, &[3, u32::MAX]), [3, u32::MAX - 3]);
+        assert_eq!(shares(u32::MAX, &[u32::MAX]), [u32::MAX]);
         assert!(shares(5, &[]).is_empty());
     }
 

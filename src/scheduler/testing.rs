@@ -47,19 +47,19 @@ pub(super) fn run(
     on_failure: OnFailure,
     prepare: impl FnOnce(&mut World),
 ) -> Vec<String> {
-    let fates: Vec<&str> =
-        text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
     let mut world = World::new(parse(text), policy(2, on_failure));
     prepare(&mut world);
-    world.run(|task, attempt| scripted(fates[task.as_usize()], attempt));
+    world.run(scripted(text));
     world.log
 }
 
-/// Runs the graph in `text` like [`check`], and shows what each start was decided on.
+/// Runs the graph in `text` like [`check`], but from 7 ms on and with crashes after these steps,
+/// and shows what each start was decided on.
 #[track_caller]
-pub(super) fn check_decisions(text: &str, expected: &Expect) {
+pub(super) fn check_decisions(text: &str, crash_after: &[u64], expected: &Expect) {
     let mut world = World::new(parse(text), policy(2, OnFailure::SkipDependents));
-    world.run(|_, _| Fate::end(10, Ok(())));
+    (world.now, world.crash_after) = (Millis(7), crash_after.to_vec());
+    world.run(scripted(text));
     let name = |it: TaskIdx| &world.names[it.as_usize()];
     let lines = world.journal.iter().filter_map(|(_, event)| {
         let Event::AttemptStarted { task, decision, .. } = event else { return None };
@@ -75,7 +75,13 @@ pub(super) fn check_decisions(text: &str, expected: &Expect) {
     expected.assert_eq(&lines.collect::<Vec<_>>().join("\n"));
 }
 
-fn scripted(fate: &str, attempt: Attempt) -> Fate {
+/// What becomes of the attempts at each task in `text`.
+fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
+    let fates: Vec<_> = text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
+    move |task, attempt| read_fate(fates[task.as_usize()], attempt)
+}
+
+fn read_fate(fate: &str, attempt: Attempt) -> Fate {
     let words: Vec<_> = fate.split_whitespace().collect();
     match words.as_slice() {
         ["hang", ..] => Fate::default(),

@@ -3,11 +3,11 @@
 use expect_test::expect;
 
 use super::{
-    Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
+    Decision, Event, REQUEUES_MAX, RetryPolicy, TaskPolicy,
     random::simulate,
     testing::{check, check_decisions, check_with, run},
 };
-use crate::model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
+use crate::model::{Attempt, Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx};
 
 #[test]
 fn a_task_starts_the_moment_its_own_dependencies_are_done() {
@@ -273,6 +273,26 @@ fn a_task_that_waits_is_cancelled_and_given_up() {
 }
 
 #[test]
+fn a_retry_that_waits_for_a_worker_is_given_up_as_begun() {
+    check_with(
+        "a !fail agent_error 9\nb !hang\nc !hang",
+        OnFailure::FailFast,
+        |it| {
+            let on = [FailureCode::AgentError].into_iter().collect();
+            let retry = RetryPolicy { on, ..retries(2).retry };
+            it.limit(TaskPolicy { retry, ..TaskPolicy::default() });
+        },
+        &expect![[r"
+            0 start a#1
+            0 start b#1
+            10 start c#1
+            1000 stop b#1
+            1000 stop c#1
+            1000 finish Failure"]],
+    );
+}
+
+#[test]
 fn a_wait_goes_on_after_a_crash() {
     check_with(
         "a !fail timeout 1\nb <- a",
@@ -314,6 +334,7 @@ const N_SEEDS: &str = match option_env!("SIMULATION_SEEDS") {
 fn each_start_says_what_it_was_decided_on() {
     check_decisions(
         "a\nb <- a\nc <- a\nd <- a\ne <- d\nf",
+        &[],
         &expect![[r"
             a: of 2 ready
             f: of 1 ready
@@ -325,12 +346,59 @@ fn each_start_says_what_it_was_decided_on() {
 }
 
 #[test]
+fn two_workers_that_come_free_at_once_go_to_two_tasks() {
+    check_decisions(
+        "a !hang\nb !hang\nc\nd",
+        &[],
+        &expect![[r"
+        a: of 4 ready
+        b: of 3 ready
+        c: of 2 ready, waited 1000, worker of b
+        d: of 1 ready, waited 1000, worker of a"]],
+    );
+}
+
+#[test]
+fn a_crash_does_not_hide_how_long_a_task_waited() {
+    check_decisions(
+        "a\nb\nc <- a\nd <- b\ne",
+        &[2],
+        &expect![[r"
+        a: of 3 ready
+        b: of 2 ready
+        c: of 2 ready, released by a, worker of a
+        d: of 2 ready, released by b, worker of b
+        c: of 3 ready, worker of d
+        d: of 2 ready, worker of c
+        e: of 1 ready, waited 20, worker of c"]],
+    );
+}
+
+#[test]
 fn a_journal_without_decisions_reads_back() {
     let json = r#"{"event":"attempt_started","task":3,"attempt":1,"deadline":9}"#;
     let event: Event = serde_json::from_str(json).unwrap();
     let Event::AttemptStarted { decision, .. } = &event else { panic!("{event:?}") };
     assert!(decision.is_unknown());
     assert_eq!(serde_json::to_string(&event).unwrap(), json);
+}
+
+#[test]
+fn a_decision_is_written_as_far_as_it_says_something() {
+    let mut decision = Decision { n_ready: 2, ..Decision::default() };
+    assert_eq!(serde_json::to_string(&decision).unwrap(), r#"{"n_ready":2}"#);
+    (decision.waited, decision.is_allowed) = (Millis(5), true);
+    let event = Event::AttemptStarted {
+        task: TaskIdx::from_usize(3),
+        attempt: Attempt(1),
+        deadline: Millis(9),
+        decision,
+        total_deadline: None,
+    };
+    let json = serde_json::to_string(&event).unwrap();
+    let said = r#""decision":{"n_ready":2,"waited":5,"is_allowed":true}"#;
+    assert!(json.contains(said), "{json}");
+    assert_eq!(serde_json::from_str::<Event>(&json).unwrap(), event);
 }
 
 #[test]

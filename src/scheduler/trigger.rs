@@ -60,7 +60,7 @@ impl Scheduler {
         let end = self.state(task);
         let satisfies_all = end == TaskState::Succeeded
             || end == TaskState::Failed && self.policy.on_failure == OnFailure::Continue;
-        if !satisfies_all && !self.has_rules {
+        if !satisfies_all && !self.uses.rules {
             return;
         }
         let graph = std::sync::Arc::clone(&self.graph);
@@ -108,6 +108,6 @@ impl Scheduler {
     }
 
     fn rule(&self, task: TaskIdx) -> TriggerRule {
-        if self.has_rules { self.policy.of(task).trigger } else { TriggerRule::AllSuccess }
+        if self.uses.rules { self.policy.of(task).trigger } else { TriggerRule::AllSuccess }
     }
 }

@@ -105,7 +105,9 @@ impl Holders {
             examined = woken.get(n_examined).copied();
             n_examined += 1;
         }
-        woken.iter().for_each(|it| self.give_back(table, *it));
+        for it in &woken {
+            self.give_back(table, *it);
+        }
         woken
     }
 

@@ -8,7 +8,7 @@ use super::{
     fields::{self, Blank},
 };
 use crate::{
-    model::{DispatchConfig, ErrorCode, TaskId, TaskSpec, json::Json},
+    model::{ErrorCode, TaskId, TaskSpec, json::Json},
     plan::{
         claims::{GlobFault, check_glob},
         rules::Rules,
@@ -107,13 +107,15 @@ pub(super) fn read_resources(
 }
 
 /// Checks that no task wants more of a resource than there is.
-pub(super) fn check_amounts(tasks: &[TaskSpec], config: &DispatchConfig, faults: &mut Faults) {
-    let none = BTreeMap::new();
-    let capacities = config.resources.as_deref().unwrap_or(&none);
+pub(super) fn check_amounts(
+    tasks: &[TaskSpec],
+    capacities: Option<&BTreeMap<String, u32>>,
+    faults: &mut Faults,
+) {
     let list = Place::ROOT.key("tasks");
     for (at, task) in tasks.iter().enumerate() {
         for (name, amount) in task.resources.iter().flat_map(|it| it.iter()) {
-            let capacity = capacities.get(name).copied().unwrap_or(1);
+            let capacity = capacities.and_then(|it| it.get(name)).copied().unwrap_or(1);
             if *amount <= capacity {
                 continue;
             }

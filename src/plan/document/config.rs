@@ -66,7 +66,7 @@ pub(super) fn read(
         trace_dir,
         on_failure,
         enable_context,
-        resources: resources.map(Box::new),
+        resources,
     }
 }
 

@@ -122,10 +122,11 @@ impl<'p> Place<'p> {
 
     /// Describes a fault here; the message is the subject, the field, and `what`.
     pub(super) fn fault(&self, code: ErrorCode, what: fmt::Arguments<'_>, hint: &str) -> Fault {
-        let message = match (self.path, self.subject) {
-            (Path::Root, _) => format!("{} {what}", self.subject),
-            (_, Subject::Document) => format!("{} {what}", Field(self.path)),
-            _ => format!("{}: {} {what}", self.subject, Field(self.path)),
+        let message = match self.subject {
+            Subject::Document => format!("{} {what}", Field(self.path)),
+            Subject::Task(_) | Subject::TaskAt(_) => {
+                format!("{}: {} {what}", self.subject, Field(self.path))
+            }
         };
         Fault::new(code, self.path.to_string(), &message, hint)
     }
@@ -184,5 +185,51 @@ pub(super) fn list_words(words: &[&str]) -> String {
             let front: Vec<_> = front.iter().map(|it| format!("{it:?}")).collect();
             format!("{} or {last:?}", front.join(", "))
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fault(message: &str) -> Fault {
+        Place::ROOT.say(ErrorCode::EmptyValue, message, "")
+    }
+
+    #[test]
+    fn each_pass_describes_as_many_faults_as_are_kept_and_is_sorted_in() {
+        let mut faults = Faults::default();
+        let mut n_described = 0;
+        faults.at(2);
+        for _ in 0..Refusal::FAULTS_MAX + 5 {
+            faults.add(|| {
+                n_described += 1;
+                fault("late")
+            });
+        }
+        assert_eq!(n_described, Refusal::FAULTS_MAX);
+        faults.start_pass();
+        faults.at(1);
+        faults.add(|| fault("early"));
+        faults.add_undescribed(4);
+        assert_eq!(faults.count(), Refusal::FAULTS_MAX + 5 + 1 + 4);
+        let refusal = faults.finish().unwrap_err();
+        assert_eq!(refusal.faults()[0].message, "early");
+        assert_eq!(refusal.faults()[1].message, "late");
+    }
+
+    #[test]
+    fn warnings_beyond_the_limit_are_counted() {
+        let warnings = |n: usize| {
+            let mut warnings = Warnings::default();
+            (0..n).for_each(|it| warnings.add(|| it.to_string()));
+            warnings.finish()
+        };
+        assert_eq!(warnings(WARNINGS_MAX).len(), WARNINGS_MAX);
+        let more = warnings(WARNINGS_MAX + 3);
+        assert_eq!(
+            (more.len(), more[WARNINGS_MAX].as_str()),
+            (WARNINGS_MAX + 1, "3 more warnings")
+        );
     }
 }

@@ -238,3 +238,18 @@ fn a_value_from_elsewhere_is_as_strict() {
     let document = json!({ "tasks": deep });
     assert_eq!(Json::from_value(&document).unwrap_err().code(), ErrorCode::TooDeep);
 }
+
+#[test]
+fn a_limit_is_the_most_that_is_allowed() {
+    let count = |tasks: &[&[&str]]| {
+        let limits = Limits { tasks_max: 2, edges_max: 1, ..Limits::SERVER };
+        let names = tasks.iter().map(|it| it.iter().map(ToString::to_string).collect());
+        let json = with_dependencies(names);
+        let json = strict::read(json.as_bytes()).unwrap();
+        let checked = with_rules(limits, |rules| check_document(&json, rules));
+        checked.map(|it| it.tasks.len()).map_err(|it| it.code())
+    };
+    assert_eq!(count(&[&[], &["t0"]]), Ok(2));
+    assert_eq!(count(&[&[], &[], &[]]), Err(ErrorCode::LimitExceeded));
+    assert_eq!(count(&[&[], &["t0", "t0"]]), Err(ErrorCode::LimitExceeded));
+}

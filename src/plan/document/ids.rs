@@ -91,3 +91,27 @@ impl<'j> Ids<'j> {
 pub(super) fn shorten(name: &str) -> String {
     text::cut(name, 64)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::json as strict;
+
+    /// What is proposed for a word of fifty letters, where names as long as it stand in front of the
+    /// one that is meant.
+    fn propose(n_before: usize) -> String {
+        let before = (0..n_before).map(|it| format!("{it:0>50}"));
+        let names = before.chain(["y".repeat(49) + "z"]);
+        let tasks: Vec<_> = names.map(|it| format!("{{\"task_id\": {it:?}}}")).collect();
+        let text = format!("[{}]", tasks.join(","));
+        let Json::Array(tasks) = strict::read(text.as_bytes()).unwrap() else { panic!("{text}") };
+        Ids::collect(&tasks).did_you_mean(&"y".repeat(50))
+    }
+
+    #[test]
+    fn the_nearest_name_is_looked_for_within_a_budget() {
+        let affordable = COMPARISONS_MAX / (50 * 50) - 1;
+        assert!(propose(affordable - 1).starts_with("; did you mean \"yyy"));
+        assert_eq!(propose(affordable), "");
+    }
+}

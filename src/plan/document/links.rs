@@ -300,6 +300,7 @@ mod tests {
     fn long_cycles_are_shortened_in_the_middle() {
         let names = |n: usize| (0..n).map(|it| format!("task-{it:04}")).collect::<Vec<_>>();
         assert_eq!(join_cycle(&names(3)), "task-0000 -> task-0001 -> task-0002");
+        assert!(join_cycle(&names(50)).contains(" -> … 30 more … -> "));
         let long = join_cycle(&names(1_000));
         assert!(long.contains("task-0009 -> … 980 more … -> task-0990"), "{long}");
         assert!(long.ends_with("-> task-0999"));

@@ -4,7 +4,7 @@ use expect_test::expect;
 use serde_json::{Value, json};
 
 use super::{
-    testing::coder,
+    testing::{check_value, coder},
     tests::{check, check_task, merge},
 };
 
@@ -124,6 +124,22 @@ fn references_lead_to_tasks_that_end_before() {
 }
 
 #[test]
+fn a_reference_that_leads_nowhere_is_named_where_it_stands() {
+    let mut task = refers("c", &["b"], "like $${tasks.a.output}, see ${tasks.b.output}");
+    task["input_data"]["pre_gathered_context"] =
+        json!({"x": ["plain", "${tasks.a.output}"], "y": "${tasks.a.output}"});
+    task["description"] = json!("");
+    check(
+        &json!({"tasks": [coder("a"), coder("b"), task]}),
+        &expect![[r#"
+        empty_value at /tasks/2/description: task "c": "description" must not be empty
+          hint: say what is meant
+        invalid_reference at /tasks/2/input_data/pre_gathered_context/x/1: task "c" refers to the output of "a", which it does not depend on
+          hint: add "a" to the task's dependencies"#]],
+    );
+}
+
+#[test]
 fn a_value_with_a_reference_is_checked_when_it_is_known() {
     let mut task = with_dependencies("b", &["a"]);
     merge(
@@ -168,4 +184,17 @@ fn two_writers_of_one_file_are_warned_of_unless_one_waits() {
             c coder <- []
             warning: tasks "a" and "c" both write "/w/same.py" and neither waits for the other: one runs after the other, in an order that nothing says"#]],
     );
+}
+
+#[test]
+fn what_takes_longer_goes_first_and_a_minute_is_assumed() {
+    let takes = |task_id: &str, seconds: u32| {
+        let mut task = coder(task_id);
+        task["estimate_seconds"] = json!(seconds);
+        task
+    };
+    let tasks = [takes("a", 59), coder("b"), takes("c", 61)];
+    let graph = check_value(&json!({ "tasks": tasks })).unwrap().graph;
+    let order = (0..3).map(|it| graph.task_of_priority(it).as_usize());
+    assert_eq!(order.collect::<Vec<_>>(), [2, 1, 0]);
 }

@@ -127,8 +127,8 @@ fn check_parts(
     faults.at(usize::MAX);
     let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));
     if let Some((tasks, _)) = &read {
-        let config = config.as_ref();
-        claims::check_amounts(tasks, config.unwrap_or(&DispatchConfig::default()), &mut faults);
+        let capacities = config.as_ref().and_then(|it| it.resources.as_ref());
+        claims::check_amounts(tasks, capacities, &mut faults);
     }
     faults.finish()?;
     let Some((tasks, graph)) = read else {

@@ -25,6 +25,8 @@ fn what_is_left_out_has_its_default() {
     assert_eq!(spec.on, Some(vec![FailureCode::Timeout, FailureCode::AgentError]));
     assert_eq!(read(&json!({"backoff_ms": 60_000})).max_backoff_ms, 60_000);
     assert_eq!(read(&json!({"max_backoff_ms": 5})).backoff_ms, 5);
+    let constant = read(&json!({"backoff_ms": 500, "max_backoff_ms": 500}));
+    assert_eq!((constant.backoff_ms, constant.max_backoff_ms), (500, 500));
 }
 
 #[test]

@@ -156,7 +156,7 @@ impl<'j> TaskReader<'_, 'j> {
             retry,
             estimate_seconds,
             writes,
-            resources: resources.map(Box::new),
+            resources,
         })
     }
 

@@ -463,6 +463,7 @@ fn context_requirements_have_a_known_prefix() {
             invalid_type at /tasks/0/context_requirements/9: task "a": item 10 of "context_requirements" must be a string, not a number
               hint: pass a string"#]],
     );
+    check_task(&json!({"context_requirements": vec!["rag:x"; 100]}), &expect!["a coder <- []"]);
     check_task(
         &json!({"context_requirements": vec!["rag:x"; 101]}),
         &expect![[r#"
