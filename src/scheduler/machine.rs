@@ -16,9 +16,7 @@ use super::{
     trigger::Tally,
 };
 use crate::{
-    model::{
-        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TriggerRule,
-    },
+    model::{Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx},
     plan::{Holders, TaskGraph},
 };
 
