@@ -38,6 +38,10 @@ pub enum TraceKind {
     TaskKept,
     /// A task's result was taken over, because the same work was done before.
     TaskReused,
+    /// All that a task became has ended, and its result was put together.
+    TaskJoined,
+    /// The dispatch has more tasks than before.
+    TasksAdded,
     /// A task is held until a question about it is answered.
     GateReached,
     /// A held task goes on.

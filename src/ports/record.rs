@@ -71,6 +71,8 @@ impl RecordBody {
             Self::Scheduler(event) => match event {
                 Event::TaskKept { .. } => TraceKind::TaskKept,
                 Event::TaskReused { .. } => TraceKind::TaskReused,
+                Event::TaskJoined { .. } => TraceKind::TaskJoined,
+                Event::TasksAdded { .. } => TraceKind::TasksAdded,
                 Event::GateReached { .. } => TraceKind::GateReached,
                 Event::GatePassed { .. } => TraceKind::GatePassed,
                 Event::GateFailed { .. } => TraceKind::GateFailed,
@@ -100,6 +102,7 @@ impl RecordBody {
             Self::Scheduler(
                 Event::TaskKept { task }
                 | Event::TaskReused { task }
+                | Event::TaskJoined { task }
                 | Event::GateReached { task, .. }
                 | Event::GatePassed { task, .. }
                 | Event::GateFailed { task, .. }
@@ -109,9 +112,11 @@ impl RecordBody {
                 | Event::TaskSkipped { task, .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),
+            Self::Scheduler(Event::TasksAdded { parent: Some(task), .. }) => (Some(*task), None),
             Self::Accepted { .. }
             | Self::CancelRequested { .. }
             | Self::ContextGathered { .. }
+            | Self::Scheduler(Event::TasksAdded { parent: None, .. })
             | Self::Scheduler(Event::DispatchCancelled | Event::DispatchEnded { .. }) => {
                 (None, None)
             }

@@ -19,7 +19,7 @@ impl Dispatcher {
     pub(super) fn ask(&mut self, _dispatch: DispatchId, _task: TaskIdx, gate: Gate) {
         match gate {
             // No document can ask for one yet.
-            Gate::Condition | Gate::Reuse | Gate::Approval => (),
+            Gate::Condition | Gate::Reuse | Gate::Approval | Gate::Expansion => (),
         }
     }
 }

@@ -392,6 +392,7 @@ impl Live {
             event,
             Event::TaskKept { .. }
                 | Event::TaskReused { .. }
+                | Event::TaskJoined { .. }
                 | Event::AttemptEnded { result: Ok(()), .. }
         );
         self.n_unsuccessful += usize::from(!is_success);
@@ -410,7 +411,7 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
     match event {
         Event::AttemptEnded { task, attempt, .. } => (*task, *attempt) == (of, which),
-        Event::TaskReused { task } => *task == of,
+        Event::TaskReused { task } | Event::TaskJoined { task } => *task == of,
         _ => false,
     }
 }
@@ -422,6 +423,7 @@ fn may_end(event: &Event) -> bool {
         Event::AttemptStarted { .. }
             | Event::AttemptEnded { retry_at: Some(_), .. }
             | Event::RetryDue { .. }
+            | Event::TasksAdded { .. }
             | Event::GateReached { .. }
             | Event::GatePassed { .. }
             | Event::AttemptInterrupted { .. }
@@ -464,7 +466,7 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.caused_by = *because;
             row.ended_at = Some(now);
         }
-        Event::TaskReused { .. } => {
+        Event::TaskReused { .. } | Event::TaskJoined { .. } => {
             row.status = TaskStatus::Success;
             row.ended_at = Some(now);
         }
@@ -482,7 +484,8 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
         }
         // The row of a kept task came with the submission.
         Event::TaskKept { .. } => row.status = TaskStatus::Success,
-        Event::GateReached { .. }
+        Event::TasksAdded { .. }
+        | Event::GateReached { .. }
         | Event::GatePassed { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => (),

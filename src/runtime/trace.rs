@@ -65,6 +65,7 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
                 Some(at) => json!({ "gate": gate, "until": Timestamp(*at) }),
                 None => json!({ "gate": gate }),
             },
+            Event::TasksAdded { n_tasks, .. } => json!({ "total_tasks": n_tasks }),
             Event::GatePassed { gate, .. } => json!({ "gate": gate }),
             Event::GateFailed { gate, failure, .. } => {
                 json!({ "gate": gate, "code": failure.code, "error": failure.message })
@@ -72,6 +73,7 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
             Event::DispatchEnded { status } => json!({ "status": status }),
             Event::TaskKept { .. }
             | Event::TaskReused { .. }
+            | Event::TaskJoined { .. }
             | Event::RetryDue { .. }
             | Event::TaskExpired { .. }
             | Event::AttemptInterrupted { .. }

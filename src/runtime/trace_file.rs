@@ -225,6 +225,8 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         | Event::TaskExpired { .. }
         | Event::TaskKept { .. }
         | Event::TaskReused { .. }
+        | Event::TaskJoined { .. }
+        | Event::TasksAdded { .. }
         | Event::GateReached { .. }
         | Event::GatePassed { .. }
         | Event::GateFailed { .. }

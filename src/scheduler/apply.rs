@@ -22,6 +22,7 @@ impl Scheduler {
             }
             Event::TaskKept { task }
             | Event::TaskReused { task }
+            | Event::TaskJoined { task }
             | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.end(task, TaskState::Succeeded);
             }
@@ -36,6 +37,7 @@ impl Scheduler {
             Event::RetryDue { task } | Event::AttemptInterrupted { task, .. } => {
                 self.set(task, TaskState::Ready);
             }
+            Event::TasksAdded { parent, .. } => self.add_tasks(parent),
             Event::GateReached { task, until, .. } => self.reach_gate(task, until),
             Event::GatePassed { task, gate } => self.go_on(task, Some(gate)),
             Event::TaskOmitted { task, .. } => self.end(task, TaskState::Omitted),

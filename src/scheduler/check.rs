@@ -43,6 +43,8 @@ impl Scheduler {
             Event::GatePassed { task, gate } | Event::GateFailed { task, gate, .. } => {
                 self.is_held(task, gate, true)
             }
+            Event::TaskJoined { task } => self.is_held(task, Gate::Expansion, true),
+            Event::TasksAdded { n_tasks, parent } => self.can_grow(n_tasks, parent),
             Event::TaskReused { task } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,

@@ -23,6 +23,8 @@ pub enum Gate {
     Reuse,
     /// Somebody approves of it.
     Approval,
+    /// It becomes as many tasks as it stands for, and then one again.
+    Expansion,
 }
 
 /// A set of gates.
@@ -38,6 +40,8 @@ pub enum GateAnswer {
     Omit(Box<str>),
     /// It has a result already, which stands in the store.
     Reuse,
+    /// All that it became has ended, and its result stands in the store.
+    Join,
     /// It cannot run.
     Fail(Failure),
 }
@@ -52,7 +56,7 @@ pub(super) struct Stage {
 
 impl Gate {
     /// All, in the order in which a task passes them.
-    const ALL: [Self; 3] = [Self::Condition, Self::Reuse, Self::Approval];
+    const ALL: [Self; 4] = [Self::Condition, Self::Reuse, Self::Approval, Self::Expansion];
 }
 
 impl GateSet {
@@ -88,7 +92,9 @@ impl Scheduler {
 
     /// Lets a task that waits for no other go on: to its first gate, or to the queue.
     pub(super) fn open(&mut self, task: TaskIdx) {
-        self.go_on(task, None);
+        // What has become many comes back to be joined.
+        let after = self.expanded.contains_key(&task).then_some(Gate::Approval);
+        self.go_on(task, after);
     }
 
     /// Takes the answer to a question; one that is no longer asked is ignored.
@@ -100,6 +106,7 @@ impl Scheduler {
         match answer {
             GateAnswer::Pass => self.record(Event::GatePassed { task, gate: of }, out),
             GateAnswer::Reuse => self.record(Event::TaskReused { task }, out),
+            GateAnswer::Join => self.record(Event::TaskJoined { task }, out),
             GateAnswer::Omit(reason) => {
                 self.record(Event::TaskOmitted { task, because: None, reason }, out);
                 self.skip_dependents(task, out);
@@ -127,9 +134,9 @@ impl Scheduler {
         self.asks.sort_unstable();
     }
 
-    /// Nobody answered in time.
+    /// Nobody answered in time, if it is still that question which holds the task.
     pub(super) fn lapse_gate(&mut self, task: TaskIdx, out: &mut Outbox) {
-        if let Some(gate) = self.gate(task) {
+        if let Some(gate @ Gate::Approval) = self.gate(task) {
             let span = self.policy.of(task).approval_timeout.unwrap_or_default().0;
             let message =
                 format!("nobody decided within {span} ms, its approval's timeout_seconds");

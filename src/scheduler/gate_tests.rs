@@ -240,3 +240,24 @@ fn all_done_runs_whatever_became_of_the_others() {
             20 finish Partial"]],
     );
 }
+
+#[test]
+fn the_limit_of_an_approval_says_nothing_about_the_next_gate() {
+    check_with(
+        "a\nb <- a",
+        OnFailure::SkipDependents,
+        |world| {
+            let limits = gated(&[Gate::Approval, Gate::Expansion]);
+            let approval_timeout = Some(Millis(100));
+            world.set_limits(vec![(task(1), TaskPolicy { approval_timeout, ..limits })]);
+            world.answers.insert((task(1), Gate::Approval), (Millis(5), GateAnswer::Pass));
+            world.answers.insert((task(1), Gate::Expansion), (Millis(500), GateAnswer::Join));
+        },
+        &expect![[r"
+            0 start a#1
+            10 ask b Approval
+            15 ask b Expansion
+            515 join b
+            515 finish Success"]],
+    );
+}

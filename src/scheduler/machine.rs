@@ -6,6 +6,7 @@ use rustc_hash::FxHashMap;
 
 use super::{
     gate::Stage,
+    grow::Growth,
     message::{Action, Event, Input, Outbox},
     policy::{Policy, Uses},
     queue::{Next, Queue},
@@ -42,6 +43,10 @@ pub struct Scheduler {
     /// What is never looked at, because no task uses it.
     pub(super) uses: Uses,
     pub(super) holders: Holders,
+    /// Those that have become many, with the first of what they became; all of that stands behind.
+    pub(super) expanded: FxHashMap<TaskIdx, TaskIdx>,
+    /// What the next growth adds.
+    pub(super) growth: Option<Arc<Growth>>,
     /// Held tasks whose question is to be asked.
     pub(super) asks: Vec<TaskIdx>,
     pub(super) n_running: u32,
@@ -68,6 +73,8 @@ impl Scheduler {
             stages: FxHashMap::default(),
             uses: Uses::of(&policy),
             holders: Holders::new(&policy.claims),
+            expanded: FxHashMap::default(),
+            growth: None,
             asks: Vec::new(),
             n_running: 0,
             n_open: graph.len(),
@@ -79,8 +86,9 @@ impl Scheduler {
             policy,
             graph,
         };
-        for task in this.graph.tasks() {
-            let n_waiting = this.graph.dependencies(task).len();
+        let graph = Arc::clone(&this.graph);
+        for task in graph.tasks() {
+            let n_waiting = graph.dependencies(task).len();
             this.tasks[task.as_usize()].n_waiting = u32::try_from(n_waiting).unwrap_or(u32::MAX);
             if n_waiting == 0 {
                 this.open(task);
@@ -153,6 +161,7 @@ impl Scheduler {
                     self.reasons.allowed();
                 }
             }
+            Input::Grow { parent, growth } => self.grow(parent, growth, out),
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
         }

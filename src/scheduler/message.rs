@@ -1,8 +1,13 @@
 //! What goes into the scheduler and what comes out.
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
-use super::gate::{Gate, GateAnswer};
+use super::{
+    gate::{Gate, GateAnswer},
+    grow::Growth,
+};
 use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, TaskIdx};
 
 /// What the shell tells the scheduler.
@@ -52,6 +57,14 @@ pub enum Input {
         /// What becomes of it.
         answer: GateAnswer,
     },
+    /// There are more tasks. Those that a task becomes are an answer to [`Action::Ask`] with
+    /// [`Gate::Expansion`], and are ignored if that is no longer asked.
+    Grow {
+        /// The task that becomes them, if one does.
+        parent: Option<TaskIdx>,
+        /// All tasks, the new ones last.
+        growth: Arc<Growth>,
+    },
     /// The caller wants no more of the whole dispatch.
     Cancel,
     /// The caller wants no more of these tasks, and so of what depends on them.
@@ -100,6 +113,19 @@ pub enum Event {
     TaskReused {
         /// The task that need not run.
         task: TaskIdx,
+    },
+    /// All that a task became has ended, and it counts as succeeded.
+    TaskJoined {
+        /// The task that is one again.
+        task: TaskIdx,
+    },
+    /// There are more tasks than before.
+    TasksAdded {
+        /// How many there are now.
+        n_tasks: u32,
+        /// The task that became them, if one did; it waits for them.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        parent: Option<TaskIdx>,
     },
     /// An attempt holds a worker from now on.
     AttemptStarted {

@@ -16,6 +16,8 @@
 //! ```
 
 mod apply;
+#[cfg(test)]
+mod asserts;
 mod check;
 #[cfg(test)]
 mod claim_tests;
@@ -26,6 +28,11 @@ mod gate;
 #[cfg(test)]
 mod gate_tests;
 mod governor;
+mod grow;
+#[cfg(test)]
+mod grow_tests;
+#[cfg(test)]
+mod growing;
 mod lane;
 mod load;
 mod machine;
@@ -51,6 +58,7 @@ mod trigger;
 
 pub use gate::{Gate, GateAnswer, GateSet};
 pub use governor::{Fleet, Governor, LaneId};
+pub use grow::Growth;
 pub use lane::Verdict;
 pub use machine::Scheduler;
 pub use message::{Action, Decision, Event, Input, Outbox};

@@ -20,6 +20,11 @@ impl Oracle {
         Self { policy, histories: BTreeMap::new(), beats: BTreeMap::new() }
     }
 
+    /// There are more tasks.
+    pub(super) fn grow(&mut self, policy: Policy) {
+        self.policy = policy;
+    }
+
     /// Hears what the scheduler hears.
     pub(super) fn hear_beat(&mut self, now: Millis, task: TaskIdx, attempt: Attempt) {
         self.beats.insert((task, attempt), now);
@@ -60,13 +65,20 @@ impl Oracle {
                 assert!(gates.contains(Gate::Reuse), "nobody looked for a result");
                 task
             }
-            Event::GateReached { task, .. }
+            Event::TaskJoined { task } => {
+                assert!(self.own(*task).gates.contains(Gate::Expansion), "it was never many");
+                task
+            }
+            Event::TasksAdded { parent: Some(task), .. }
+            | Event::GateReached { task, .. }
             | Event::TaskOmitted { task, .. }
             | Event::AttemptInterrupted { task, .. }
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => task,
-            Event::DispatchCancelled | Event::DispatchEnded { .. } => return,
+            Event::TasksAdded { parent: None, .. }
+            | Event::DispatchCancelled
+            | Event::DispatchEnded { .. } => return,
         };
         self.histories.entry(*task).or_default().push((now, event.clone()));
     }

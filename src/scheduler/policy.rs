@@ -42,6 +42,8 @@ pub struct TaskPolicy {
     pub retry: RetryPolicy,
     /// Which ends of its dependencies let it run.
     pub trigger: TriggerRule,
+    /// Which ends of the tasks that it becomes let it be joined.
+    pub join: TriggerRule,
     /// What it must pass before it starts.
     pub gates: GateSet,
     /// How long it waits for an approval.
@@ -59,7 +61,9 @@ pub(super) struct Uses {
 impl Uses {
     pub(super) fn of(policy: &Policy) -> Self {
         Self {
-            rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
+            rules: policy.tasks.iter().any(|(_, it)| {
+                [it.trigger, it.join].iter().any(|it| *it != TriggerRule::AllSuccess)
+            }),
             gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
             claims: !policy.claims.is_empty(),
         }
@@ -82,6 +86,7 @@ impl TaskPolicy {
         idle_timeout: None,
         retry: RetryPolicy::ONCE,
         trigger: TriggerRule::AllSuccess,
+        join: TriggerRule::AllSuccess,
         gates: GateSet::NONE,
         approval_timeout: None,
     };

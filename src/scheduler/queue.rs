@@ -61,6 +61,19 @@ impl Queue {
         }
     }
 
+    /// Forgets who is ready, for there are other tasks or other priorities; what runs, what has
+    /// started and what may start stays.
+    pub(super) fn rebuild(&mut self, n_tasks: usize, lane_of: &[u16]) {
+        let mut other = Self::new(n_tasks, lane_of);
+        for (lane, before) in other.lanes.iter_mut().zip(&self.lanes) {
+            lane.room = before.room;
+            lane.n_running = before.n_running;
+            lane.n_started = before.n_started;
+        }
+        let Self { starts, is_limited, last_start, .. } = *self;
+        *self = Self { starts, is_limited, last_start, ..other };
+    }
+
     pub(super) fn insert(&mut self, task: TaskIdx, priority: u32) {
         let lane = self.lane_mut(task);
         lane.ready.insert(priority);

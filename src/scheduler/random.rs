@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::{
-    Gate, GateAnswer, RetryPolicy, TaskPolicy,
+    Gate, GateAnswer, GateSet, RetryPolicy, TaskPolicy,
     testing::{Fate, World, policy},
 };
 use crate::{
@@ -44,6 +44,25 @@ pub(super) fn simulate(seed: u64) {
         .flat_map(|it| GATES.map(|gate| (TaskIdx::from_usize(it), gate)))
         .map(|it| (it, random_answer(&mut rng, it.1)))
         .collect();
+    let can_expand = |it: &TaskIdx| world.policy.of(*it).gates.contains(Gate::Expansion);
+    let expanded: Vec<_> = world.graph.tasks().filter(can_expand).collect();
+    world.expansions = expanded
+        .into_iter()
+        .map(|it| (it, (0..rng.below(4)).map(|_| rng.below(4) as usize).collect()))
+        .collect();
+    if rng.below(4) == 0 {
+        let dependencies = |rng: &mut Rng| {
+            (0..rng.below(3))
+                .map(|_| TaskIdx::from_usize(rng.below(n_tasks as u64) as usize))
+                .collect()
+        };
+        let tasks = (0..1 + rng.below(4)).map(|_| dependencies(&mut rng)).collect();
+        world.added = Some((Millis(rng.below(2_000)), tasks));
+    }
+    world.later_limits = (0..5)
+        .map(|_| random_limits(&mut rng))
+        .map(|it| TaskPolicy { gates: GateSet::NONE, ..it })
+        .collect();
     world.run(|_, _| random_fate(&mut rng));
 }
 
@@ -62,9 +81,21 @@ fn random_limits(rng: &mut Rng) -> TaskPolicy {
         backoff_max: backoff + Millis(rng.below(600)),
         on: RetrySpec::CODES.into_iter().filter(|_| rng.below(4) > 0).collect(),
     };
-    let gates = GATES.into_iter().filter(|_| rng.below(6) == 0).collect();
+    let gates = GATES.into_iter().chain([Gate::Expansion]);
+    let gates = gates.filter(|_| rng.below(6) == 0).collect();
     let trigger = RULES[usize::try_from(rng.below(9)).unwrap() % RULES.len()];
-    TaskPolicy { timeout, total_timeout, idle_timeout, retry, trigger, gates, approval_timeout }
+    let join =
+        [TriggerRule::AllSuccess, TriggerRule::AllDone][usize::try_from(rng.below(2)).unwrap()];
+    TaskPolicy {
+        timeout,
+        total_timeout,
+        idle_timeout,
+        retry,
+        trigger,
+        join,
+        gates,
+        approval_timeout,
+    }
 }
 
 const GATES: [Gate; 3] = [Gate::Condition, Gate::Reuse, Gate::Approval];

@@ -75,7 +75,9 @@ impl Scheduler {
     pub(super) fn cancel_tasks(&mut self, tasks: &[TaskIdx], out: &mut Outbox) {
         for &task in tasks {
             if self.is_open(task) {
+                let parts = self.parts_of(task);
                 self.stop(task, out);
+                parts.iter().for_each(|it| self.stop(*it, out));
                 self.skip_dependents(task, out);
             }
         }

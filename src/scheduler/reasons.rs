@@ -31,6 +31,11 @@ impl Reasons {
         Self { readiness, freed: Vec::new(), made_way: FxHashMap::default(), is_allowed: false }
     }
 
+    /// There are more tasks.
+    pub(super) fn grow(&mut self, n_tasks: usize) {
+        self.readiness.resize(n_tasks, Readiness::default());
+    }
+
     /// Tasks that wait for nothing are ready from `now` on, since the dispatch starts only now.
     pub(super) fn start(&mut self, now: Millis) {
         let fresh = self.readiness.iter_mut().filter(|it| it.at == Millis(0));

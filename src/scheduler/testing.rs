@@ -9,8 +9,8 @@ use std::{
 use expect_test::Expect;
 
 use super::{
-    Action, Decision, Event, Gate, GateAnswer, Input, Outbox, Policy, Scheduler, TaskPolicy,
-    TaskState, oracle::Oracle,
+    Action, Decision, Event, Gate, GateAnswer, Growth, Input, Outbox, Policy, Scheduler,
+    TaskPolicy, TaskState, growing::Growing, oracle::Oracle,
 };
 use crate::{
     model::{
@@ -18,7 +18,7 @@ use crate::{
         TaskIdx,
     },
     plan::{
-        ClaimTable, TaskGraph,
+        ClaimTable, Edge, TaskGraph,
         testing::{Drawing, parse},
     },
 };
@@ -49,7 +49,11 @@ pub(super) fn run(
 ) -> Vec<String> {
     let mut world = World::new(parse(text), policy(2, on_failure));
     prepare(&mut world);
-    world.run(scripted(text));
+    let (scripted, failing) = (scripted(text), world.failing.clone());
+    world.run(|task, attempt| match failing.contains(&task.as_u32()) {
+        true => Fate::end(10, failed(FailureCode::AgentError)),
+        false => scripted(task, attempt),
+    });
     world.log
 }
 
@@ -78,7 +82,7 @@ pub(super) fn check_decisions(text: &str, crash_after: &[u64], expected: &Expect
 /// What becomes of the attempts at each task in `text`.
 fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
     let fates: Vec<_> = text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
-    move |task, attempt| read_fate(fates[task.as_usize()], attempt)
+    move |task, attempt| read_fate(fates.get(task.as_usize()).unwrap_or(&""), attempt)
 }
 
 fn read_fate(fate: &str, attempt: Attempt) -> Fate {
@@ -128,19 +132,32 @@ pub(super) struct World {
     pub(super) crash_before: Vec<u64>,
     /// What is found out at the gates, and how long that takes; else they are passed after 1 ms.
     pub(super) answers: BTreeMap<(TaskIdx, Gate), (Millis, GateAnswer)>,
-    names: Vec<String>,
+    /// Tasks of those that come later that fail, by number.
+    pub(super) failing: Vec<u32>,
+    /// How many tasks a task becomes, each time that it is asked.
+    pub(super) expansions: BTreeMap<TaskIdx, Vec<usize>>,
+    /// What the caller adds, and when: for each task, what it waits for.
+    pub(super) added: Option<(Millis, Vec<Vec<TaskIdx>>)>,
+    /// The limits of what is added, over and over.
+    pub(super) later_limits: Vec<TaskPolicy>,
+    pub(super) edges: Vec<Edge>,
+    /// What was said to grow, and is not durable yet.
+    pub(super) growing: Option<Growing>,
+    pub(super) growths: Vec<Arc<Growth>>,
+    pub(super) first: (Arc<TaskGraph>, Policy),
+    pub(super) names: Vec<String>,
     pub(super) graph: Arc<TaskGraph>,
-    policy: Policy,
-    scheduler: Scheduler,
-    now: Millis,
-    oracle: Oracle,
+    pub(super) policy: Policy,
+    pub(super) scheduler: Scheduler,
+    pub(super) now: Millis,
+    pub(super) oracle: Oracle,
     reports: BinaryHeap<Reverse<(Millis, TaskIdx, Attempt, Report)>>,
-    results: BTreeMap<(TaskIdx, Attempt), AttemptResult>,
-    journal: Vec<(Millis, Event)>,
-    finals: BTreeMap<TaskIdx, TaskState>,
-    log: Vec<String>,
-    is_cancelled: bool,
-    finished: Option<DispatchStatus>,
+    pub(super) results: BTreeMap<(TaskIdx, Attempt), AttemptResult>,
+    pub(super) journal: Vec<(Millis, Event)>,
+    pub(super) finals: BTreeMap<TaskIdx, TaskState>,
+    pub(super) log: Vec<String>,
+    pub(super) is_cancelled: bool,
+    pub(super) finished: Option<DispatchStatus>,
 }
 
 impl World {
@@ -153,6 +170,14 @@ impl World {
             crash_after: Vec::new(),
             crash_before: Vec::new(),
             answers: BTreeMap::new(),
+            failing: Vec::new(),
+            expansions: BTreeMap::new(),
+            added: None,
+            later_limits: vec![TaskPolicy::default()],
+            edges: drawing.edges,
+            growing: None,
+            growths: Vec::new(),
+            first: (Arc::clone(&graph), policy.clone()),
             names: drawing.names,
             scheduler: Scheduler::new(Arc::clone(&graph), policy.clone()),
             graph,
@@ -183,6 +208,7 @@ impl World {
     /// Gives these tasks, in order, limits of their own.
     pub(super) fn set_limits(&mut self, tasks: Vec<(TaskIdx, TaskPolicy)>) {
         self.policy.tasks = tasks;
+        self.first.1 = self.policy.clone();
         self.scheduler = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
         self.oracle = Oracle::new(self.policy.clone());
     }
@@ -214,14 +240,18 @@ impl World {
 
     fn step(&mut self, out: &mut Outbox) {
         let report_at = self.reports.peek().map(|it| it.0.0);
-        let next = [report_at, self.scheduler.poll_timeout(), self.cancel_at.map(|it| it.0)];
-        self.now = next.into_iter().flatten().min().expect("the dispatch is stuck").max(self.now);
+        let asked = [self.cancel_at.as_ref().map(|it| it.0), self.added.as_ref().map(|it| it.0)];
+        let next = [report_at, self.scheduler.poll_timeout()].into_iter().chain(asked);
+        self.now = next.flatten().min().expect("the dispatch is stuck").max(self.now);
         if let Some((at, task)) = self.cancel_at
             && at <= self.now
         {
             self.cancel_at = None;
             let input = task.map_or(Input::Cancel, |it| Input::CancelTasks { tasks: vec![it] });
             self.scheduler.handle(self.now, input, out);
+        } else if let Some((_, tasks)) = self.added.take_if(|it| it.0 <= self.now) {
+            let growth = self.grow(None, tasks);
+            self.scheduler.handle(self.now, Input::Grow { parent: None, growth }, out);
         } else if report_at.is_some_and(|at| at <= self.now) {
             let Reverse((_, task, attempt, report)) = self.reports.pop().unwrap();
             let input = match report {
@@ -229,6 +259,7 @@ impl World {
                     self.oracle.hear_beat(self.now, task, attempt);
                     Input::Heartbeat { task, attempt }
                 }
+                Report::Answer(Gate::Expansion) => self.expand(task),
                 Report::Answer(gate) => {
                     let answer = self.found(task, gate).1;
                     Input::Answer { task, gate, answer }
@@ -245,6 +276,9 @@ impl World {
     }
 
     fn carry_out(&mut self, out: &mut Outbox, fate: &mut impl FnMut(TaskIdx, Attempt) -> Fate) {
+        if out.events.iter().any(|it| matches!(it, Event::TasksAdded { .. })) {
+            self.adopt_growth();
+        }
         self.assert_explained(&out.events);
         for event in out.events.drain(..) {
             let said = if let Event::AttemptEnded { task, attempt, .. } = &event {
@@ -299,6 +333,11 @@ impl World {
             }
             Event::TaskOmitted { task, reason, .. } => format!("omit {}: {reason}", name(task)),
             Event::TaskReused { task } => format!("reuse {}", name(task)),
+            Event::TaskJoined { task } => format!("join {}", name(task)),
+            Event::TasksAdded { parent: Some(task), n_tasks } => {
+                format!("expand {} up to {n_tasks} tasks", name(task))
+            }
+            Event::TasksAdded { n_tasks, .. } => format!("grow to {n_tasks} tasks"),
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }
@@ -327,137 +366,21 @@ impl World {
         self.carry_out(out, fate);
     }
 
-    fn replay(&self) -> Scheduler {
-        let mut replayed = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
+    pub(super) fn replay(&self) -> Scheduler {
+        let (graph, policy) = self.first.clone();
+        let mut replayed = Scheduler::new(graph, policy);
+        let mut growths = self.growths.iter();
         for (at, event) in &self.journal {
+            if let Event::TasksAdded { .. } = event {
+                replayed.prepare(Arc::clone(growths.next().unwrap()));
+            }
             assert!(replayed.can_follow(event), "a scheduler wrote what it cannot: {event:?}");
             replayed.replay(*at, event);
         }
         replayed
     }
 
-    fn assert_invariants(&mut self) {
-        let n_running = self.graph.tasks().filter(|&it| self.is(it, TaskState::Running)).count();
-        assert_eq!(n_running, self.scheduler.n_running() as usize);
-        assert!(n_running <= self.policy.workers_max as usize);
-        for task in self.graph.tasks() {
-            let state = self.scheduler.state(task);
-            if let Some(before) = self.finals.get(&task) {
-                assert_eq!(*before, state, "a final state changed");
-            }
-            if !state.is_open() {
-                self.finals.insert(task, state);
-            }
-            self.oracle.assert_nothing_is_due(self.now, task, &self.scheduler);
-        }
-        let is_idle = n_running < self.policy.workers_max as usize;
-        for task in self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready)) {
-            assert!(!is_idle || self.is_held_up(task), "it waits although a worker is free");
-        }
-        self.assert_claims_hold();
-    }
-
-    /// Whether a ready task waits for what another one claims: that has it, or goes before.
-    fn is_held_up(&self, task: TaskIdx) -> bool {
-        let claims = &self.policy.claims;
-        let needs = claims.needs(task);
-        let wants = |it: TaskIdx, key| claims.needs(it).iter().any(|need| need.key == key);
-        let is_before = |it: TaskIdx| self.graph.priority(it) < self.graph.priority(task);
-        let mut others = self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready));
-        needs.iter().any(|it| self.in_use(it.key) + it.amount > claims.capacity(it.key))
-            || others.any(|it| is_before(it) && needs.iter().any(|need| wants(it, need.key)))
-    }
-
-    fn in_use(&self, key: u32) -> u32 {
-        let running = self.graph.tasks().filter(|it| self.is(*it, TaskState::Running));
-        let needs = running.flat_map(|it| self.policy.claims.needs(it));
-        needs.filter(|it| it.key == key).map(|it| it.amount).sum()
-    }
-
-    fn assert_claims_hold(&self) {
-        let claims = &self.policy.claims;
-        for need in self.graph.tasks().flat_map(|it| claims.needs(it)) {
-            assert!(self.in_use(need.key) <= claims.capacity(need.key), "claims overlap");
-        }
-    }
-
-    fn assert_may_start(&self, task: TaskIdx) {
-        let before = self.graph.dependencies(task).iter().map(|it| self.scheduler.state(*it));
-        self.oracle.assert_triggered(task, &before.collect::<Vec<_>>());
-        assert!(!self.is_cancelled, "a cancelled dispatch started a task");
-        assert!(!self.kept.contains(&task), "a kept task ran again");
-    }
-
-    /// Each start says how many were ready, and names only tasks that ended just now: the last of
-    /// its dependencies, unless it waited for a worker, and one whose worker it takes over.
-    fn assert_explained(&self, events: &[Event]) {
-        let has_ended_now = |task: TaskIdx| {
-            let mut events = events.iter();
-            events.any(|it| match it {
-                Event::AttemptEnded { task: it, .. }
-                | Event::AttemptInterrupted { task: it, .. }
-                | Event::TaskCancelled { task: it }
-                | Event::TaskReused { task: it }
-                | Event::GateFailed { task: it, .. }
-                | Event::TaskOmitted { task: it, .. }
-                | Event::TaskSkipped { task: it, .. }
-                | Event::TaskExpired { task: it }
-                | Event::TaskKept { task: it } => *it == task,
-                Event::GatePassed { .. }
-                | Event::GateReached { .. }
-                | Event::AttemptStarted { .. }
-                | Event::RetryDue { .. }
-                | Event::DispatchCancelled
-                | Event::DispatchEnded { .. } => false,
-            })
-        };
-        for event in events {
-            let Event::AttemptStarted { task, attempt, decision, .. } = event else { continue };
-            let Decision { n_ready, waited, released_by, worker_from, .. } = *decision;
-            assert!(n_ready >= 1 && waited <= self.now);
-            let is_dependency = |it| self.graph.dependencies(*task).contains(&it);
-            assert!(released_by.is_none_or(is_dependency));
-            let has_dependencies = !self.graph.dependencies(*task).is_empty();
-            assert_eq!(released_by.is_some(), *attempt == Attempt(1) && has_dependencies);
-            assert!(worker_from.is_none_or(has_ended_now));
-            let has_passed =
-                |it: &Event| matches!(it, Event::GatePassed { task: of, .. } if of == task);
-            let is_new = released_by.is_some_and(has_ended_now) || events.iter().any(has_passed);
-            let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
-            let has_way = decision.claim_from.is_some();
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || has_way || may_crash);
-        }
-    }
-
-    fn assert_end(&self, status: DispatchStatus) {
-        let n_succeeded =
-            self.graph.tasks().filter(|&it| self.is(it, TaskState::Succeeded)).count();
-        let n_omitted = self.graph.tasks().filter(|&it| self.is(it, TaskState::Omitted)).count();
-        let has_cancelled_event = self.journal.iter().any(|it| it.1 == Event::DispatchCancelled);
-        let expected = match n_succeeded {
-            _ if has_cancelled_event => DispatchStatus::Cancelled,
-            n if n + n_omitted == self.graph.len() => DispatchStatus::Success,
-            0 => DispatchStatus::Failure,
-            _ => DispatchStatus::Partial,
-        };
-        assert_eq!(status, expected);
-        let n_open = self.graph.len() - self.finals.len();
-        assert_eq!(n_open, 0, "the dispatch ended with open tasks");
-        self.assert_replay_agrees();
-    }
-
-    fn assert_replay_agrees(&self) {
-        let replayed = self.replay();
-        for task in self.graph.tasks() {
-            assert_eq!(replayed.state(task), self.scheduler.state(task));
-            assert_eq!(replayed.gate(task), self.scheduler.gate(task));
-            assert_eq!(replayed.attempt(task), self.scheduler.attempt(task));
-            assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
-        }
-        assert_eq!(replayed.is_ended(), self.scheduler.is_ended());
-    }
-
-    fn is(&self, task: TaskIdx, state: TaskState) -> bool {
+    pub(super) fn is(&self, task: TaskIdx, state: TaskState) -> bool {
         self.scheduler.state(task) == state
     }
 }

@@ -66,7 +66,7 @@ impl Scheduler {
         let graph = std::sync::Arc::clone(&self.graph);
         for &dependent in graph.dependents(task) {
             let rule = self.rule(dependent);
-            if rule == TriggerRule::AllSuccess && !satisfies_all {
+            if rule == TriggerRule::AllSuccess && !satisfies_all || !self.minds(dependent, task) {
                 continue;
             }
             let slot = &mut self.tasks[dependent.as_usize()];
@@ -88,6 +88,9 @@ impl Scheduler {
 
     /// Whether `dependent`, which is blocked, never runs now that `task` ended as it did.
     pub(super) fn is_hopeless(&self, dependent: TaskIdx, task: TaskIdx) -> bool {
+        if !self.minds(dependent, task) {
+            return false;
+        }
         match self.rule(dependent) {
             TriggerRule::AllSuccess => {
                 let may_fail = self.policy.on_failure == OnFailure::Continue;
@@ -107,7 +110,42 @@ impl Scheduler {
         self.state(task) == TaskState::Omitted && n_failed == 0
     }
 
+    /// Counts how what a new task waits for stands, and opens the task if it may run at once.
+    pub(super) fn enter(&mut self, task: TaskIdx, dependencies: &[TaskIdx]) {
+        let rule = self.rule(task);
+        let may_fail = self.policy.on_failure == OnFailure::Continue;
+        let (mut n_waiting, mut tally) = (0, Tally::default());
+        for &it in dependencies {
+            let state = self.state(it);
+            tally.count(state);
+            let satisfies_all =
+                state == TaskState::Succeeded || may_fail && state == TaskState::Failed;
+            let is_settled =
+                if rule == TriggerRule::AllSuccess { satisfies_all } else { !state.is_open() };
+            n_waiting += u32::from(!is_settled);
+        }
+        self.tasks[task.as_usize()].n_waiting = n_waiting;
+        let runs = if rule == TriggerRule::AllSuccess {
+            n_waiting == 0
+        } else {
+            self.tallies.insert(task, tally);
+            dependencies.is_empty() || tally.standing(rule, n_waiting) == Standing::Runs
+        };
+        if runs {
+            self.open(task);
+        }
+    }
+
+    /// Whether `dependent` still waits for `task`: what has become many only waits for that.
+    fn minds(&self, dependent: TaskIdx, task: TaskIdx) -> bool {
+        self.expanded.get(&dependent).is_none_or(|first| task >= *first)
+    }
+
     fn rule(&self, task: TaskIdx) -> TriggerRule {
-        if self.uses.rules { self.policy.of(task).trigger } else { TriggerRule::AllSuccess }
+        if !self.uses.rules {
+            return TriggerRule::AllSuccess;
+        }
+        let own = self.policy.of(task);
+        if self.expanded.contains_key(&task) { own.join } else { own.trigger }
     }
 }
