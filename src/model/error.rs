@@ -59,6 +59,8 @@ pub enum ErrorCode {
     InvalidContextRequirement,
     /// A `${tasks…}` reference that cannot be resolved.
     InvalidReference,
+    /// A condition (`when`) that does not parse, does not type-check, or names what there is not.
+    InvalidExpression,
     /// A plan that is not in the store.
     UnknownPlan,
     /// A dispatch that is not in the store.
@@ -245,6 +247,7 @@ impl ErrorCode {
             Self::PathNotAllowed => "path_not_allowed",
             Self::InvalidContextRequirement => "invalid_context_requirement",
             Self::InvalidReference => "invalid_reference",
+            Self::InvalidExpression => "invalid_expression",
             Self::UnknownPlan => "unknown_plan",
             Self::UnknownDispatch => "unknown_dispatch",
             Self::UnknownTask => "unknown_task",

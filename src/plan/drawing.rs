@@ -25,7 +25,8 @@ pub(super) fn mermaid(tasks: &[TaskSpec], graph: &TaskGraph) -> String {
         before.filter(|it| it.as_usize() < TASKS_MAX).map(move |it| (it.as_usize(), at))
     });
     for (from, to) in arrows.clone().take(ARROWS_MAX) {
-        line(&mut drawing, format_args!("t{from} --> t{to}"));
+        let arrow = if tasks[to].when.is_some() { "-. when .->" } else { "-->" };
+        line(&mut drawing, format_args!("t{from} {arrow} t{to}"));
     }
     if tasks.len() > n_drawn {
         let n_more = tasks.len() - n_drawn;

@@ -2,6 +2,7 @@
 //!
 //! Pure: no IO, no clock. What comes out of here can be run; nothing downstream checks it again.
 
+mod condition;
 mod cycle;
 mod document;
 mod drafts;
@@ -23,6 +24,7 @@ mod rules;
 pub(crate) mod testing;
 mod unique;
 
+pub use condition::{Condition, ConditionFault, Facts, WHEN_CHARS_MAX};
 pub use cycle::{Cycles, find_cycles};
 pub use document::{
     Checked, DispatchCall, ESTIMATE_DEFAULT, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX,

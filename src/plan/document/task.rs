@@ -8,7 +8,7 @@ use super::{
     ids::Ids,
     input::{self, Input},
     links::Outputs,
-    retry,
+    retry, when,
 };
 use crate::{
     model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<11> = Fields {
+pub(super) static TASK: Fields<13> = Fields {
     names: [
         "task_id",
         "agent",
@@ -31,11 +31,13 @@ pub(super) static TASK: Fields<11> = Fields {
         "total_timeout_seconds",
         "idle_timeout_seconds",
         "retry",
+        "trigger_rule",
+        "when",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry",
+           idle_timeout_seconds, retry, trigger_rule, when",
 };
 
 const TASK_ID: usize = 0;
@@ -49,6 +51,8 @@ const ESTIMATE_SECONDS: usize = 7;
 const TOTAL_TIMEOUT_SECONDS: usize = 8;
 const IDLE_TIMEOUT_SECONDS: usize = 9;
 const RETRY: usize = 10;
+const TRIGGER_RULE: usize = 11;
+const WHEN: usize = 12;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -80,6 +84,8 @@ pub(super) struct TaskReader<'r, 'j> {
     pub(super) named_by: Vec<u32>,
     /// Who refers to whose output; equal neighbours once.
     pub(super) references: Vec<(TaskIdx, TaskIdx)>,
+    /// Whose condition names whom.
+    pub(super) conditions: Vec<(TaskIdx, TaskIdx)>,
     /// Who writes where.
     pub(super) outputs: Outputs<'j>,
 }
@@ -133,12 +139,19 @@ impl<'j> TaskReader<'_, 'j> {
             .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
         let at = place.key("retry");
         let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
+        let at = place.key("trigger_rule");
+        let trigger_rule =
+            object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
+        let at = place.key("when");
+        let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
             description: description?.to_owned(),
             input_data,
             dependencies: dependencies.unwrap_or_default(),
+            trigger_rule: trigger_rule.unwrap_or_default(),
+            when,
             context_requirements: context_requirements.unwrap_or_default(),
             timeout_seconds,
             total_timeout_seconds,
@@ -318,7 +331,7 @@ impl<'j> TaskReader<'_, 'j> {
             let (body, whole) = match piece {
                 reference::Piece::Text(_) => continue,
                 reference::Piece::Unclosed(whole) => ("", whole),
-                reference::Piece::Reference { body, whole } => (body, whole),
+                reference::Piece::Reference { body, whole, .. } => (body, whole),
             };
             let known = reference::readings(body).find_map(|(id, _)| self.ids.get(id));
             let Some(target) = known else {
