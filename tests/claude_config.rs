@@ -123,6 +123,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
         ("02_debug_then_fix", 3),
         ("03_mixed_workflow", 5),
         ("04_references", 3),
+        ("05_conditions", 4),
     ] {
         let mut document: Value =
             serde_json::from_str(&read(&format!("examples/{name}.json"))).unwrap();

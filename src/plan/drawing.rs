@@ -104,6 +104,22 @@ mod tests {
     }
 
     #[test]
+    fn conditions_are_arrows_with_dashes() {
+        let task = |id: &str, waits: &[&str]| {
+            json!({
+                "task_id": id, "agent": "debug", "description": "look", "dependencies": waits,
+                "input_data": {"problem_description": "it is broken"},
+            })
+        };
+        let mut conditional = task("b", &["a"]);
+        conditional["when"] = json!("tasks.a.output.ok");
+        let tasks = json!({ "tasks": [task("a", &[]), conditional, task("c", &["a"])] });
+        let checked = check_value(&tasks).unwrap();
+        let drawing = mermaid(&checked.tasks, &checked.graph);
+        assert!(drawing.ends_with("    t0 -. when .-> t1\n    t0 --> t2\n"), "{drawing}");
+    }
+
+    #[test]
     fn large_graphs_are_cut() {
         let ids: Vec<_> = (0..250).map(|it| format!("t-{it}")).collect();
         let tasks: Vec<_> = ids.iter().map(|it| (it.as_str(), "look", &[][..])).collect();

@@ -2,8 +2,8 @@
 //!
 //! A text that is one reference and nothing else takes the output's own type; elsewhere a string
 //! is put in as it is, and anything else as compact JSON. `$${tasks…` stands for a literal
-//! `${tasks…`; any other `${…}` is no reference and stays as it is. `${tasks.ID.output.path ?? JSON}`
-//! declares what stands there where the task has no output.
+//! `${tasks…`; any other `${…}` is no reference and stays as it is.
+//! `${tasks.ID.output.path ?? JSON}` declares what stands there where the task has no output.
 
 use std::{borrow::Cow, collections::BTreeSet};
 
@@ -327,6 +327,25 @@ mod tests {
         check("${tasks.a.output.none}", &expect!["null"]);
         check("${tasks.1.1.output}", &expect![[r#""text""#]]);
         check("${tasks.x.output.output}", &expect![[r#""text""#]]);
+    }
+
+    #[test]
+    fn a_default_stands_in_for_an_output_only() {
+        check("${tasks.b.output.path ?? \"}\"}", &expect![[r#""}""#]]);
+        check("${tasks.b.output ?? {\"k\": [1, null]} }", &expect![[r#"{"k":[1,null]}"#]]);
+        check("<${tasks.b.output??7}|${tasks.a.output.name ?? 7}>", &expect![[r#""<7|n>""#]]);
+        check(
+            "${tasks.a.output.nam ?? 7}",
+            &expect![[
+                r#"output_invalid: "${tasks.a.output.nam ?? 7}" cannot be resolved: output of task "a" has no "nam"; there are "name", "list", "none", "none\u{202e}""#
+            ]],
+        );
+        check(
+            "${tasks.b.output ?? seven}",
+            &expect![[
+                r#"output_invalid: "${tasks.b.output ?? seven}" is not of the form ${tasks.ID.output.path}"#
+            ]],
+        );
     }
 
     #[test]

@@ -277,18 +277,25 @@ async fn e2e_a_timeout_says_which_call_took_too_long() {
 async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     let space = TestSpace::embedded();
     space.copy_examples();
-    for name in
-        ["01_parallel_generation", "02_debug_then_fix", "03_mixed_workflow", "04_references"]
-    {
+    for name in [
+        "01_parallel_generation",
+        "02_debug_then_fix",
+        "03_mixed_workflow",
+        "04_references",
+        "05_conditions",
+    ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
         assert_eq!((ended.code, &result["status"]), (Some(0), &json!("success")), "{ended:?}");
         let warning = result["warnings"][0].as_str().unwrap();
         assert!(warning.contains("embedded Archon"), "{warning}");
+        let is_left_out = |it: &Value| it["failure"]["code"] == "condition_unmet";
+        let n_left_out = result["results"].as_array().unwrap().iter().filter(|it| is_left_out(it));
+        assert_eq!(n_left_out.count(), usize::from(name == "05_conditions"), "{result}");
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 8, "{files:?}");
+    assert_eq!(files.len(), 10, "{files:?}");
     let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
     assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
 }
