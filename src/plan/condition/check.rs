@@ -12,8 +12,8 @@ use cel::{
 use super::{ConditionFault, FAULTS_MAX};
 use crate::model::{ErrorCode, TaskStatus, text};
 
-/// The deepest nesting of operators that is evaluated.
-const DEPTH_MAX: usize = 64;
+/// The deepest nesting of operators: the evaluation takes up to 35 kB of stack for each level.
+const DEPTH_MAX: usize = 32;
 /// How many loops may be nested.
 const LOOPS_MAX: usize = 2;
 
@@ -210,18 +210,13 @@ impl Checker {
 
     /// The task that `tasks.ID` or `tasks["ID"]` means.
     fn task_of<'e>(&self, expression: &'e IdedExpr) -> Option<&'e str> {
-        match &expression.expr {
-            Expr::Select(it) if !it.test && self.is_root(&it.operand, "tasks") => Some(&it.field),
-            Expr::Call(it)
-                if it.func_name == op::INDEX && self.is_root(it.args.first()?, "tasks") =>
-            {
-                match &it.args.get(1)?.expr {
-                    Expr::Literal(LiteralValue::String(id)) => Some(id.inner()),
-                    _ => None,
-                }
-            }
-            _ => None,
+        if let Expr::Select(it) = &expression.expr {
+            return (!it.test && self.is_root(&it.operand, "tasks")).then_some(&it.field);
         }
+        let Expr::Call(it) = &expression.expr else { return None };
+        let [tasks, id] = it.args.as_slice() else { return None };
+        let Expr::Literal(LiteralValue::String(id)) = &id.expr else { return None };
+        (it.func_name == op::INDEX && self.is_root(tasks, "tasks")).then(|| id.inner())
     }
 
     fn call(&mut self, call: &CallExpr) -> Kind {

@@ -42,7 +42,9 @@ impl Size {
             Value::String(text) => text.len() as u64 + 2,
             Value::Array(items) => {
                 self.longest = self.longest.max(items.len() as u64);
-                items.iter().for_each(|it| self.add(it));
+                for it in items {
+                    self.add(it);
+                }
                 items.len() as u64 + 2
             }
             Value::Object(map) => {
@@ -131,7 +133,9 @@ impl Shape {
         match appended(it) {
             // What a loop gathers is put at the end of its list, and nothing is copied.
             Some((condition, item)) => {
-                condition.iter().for_each(|it| self.add(it, n_around + 1));
+                if let Some(it) = condition {
+                    self.add(it, n_around + 1);
+                }
                 self.add(item, n_around + 1);
                 self.has_heavy_step |= !is_variable(item, &it.iter_var);
             }
@@ -143,23 +147,21 @@ impl Shape {
 /// The condition and the item of a step that is `list + [item]`, or that under a condition.
 fn appended(it: &ComprehensionExpr) -> Option<(Option<&IdedExpr>, &IdedExpr)> {
     let Expr::Call(step) = &it.loop_step.expr else { return None };
-    match (step.func_name.as_str(), step.args.as_slice()) {
-        (op::ADD, [list, tail]) if is_variable(list, &it.accu_var) => match &tail.expr {
-            Expr::List(tail) => Some((None, tail.elements.first()?)),
-            _ => None,
-        },
-        (op::CONDITIONAL, [condition, sum, same]) if is_variable(same, &it.accu_var) => {
-            let Expr::Call(sum) = &sum.expr else { return None };
-            let [list, tail] = sum.args.as_slice() else { return None };
-            match &tail.expr {
-                Expr::List(tail) if sum.func_name == op::ADD && is_variable(list, &it.accu_var) => {
-                    Some((Some(condition), tail.elements.first()?))
-                }
-                _ => None,
-            }
-        }
-        _ => None,
+    if step.func_name != op::CONDITIONAL {
+        return Some((None, item_added(step, &it.accu_var)?));
     }
+    let [condition, sum, same] = step.args.as_slice() else { return None };
+    let Expr::Call(sum) = &sum.expr else { return None };
+    let item = item_added(sum, &it.accu_var)?;
+    is_variable(same, &it.accu_var).then_some((Some(condition), item))
+}
+
+/// The item of `list + [item]`.
+fn item_added<'e>(sum: &'e CallExpr, list: &str) -> Option<&'e IdedExpr> {
+    let [left, tail] = sum.args.as_slice() else { return None };
+    let Expr::List(tail) = &tail.expr else { return None };
+    let is_it = sum.func_name == op::ADD && is_variable(left, list);
+    tail.elements.first().filter(|_| is_it)
 }
 
 fn is_variable(expression: &IdedExpr, name: &str) -> bool {
@@ -180,7 +182,9 @@ fn is_light(call: &CallExpr) -> bool {
         | op::SUBSTRACT
         | op::MULTIPLY
         | op::DIVIDE
-        | op::MODULO => true,
+        | op::MODULO
+        | "startsWith"
+        | "endsWith" => true,
         op::EQUALS
         | op::NOT_EQUALS
         | op::LESS
@@ -188,7 +192,6 @@ fn is_light(call: &CallExpr) -> bool {
         | op::GREATER
         | op::GREATER_EQUALS
         | op::ADD => has_literal() && !is_text_sum(call),
-        "startsWith" | "endsWith" => true,
         _ => false,
     }
 }

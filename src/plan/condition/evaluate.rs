@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use cel::{
-    Context, Env,
+    Context, Env, ExecutionError,
     common::types::CelBool,
     objects::{Key, Map as CelMap, Value as CelValue},
 };
@@ -65,20 +65,18 @@ fn fail(reason: &str) -> Failure {
 }
 
 /// The cause in words, with a way out where there is a usual one.
-fn describe(error: &cel::ExecutionError) -> String {
-    match error {
-        cel::ExecutionError::NoSuchKey(key) => {
-            format!("there is no {:?}; guard it with has(…)", text::cut(key, 80))
-        }
-        cel::ExecutionError::NoSuchOverload(it)
-            if it.argument_types().first().is_some_and(|it| it == "null_type") =>
-        {
-            "what it asks for a field is null, as is the output of a task without one; compare it \
-             with null first"
-                .to_owned()
-        }
-        other => text::cut(&other.to_string(), 300),
+fn describe(error: &ExecutionError) -> String {
+    if let ExecutionError::NoSuchKey(key) = error {
+        return format!("there is no {:?}; guard it with has(…)", text::cut(key, 80));
     }
+    if let ExecutionError::NoSuchOverload(it) = error
+        && it.argument_types().first().is_some_and(|it| it == "null_type")
+    {
+        return "what it asks for a field is null, as is the output of a task without one; compare \
+                it with null first"
+            .to_owned();
+    }
+    text::cut(&error.to_string(), 300)
 }
 
 fn to_cel(value: &Value) -> CelValue {

@@ -104,5 +104,7 @@ fn describe_syntax(source: &str, errors: &cel::ParseErrors) -> Vec<ConditionFaul
         line => format!(" at line {line}, column {}", it.1),
     });
     let what = format!("does not parse{place}: {}", text::cut(reason, 160));
-    vec![ConditionFault::new(ErrorCode::InvalidExpression, what, SYNTAX_HINT)]
+    let is_deep = reason.contains("recursion limit");
+    let code = if is_deep { ErrorCode::TooDeep } else { ErrorCode::InvalidExpression };
+    vec![ConditionFault::new(code, what, SYNTAX_HINT)]
 }

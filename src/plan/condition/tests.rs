@@ -75,6 +75,7 @@ fn conditions_look_at_outputs_statuses_input_and_config() {
             "string(tasks.a.output.score) == '1' && int('7') > 6 && double('0.5') < 1.0",
             "dyn(tasks.a.output.text) == 'fine'",
             "'text' in tasks.a.output",
+            &format!("{} == 29", ["1"; 29].join("+")),
         ],
         &expect![[r#"
             tasks.a.output.score >= 0.8  =>  true
@@ -95,7 +96,8 @@ fn conditions_look_at_outputs_statuses_input_and_config() {
             (tasks.a.output.ok ? 1 : 2) == 1  =>  true
             string(tasks.a.output.score) == '1' && int('7') > 6 && double('0.5') < 1.0  =>  true
             dyn(tasks.a.output.text) == 'fine'  =>  true
-            'text' in tasks.a.output  =>  true"#]],
+            'text' in tasks.a.output  =>  true
+            1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1+1 == 29  =>  true"#]],
     );
 }
 
@@ -110,13 +112,13 @@ fn loops_go_over_lists() {
             "tasks.a.output.findings.map(it, it.severity) == ['low', 'high']",
             "tasks.a.output.findings.exists(it, it.lines.exists(line, line == 3))",
         ],
-        &expect![[r#"
+        &expect![[r"
             tasks.a.output.findings.exists(it, it.severity == 'high')  =>  true
             tasks.a.output.findings.all(it, it.severity == 'high')  =>  false
             tasks.a.output.findings.exists_one(it, it.severity == 'high')  =>  true
             tasks.a.output.findings.filter(it, it.severity == 'low').size() == 1  =>  true
             tasks.a.output.findings.map(it, it.severity) == ['low', 'high']  =>  true
-            tasks.a.output.findings.exists(it, it.lines.exists(line, line == 3))  =>  true"#]],
+            tasks.a.output.findings.exists(it, it.lines.exists(line, line == 3))  =>  true"]],
     );
 }
 
@@ -198,13 +200,6 @@ fn what_it_may_name_is_known() {
             "tasks.a['output']",
             "config.max_worker > 1",
             "config.trace_dir == 'x'",
-            "matches(input.x, 'a')",
-            "input.x.matches('a')",
-            "contain(input.x)",
-            "input.x.contain('a')",
-            "size(input.x, 1) == 1",
-            "timestamp(input.x) == 1",
-            "Foo{a: 1}.a",
             "input.list.exists(tasks, tasks.a)",
             "tasks.a.status == 'sucess'",
             "'done' != tasks.a.status",
@@ -239,6 +234,30 @@ fn what_it_may_name_is_known() {
               hint: config has max_workers, timeout_seconds, on_failure, enable_context
             config.trace_dir == 'x'  =>  invalid_expression: asks for "trace_dir" of config, which has none
               hint: config has max_workers, timeout_seconds, on_failure, enable_context
+            input.list.exists(tasks, tasks.a)  =>  invalid_expression: names the variable of a loop "tasks", which means another
+              hint: choose another name
+            tasks.a.status == 'sucess'  =>  invalid_expression: compares a status with "sucess", which none is; did you mean "success"?
+              hint: a status is one of pending, running, success, error, skipped, cancelled
+            'done' != tasks.a.status  =>  invalid_expression: compares a status with "done", which none is
+              hint: a status is one of pending, running, success, error, skipped, cancelled
+            .tasks.a.output  =>  invalid_expression: names ".tasks", which is unknown; did you mean "tasks"?
+              hint: name tasks, input or config; an id with dots or dashes is written tasks["ID"]"#]],
+    );
+}
+
+#[test]
+fn functions_are_known() {
+    check_all(
+        &[
+            "matches(input.x, 'a')",
+            "input.x.matches('a')",
+            "contain(input.x)",
+            "input.x.contain('a')",
+            "size(input.x, 1) == 1",
+            "timestamp(input.x) == 1",
+            "Foo{a: 1}.a",
+        ],
+        &expect![[r#"
             matches(input.x, 'a')  =>  invalid_expression: calls "matches", which is unknown
               hint: there are size, contains, startsWith, endsWith, string, int, double, dyn, has, all, exists, exists_one, filter and map
             input.x.matches('a')  =>  invalid_expression: calls "matches", which is unknown
@@ -252,15 +271,7 @@ fn what_it_may_name_is_known() {
             timestamp(input.x) == 1  =>  invalid_expression: calls "timestamp", which is unknown
               hint: there are size, contains, startsWith, endsWith, string, int, double, dyn, has, all, exists, exists_one, filter and map
             Foo{a: 1}.a  =>  invalid_expression: makes a message, and there are no types of messages here
-              hint: write a map as {"key": value}
-            input.list.exists(tasks, tasks.a)  =>  invalid_expression: names the variable of a loop "tasks", which means another
-              hint: choose another name
-            tasks.a.status == 'sucess'  =>  invalid_expression: compares a status with "sucess", which none is; did you mean "success"?
-              hint: a status is one of pending, running, success, error, skipped, cancelled
-            'done' != tasks.a.status  =>  invalid_expression: compares a status with "done", which none is
-              hint: a status is one of pending, running, success, error, skipped, cancelled
-            .tasks.a.output  =>  invalid_expression: names ".tasks", which is unknown; did you mean "tasks"?
-              hint: name tasks, input or config; an id with dots or dashes is written tasks["ID"]"#]],
+              hint: write a map as {"key": value}"#]],
     );
 }
 
@@ -337,6 +348,9 @@ fn what_would_take_long_is_refused_before_it_is_read() {
         "(".repeat(40),
         "input.a.map(x, input.b.map(y, input.c.map(z, z)))".to_owned(),
         ["true"; 200].join("?true:"),
+        ["1"; 800].join(" in "),
+        "[".repeat(40),
+        vec!["1"; 40].join("+") + " == 1",
         vec!["1"; 400].join("+") + " == 1",
     ] {
         let faults = Condition::read(&source).unwrap_err();
@@ -376,4 +390,62 @@ fn what_would_take_long_is_refused_before_it_is_evaluated() {
         assert_eq!(failure.code, crate::model::FailureCode::ConditionError);
         assert!(failure.message.contains("at most"), "{source}: {}", failure.message);
     }
+}
+
+#[test]
+fn no_text_makes_the_reader_or_the_evaluation_panic() {
+    let seeds = [
+        "tasks.a.output.score >= 0.8 && tasks['gen-x'].status == 'success'",
+        "tasks.a.output.findings.exists(x, x.lines.map(y, y > 1, y + 1).size() > 2) ? true : false",
+        "has(tasks.a.output.x) || {'a': [1, 2u, -3.5e1]} == {} || \"\\u00e9\" in [b'x', null]",
+    ];
+    let words = [
+        "?",
+        "[?",
+        ".?",
+        "\"",
+        "'",
+        "\\",
+        "`b`",
+        "@result",
+        "💥",
+        "9223372036854775808",
+        "- ",
+        "{",
+        "}",
+        "(",
+        ")",
+        "1e999",
+        "%0",
+        "/0",
+        "x.all(",
+        "\0",
+        "Foo{",
+        "r'",
+        "0x",
+        "..",
+        "[",
+    ];
+    // Any sequence will do, as long as it is always the same.
+    let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+    let mut next = move |n: usize| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        usize::try_from(state >> 33).unwrap() % n
+    };
+    let mut n_read = 0;
+    for _ in 0..4_000 {
+        let mut text: Vec<char> = seeds[next(seeds.len())].chars().collect();
+        for _ in 0..=next(3) {
+            let from = next(text.len());
+            let to = (from + next(4)).min(text.len());
+            let word = if next(2) == 0 { words[next(words.len())] } else { "" };
+            text.splice(from..to, word.chars());
+            text.push(' ');
+        }
+        if let Ok(condition) = Condition::read(&text.into_iter().collect::<String>()) {
+            n_read += 1;
+            let _answer = evaluate(&condition, &output());
+        }
+    }
+    assert!(n_read > 200, "{n_read}");
 }

@@ -128,21 +128,13 @@ fn describe_uncertain(
     let rule = tasks[from.as_usize()].trigger_rule;
     let say = |place: &Place<'_>| {
         let subject = place.subject;
-        let message = match rule {
-            TriggerRule::AllSuccess => {
-                format!(
-                    "{subject} refers to the output of {id}, and may run without it: a task \
-                     between them has a trigger_rule that allows it"
-                )
-            }
-            rule => {
-                format!(
-                    "{subject} refers to the output of {id}, and may run without it: its \
-                     trigger_rule is {}",
-                    rule.as_str()
-                )
-            }
+        let why = if rule == TriggerRule::AllSuccess {
+            "a task between them has a trigger_rule that allows it".to_owned()
+        } else {
+            format!("its trigger_rule is {}", rule.as_str())
         };
+        let message =
+            format!("{subject} refers to the output of {id}, and may run without it: {why}");
         let hint = "declare what to take instead, as in ${tasks.ID.output.path ?? null}";
         place.say(ErrorCode::InvalidReference, &message, hint)
     };
