@@ -1,6 +1,6 @@
 //! What holds between tasks: no cycles, references only to ancestors, no two writers of one file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use indexmap::IndexMap;
 
@@ -202,6 +202,32 @@ pub(super) fn find_reference<T>(
         }
     });
     first
+}
+
+/// The ids that a task's input refers to without a default.
+pub(super) fn ids_without_default<'w>(
+    from: TaskIdx,
+    written: &'w Written<'_, '_>,
+) -> BTreeSet<&'w str> {
+    let mut ids = BTreeSet::new();
+    let Some((_, input)) = written.field(from, &[INPUT]) else { return ids };
+    collect_without_default(input, &mut ids);
+    ids
+}
+
+fn collect_without_default<'j>(json: &'j Json<'_>, ids: &mut BTreeSet<&'j str>) {
+    match json {
+        Json::String(text) if reference::may_refer(text) => {
+            for piece in reference::split(text) {
+                if let reference::Piece::Reference { body, default: None, .. } = piece {
+                    ids.extend(reference::readings(body).map(|it| it.0));
+                }
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|it| collect_without_default(it, ids)),
+        Json::Object(fields) => fields.iter().for_each(|it| collect_without_default(&it.1, ids)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => (),
+    }
 }
 
 fn describe_too_far(from: TaskIdx, written: &Written<'_, '_>) -> Fault {

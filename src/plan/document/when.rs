@@ -7,7 +7,7 @@ use super::{
     task::TaskReader,
 };
 use crate::{
-    model::{ErrorCode, TaskIdx, TaskSpec, TriggerRule, json::Json},
+    model::{ErrorCode, Fault, TaskIdx, TaskSpec, TriggerRule, json::Json},
     plan::{Condition, TaskGraph, WHEN_CHARS_MAX},
 };
 
@@ -76,7 +76,17 @@ pub(super) fn check_certainty(
         tasks[from.as_usize()].trigger_rule == TriggerRule::AllSuccess
             && graph.dependencies(from).binary_search(to).is_ok()
     };
-    let mut open: Vec<_> = references.iter().filter(|it| !is_plain(it.0, &it.1)).collect();
+    let mut open = Vec::new();
+    for group in references.chunk_by(|one, other| one.0 == other.0) {
+        let from = group[0].0;
+        if group.iter().all(|it| is_plain(from, &it.1)) {
+            continue;
+        }
+        // One look at the input for all of them, however many there are.
+        let bare = links::ids_without_default(from, written);
+        let is_bare = |it: &&(TaskIdx, TaskIdx)| bare.contains(written.id(it.1));
+        open.extend(group.iter().filter(is_bare).filter(|it| !is_plain(from, &it.1)).copied());
+    }
     // Those that refer to one task are answered by one look at the graph.
     open.sort_unstable_by_key(|it| (it.1, it.0));
     open.dedup();
@@ -90,12 +100,12 @@ pub(super) fn check_certainty(
         };
         steps_left = left;
         let certain = who_needs(target, tasks, graph);
-        uncertain.extend(group.iter().copied().copied().filter(|it| !certain[it.0.as_usize()]));
+        uncertain.extend(group.iter().copied().filter(|it| !certain[it.0.as_usize()]));
     }
     uncertain.sort_unstable();
     for (from, to) in uncertain {
         faults.at(from.as_usize() + 1);
-        describe_uncertain(from, to, tasks, written, faults);
+        faults.add(|| describe_uncertain(from, to, tasks, written));
     }
 }
 
@@ -122,8 +132,7 @@ fn describe_uncertain(
     to: TaskIdx,
     tasks: &[TaskSpec],
     written: &Written<'_, '_>,
-    faults: &mut Faults,
-) {
+) -> Fault {
     let id = quote(tasks[to.as_usize()].task_id.as_str());
     let rule = tasks[from.as_usize()].trigger_rule;
     let say = |place: &Place<'_>| {
@@ -138,15 +147,12 @@ fn describe_uncertain(
         let hint = "declare what to take instead, as in ${tasks.ID.output.path ?? null}";
         place.say(ErrorCode::InvalidReference, &message, hint)
     };
-    // Where each reference to it has a default, there is none to be found.
-    let id = tasks[to.as_usize()].task_id.as_str();
-    let fault = links::find_reference(from, id, written, |default| default.is_none(), say);
-    if let Some(fault) = fault {
-        faults.add(|| fault);
-    }
+    let bare = |default: Option<&str>| default.is_none();
+    links::find_reference(from, written.id(to), written, bare, say)
+        .unwrap_or_else(|| say(&written.place.index(from.as_usize())))
 }
 
-fn describe_too_many(from: TaskIdx, written: &Written<'_, '_>) -> crate::model::Fault {
+fn describe_too_many(from: TaskIdx, written: &Written<'_, '_>) -> Fault {
     let mut task = written.place.index(from.as_usize());
     task.subject = Subject::Task(written.id(from));
     let message = format!(

@@ -164,3 +164,15 @@ fn a_document_of_long_conditions_is_read_in_time() {
     let checked = check_value(&json!({ "tasks": tasks })).unwrap();
     assert_eq!(checked.tasks.len(), 1_000);
 }
+
+#[test]
+fn very_many_references_with_defaults_are_read_in_time() {
+    let n_tasks = 9_000;
+    let ids: Vec<_> = (0..n_tasks).map(|it| format!("t{it}")).collect();
+    let references = ids.iter().map(|it| format!("${{tasks.{it}.output ?? null}}"));
+    let text = references.collect::<Vec<_>>().join(" ");
+    let mut tasks: Vec<_> = ids.iter().map(|it| coder(it)).collect();
+    let all: Vec<_> = ids.iter().map(String::as_str).collect();
+    tasks.push(refers("join", &all, "all_done", &text));
+    assert!(check_value(&json!({ "tasks": tasks })).is_ok());
+}
