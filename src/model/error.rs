@@ -61,6 +61,8 @@ pub enum ErrorCode {
     InvalidReference,
     /// A glob or a resource that a task claims cannot be one.
     InvalidClaim,
+    /// A condition (`when`) that does not parse, does not type-check, or names what there is not.
+    InvalidExpression,
     /// A plan that is not in the store.
     UnknownPlan,
     /// A dispatch that is not in the store.
@@ -248,6 +250,7 @@ impl ErrorCode {
             Self::InvalidContextRequirement => "invalid_context_requirement",
             Self::InvalidReference => "invalid_reference",
             Self::InvalidClaim => "invalid_claim",
+            Self::InvalidExpression => "invalid_expression",
             Self::UnknownPlan => "unknown_plan",
             Self::UnknownDispatch => "unknown_dispatch",
             Self::UnknownTask => "unknown_task",

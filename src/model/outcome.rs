@@ -46,6 +46,8 @@ pub enum FailureCode {
     DependencyFailed,
     /// Its condition, or that of a task that it needs, was not met.
     ConditionUnmet,
+    /// Its condition could not be evaluated.
+    ConditionError,
     /// Whoever was asked for approval said no.
     Rejected,
     /// The caller wanted no more.
@@ -127,6 +129,7 @@ impl FailureCode {
             | Self::CheckFailed
             | Self::DependencyFailed
             | Self::ConditionUnmet
+            | Self::ConditionError
             | Self::Rejected
             | Self::Cancelled => false,
         }
@@ -148,6 +151,10 @@ impl FailureCode {
             Self::CheckFailed => "look at the findings in the output and change the input",
             Self::DependencyFailed => "mend the task named in caused_by, then retry",
             Self::ConditionUnmet => "nothing is wrong; change `when` or what it looks at to run it",
+            Self::ConditionError => {
+                "guard what may be missing with has(…) or == null; retry_dispatch takes another \
+                 `when` in its overrides"
+            }
             Self::Rejected => "retry_dispatch asks again",
             Self::Cancelled | Self::Interrupted => "retry_dispatch runs it again",
             Self::ContextUnavailable => "check context_requirements against the workspace",
@@ -168,6 +175,7 @@ impl FailureCode {
             Self::CheckFailed => "check_failed",
             Self::DependencyFailed => "dependency_failed",
             Self::ConditionUnmet => "condition_unmet",
+            Self::ConditionError => "condition_error",
             Self::Rejected => "rejected",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",
@@ -180,5 +188,17 @@ impl TaskStatus {
     /// Whether the status can no longer change.
     pub fn is_final(self) -> bool {
         !matches!(self, Self::Pending | Self::Running)
+    }
+
+    /// The status as it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Pending => "pending",
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Error => "error",
+            Self::Skipped => "skipped",
+            Self::Cancelled => "cancelled",
+        }
     }
 }

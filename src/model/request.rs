@@ -166,6 +166,10 @@ pub struct TaskOverride {
     /// How it is tried again by itself, instead of what was said before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// Another condition; `"true"` is always met.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(length(min = 1, max = 4096))]
+    pub when: Option<String>,
 }
 
 /// How much of a result to answer.

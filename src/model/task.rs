@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
+use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId, TriggerRule};
 
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -20,12 +20,22 @@ pub struct TaskSpec {
     #[schemars(length(min = 1, max = 100_000))]
     pub description: String,
     /// What the agent is told. Inside strings, `${tasks.ID.output.path}` stands for the output of
-    /// a task that this one depends on.
+    /// a task that this one depends on, and `${tasks.ID.output.path ?? JSON}` for that value where
+    /// there is no output.
     #[schemars(schema_with = "input_data_schema")]
     pub input_data: InputData,
     /// The tasks that must have ended before this one starts (also accepted as `depends_on`).
     #[serde(default)]
     pub dependencies: Vec<TaskId>,
+    /// Which ends of its dependencies let it run.
+    #[serde(default, skip_serializing_if = "TriggerRule::is_default")]
+    pub trigger_rule: TriggerRule,
+    /// An expression (CEL) that is evaluated when the dependencies let the task run; where it is
+    /// false, the task is left out. It may look at `tasks.ID.output` and `tasks.ID.status` of tasks
+    /// that this one depends on, at `input`, and at `config`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>", length(max = 4096))]
+    pub when: Option<Box<str>>,
     /// What to gather for the agent: `file:PATH`, `structure:PATH`, `rag:QUERY`, `pattern:NAME`.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub context_requirements: Vec<String>,

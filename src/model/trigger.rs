@@ -17,3 +17,25 @@ pub enum TriggerRule {
     /// All have ended, however.
     AllDone,
 }
+
+impl TriggerRule {
+    /// All, in the order of the docs.
+    pub const ALL: [Self; 4] =
+        [Self::AllSuccess, Self::OneSuccess, Self::NoneFailedMinOneSuccess, Self::AllDone];
+
+    /// The rule as it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::AllSuccess => "all_success",
+            Self::OneSuccess => "one_success",
+            Self::NoneFailedMinOneSuccess => "none_failed_min_one_success",
+            Self::AllDone => "all_done",
+        }
+    }
+
+    /// Whether it is the rule of tasks that name none.
+    #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+    pub(super) fn is_default(&self) -> bool {
+        *self == Self::AllSuccess
+    }
+}

@@ -7,7 +7,7 @@ use super::{
     rules::Rules,
     unique::UniqueNames,
 };
-use crate::model::{AgentName, NodeType, TaskId, TaskSpec, text};
+use crate::model::{AgentName, NodeType, TaskId, TaskSpec, TriggerRule, text};
 
 /// How many warnings are kept; more are counted only.
 const WARNINGS_MAX: usize = 20;
@@ -95,6 +95,8 @@ impl<'r> DraftMaker<'r> {
             description: draft.description,
             input_data: input_data.into(),
             dependencies: draft.dependencies,
+            trigger_rule: TriggerRule::default(),
+            when: None,
             context_requirements: Vec::new(),
             timeout_seconds: None,
             total_timeout_seconds: None,

@@ -25,7 +25,8 @@ pub(super) fn mermaid(tasks: &[TaskSpec], graph: &TaskGraph) -> String {
         before.filter(|it| it.as_usize() < TASKS_MAX).map(move |it| (it.as_usize(), at))
     });
     for (from, to) in arrows.clone().take(ARROWS_MAX) {
-        line(&mut drawing, format_args!("t{from} --> t{to}"));
+        let arrow = if tasks[to].when.is_some() { "-. when .->" } else { "-->" };
+        line(&mut drawing, format_args!("t{from} {arrow} t{to}"));
     }
     if tasks.len() > n_drawn {
         let n_more = tasks.len() - n_drawn;
@@ -100,6 +101,22 @@ mod tests {
                     t0 --> t1
             "#]],
         );
+    }
+
+    #[test]
+    fn conditions_are_arrows_with_dashes() {
+        let task = |id: &str, waits: &[&str]| {
+            json!({
+                "task_id": id, "agent": "debug", "description": "look", "dependencies": waits,
+                "input_data": {"problem_description": "it is broken"},
+            })
+        };
+        let mut conditional = task("b", &["a"]);
+        conditional["when"] = json!("tasks.a.output.ok");
+        let tasks = json!({ "tasks": [task("a", &[]), conditional, task("c", &["a"])] });
+        let checked = check_value(&tasks).unwrap();
+        let drawing = mermaid(&checked.tasks, &checked.graph);
+        assert!(drawing.ends_with("    t0 -. when .-> t1\n    t0 --> t2\n"), "{drawing}");
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Pure: no IO, no clock. What comes out of here can be run; nothing downstream checks it again.
 
 mod claims;
+mod condition;
 mod cycle;
 mod document;
 mod drafts;
@@ -25,6 +26,7 @@ pub(crate) mod testing;
 mod unique;
 
 pub use claims::{ClaimTable, Holders, Need};
+pub use condition::{Condition, ConditionFault, Facts, WHEN_CHARS_MAX};
 pub use cycle::{Cycles, find_cycles};
 pub use document::{
     Checked, DispatchCall, ESTIMATE_DEFAULT, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX,

@@ -3,9 +3,11 @@
 //! A text that is one reference and nothing else takes the output's own type; elsewhere a string
 //! is put in as it is, and anything else as compact JSON. `$${tasks…` stands for a literal
 //! `${tasks…`; any other `${…}` is no reference and stays as it is.
+//! `${tasks.ID.output.path ?? JSON}` declares what stands there where the task has no output.
 
-use std::collections::BTreeSet;
+use std::{borrow::Cow, collections::BTreeSet};
 
+use serde::de::IgnoredAny;
 use serde_json::{Map, Value};
 
 use crate::model::{Failure, FailureCode, text};
@@ -14,6 +16,7 @@ use crate::model::{Failure, FailureCode, text};
 pub const RESOLVED_BYTES_MAX: usize = 64 << 20;
 
 const OPENING: &str = "${tasks";
+const DEFAULT_MARK: &str = "??";
 
 /// Puts the outputs of upstream tasks in the place of the references to them.
 ///
@@ -48,6 +51,8 @@ pub(super) enum Piece<'t> {
     Reference {
         /// `tasks.ID.output…`
         body: &'t str,
+        /// The JSON text of the value to take where there is no output.
+        default: Option<&'t str>,
         /// `${tasks.ID.output…}`
         whole: &'t str,
     },
@@ -77,18 +82,45 @@ pub(super) fn split(text: &str) -> Vec<Piece<'_>> {
             continue;
         }
         pieces.push(Piece::Text(&text[begin..at]));
-        let Some(end) = text[at..].find('}').map(|it| at + it) else {
+        let Some((reference, end)) = read_reference(text, at) else {
             pieces.push(Piece::Unclosed(&text[at..]));
             begin = text.len();
             break;
         };
-        pieces.push(Piece::Reference { body: &text[at + 2..end], whole: &text[at..=end] });
+        pieces.push(reference);
         begin = end + 1;
         from = begin;
     }
     pieces.push(Piece::Text(&text[begin..]));
     pieces.retain(|it| *it != Piece::Text(""));
     pieces
+}
+
+/// Reads the reference that begins at `at`; with the place of its closing brace.
+fn read_reference(text: &str, at: usize) -> Option<(Piece<'_>, usize)> {
+    let inside = &text[at + 2..];
+    let end = inside.find('}')?;
+    let Some(mark) = inside[..end].find(DEFAULT_MARK) else {
+        let end = at + 2 + end;
+        let (body, whole) = (&text[at + 2..end], &text[at..=end]);
+        return Some((Piece::Reference { body, default: None, whole }, end));
+    };
+    let json = &inside[mark + DEFAULT_MARK.len()..];
+    let length = first_value(json).unwrap_or(0);
+    let gap = json[length..].len() - json[length..].trim_start().len();
+    // What is no JSON, or is followed by more, makes no reference at all.
+    let is_whole = length > 0 && json[length + gap..].starts_with('}');
+    let end = if is_whole { mark + DEFAULT_MARK.len() + length + gap } else { end };
+    let body = if is_whole { inside[..mark].trim_end() } else { "" };
+    let whole = &text[at..=at + 2 + end];
+    Some((Piece::Reference { body, default: Some(&json[..length]), whole }, at + 2 + end))
+}
+
+/// How many bytes the JSON value at the beginning of a text has.
+fn first_value(json: &str) -> Option<usize> {
+    let mut values = serde_json::Deserializer::from_str(json).into_iter::<IgnoredAny>();
+    values.next()?.ok()?;
+    Some(values.byte_offset())
 }
 
 /// Reads `tasks.ID.output.path` as (ID, path): each way to read it, for ids may hold dots.
@@ -125,19 +157,19 @@ impl<'v> Resolver<'_, 'v> {
 
     fn text(&mut self, text: &str) -> Result<Value, Failure> {
         let pieces = split(text);
-        if let [Piece::Reference { body, whole }] = pieces[..] {
-            let found = self.look_up(body, whole)?;
-            self.spend(weigh(found), whole)?;
-            return Ok(found.clone());
+        if let [reference @ Piece::Reference { whole, .. }] = pieces[..] {
+            let found = self.look_up(reference)?;
+            self.spend(weigh(&found), whole)?;
+            return Ok(found.into_owned());
         }
         let mut resolved = String::with_capacity(text.len());
         for piece in pieces {
             match piece {
                 Piece::Text(text) => resolved.push_str(text),
                 Piece::Unclosed(text) => return Err(malformed(text)),
-                Piece::Reference { body, whole } => {
-                    let found = self.look_up(body, whole)?;
-                    self.spend(weigh(found), whole)?;
+                Piece::Reference { whole, .. } => {
+                    let found = self.look_up(piece)?;
+                    self.spend(weigh(&found), whole)?;
                     match found.as_str() {
                         Some(text) => resolved.push_str(text),
                         None => resolved.push_str(&found.to_string()),
@@ -148,19 +180,21 @@ impl<'v> Resolver<'_, 'v> {
         Ok(Value::String(resolved))
     }
 
-    fn look_up(&self, body: &str, whole: &str) -> Result<&'v Value, Failure> {
+    fn look_up(&self, piece: Piece<'_>) -> Result<Cow<'v, Value>, Failure> {
+        let (body, default, whole) = match piece {
+            Piece::Reference { body, default, whole } => (body, default, whole),
+            Piece::Text(text) | Piece::Unclosed(text) => return Err(malformed(text)),
+        };
         let with_output = |(id, path)| (self.output_of)(id).map(|it| (id, path, it));
-        match readings(body).find_map(with_output) {
-            Some((id, path, output)) => walk(output, id, path, whole),
-            None => match readings(body).next() {
-                None => Err(malformed(whole)),
-                Some((id, _)) => {
-                    let message =
-                        format!("{} cannot be resolved: task {id:?} has no output", show(whole));
-                    Err(fail(FailureCode::DependencyFailed, &message))
-                }
-            },
+        if let Some((id, path, output)) = readings(body).find_map(with_output) {
+            return walk(output, id, path, whole).map(Cow::Borrowed);
         }
+        let Some((id, _)) = readings(body).next() else { return Err(malformed(whole)) };
+        let Some(default) = default else {
+            let message = format!("{} cannot be resolved: task {id:?} has no output", show(whole));
+            return Err(fail(FailureCode::DependencyFailed, &message));
+        };
+        serde_json::from_str(default).map(Cow::Owned).map_err(|_| malformed(whole))
     }
 
     fn spend(&mut self, bytes: usize, whole: &str) -> Result<(), Failure> {
@@ -293,6 +327,25 @@ mod tests {
         check("${tasks.a.output.none}", &expect!["null"]);
         check("${tasks.1.1.output}", &expect![[r#""text""#]]);
         check("${tasks.x.output.output}", &expect![[r#""text""#]]);
+    }
+
+    #[test]
+    fn a_default_stands_in_for_an_output_only() {
+        check("${tasks.b.output.path ?? \"}\"}", &expect![[r#""}""#]]);
+        check("${tasks.b.output ?? {\"k\": [1, null]} }", &expect![[r#"{"k":[1,null]}"#]]);
+        check("<${tasks.b.output??7}|${tasks.a.output.name ?? 7}>", &expect![[r#""<7|n>""#]]);
+        check(
+            "${tasks.a.output.nam ?? 7}",
+            &expect![[
+                r#"output_invalid: "${tasks.a.output.nam ?? 7}" cannot be resolved: output of task "a" has no "nam"; there are "name", "list", "none", "none\u{202e}""#
+            ]],
+        );
+        check(
+            "${tasks.b.output ?? seven}",
+            &expect![[
+                r#"output_invalid: "${tasks.b.output ?? seven}" is not of the form ${tasks.ID.output.path}"#
+            ]],
+        );
     }
 
     #[test]

@@ -110,16 +110,17 @@ impl RecordBody {
                 | Event::RetryDue { task }
                 | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }
+                | Event::TasksAdded { parent: Some(task), .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),
-            Self::Scheduler(Event::TasksAdded { parent: Some(task), .. }) => (Some(*task), None),
             Self::Accepted { .. }
             | Self::CancelRequested { .. }
             | Self::ContextGathered { .. }
-            | Self::Scheduler(Event::TasksAdded { parent: None, .. })
-            | Self::Scheduler(Event::DispatchCancelled | Event::DispatchEnded { .. }) => {
-                (None, None)
-            }
+            | Self::Scheduler(
+                Event::TasksAdded { parent: None, .. }
+                | Event::DispatchCancelled
+                | Event::DispatchEnded { .. },
+            ) => (None, None),
         }
     }
 }

@@ -223,10 +223,10 @@ impl Dispatcher {
                     live.handle(now, Input::Heartbeat { task, attempt }, &mut self.out, batch);
                 }
             }
-            Message::Answer { dispatch, task, gate, found } => {
+            Message::Answer { dispatch, found } => {
                 let now = self.dependencies.clock.now();
                 if let Some(live) = self.lives.get_mut(&dispatch) {
-                    live.answer(now, (task, gate), found, &mut self.out, batch);
+                    live.answer(now, found, &mut self.out, batch);
                     batch.touched.push(dispatch);
                 }
             }

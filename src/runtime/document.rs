@@ -12,7 +12,7 @@ use crate::{
     model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Gate, Policy, RetryPolicy, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -201,6 +201,8 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
+        trigger: task.trigger_rule,
+        gates: task.when.iter().map(|_| Gate::Condition).collect(),
         ..TaskPolicy::default()
     }
 }

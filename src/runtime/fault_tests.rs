@@ -22,7 +22,7 @@ pub(super) struct Faults(Mutex<(usize, Range<usize>)>);
 
 impl Faults {
     /// Lets what is asked `from`-th from now on, and after it until `until`, fail.
-    fn fail(&self, range: Range<usize>) {
+    pub(super) fn fail(&self, range: Range<usize>) {
         *self.0.lock() = (0, range);
     }
 

@@ -27,7 +27,7 @@ use crate::{
         CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
         TaskRow, Tenure, TraceTarget, Write,
     },
-    scheduler::{Event, Gate, Input, Outbox, Scheduler},
+    scheduler::{Event, Input, Outbox, Scheduler},
 };
 
 /// Above so many tasks one file of lines stands in for the tasks' own trace files.
@@ -226,12 +226,11 @@ impl Live {
     pub(super) fn answer(
         &mut self,
         now: Millis,
-        (task, gate): (TaskIdx, Gate),
         found: Found,
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let Found { answer, output } = found;
+        let Found { task, gate, answer, output } = found;
         self.scheduler.handle(now, Input::Answer { task, gate, answer }, out);
         self.note(now, out, output.map(|it| (task, Attempt(0), it)), batch);
     }
@@ -409,11 +408,8 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 }
 
 fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
-    match event {
-        Event::AttemptEnded { task, attempt, .. } => (*task, *attempt) == (of, which),
-        Event::TaskReused { task } | Event::TaskJoined { task } => *task == of,
-        _ => false,
-    }
+    matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
+        || matches!(event, Event::TaskReused { task } | Event::TaskJoined { task } if *task == of)
 }
 
 /// Whether a task may have ended with `event`; it may also be about an attempt before its last.

@@ -10,7 +10,6 @@ use crate::{
         UpstreamCall,
     },
     ports::{CancelAsked, Tenure},
-    scheduler::Gate,
 };
 
 /// What the dispatcher is told by handles.
@@ -32,7 +31,7 @@ pub(super) enum Message {
     /// The agent of an attempt shows progress.
     Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
     /// What holds a task was found out.
-    Answer { dispatch: DispatchId, task: TaskIdx, gate: Gate, found: Found },
+    Answer { dispatch: DispatchId, found: Found },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }

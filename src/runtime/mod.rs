@@ -6,6 +6,8 @@
 
 mod attempt;
 mod batch;
+#[cfg(test)]
+mod condition_tests;
 mod decision;
 mod defaults;
 mod dispatcher;

@@ -222,7 +222,8 @@ fn next_steps(row: &DispatchRow, summary: &Summary, has_more: bool) -> Vec<Strin
         ));
     }
     let n_lost = summary.failed + summary.skipped + summary.cancelled;
-    if n_lost > 0 && row.status != DispatchStatus::Running {
+    // Of a success only those are missing whose conditions were not met.
+    if n_lost > 0 && !matches!(row.status, DispatchStatus::Running | DispatchStatus::Success) {
         let noun = if n_lost == 1 { "task" } else { "tasks" };
         steps.push(format!(
             "after mending the cause: retry_dispatch {{\"dispatch_id\": \"{id}\"}} runs {n_lost} \

@@ -78,6 +78,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
         total_timeout_seconds,
         idle_timeout_seconds,
         retry,
+        when,
     } = change;
     if let Some(description) = description {
         task.description = description;
@@ -93,6 +94,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
     task.total_timeout_seconds = total_timeout_seconds.or(task.total_timeout_seconds);
     task.idle_timeout_seconds = idle_timeout_seconds.or(task.idle_timeout_seconds);
     task.retry = retry.or_else(|| task.retry.take());
+    task.when = when.map(String::into_boxed_str).or_else(|| task.when.take());
 }
 
 /// The settings of the first dispatch, as its document would have given them. Its trace directory

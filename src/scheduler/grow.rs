@@ -72,7 +72,7 @@ impl Scheduler {
         self.requeue();
         if let Some(parent) = parent {
             self.set(parent, TaskState::Blocked);
-            self.expanded.entry(parent).or_insert(TaskIdx::from_usize(n_before));
+            self.expanded.entry(parent).or_insert_with(|| TaskIdx::from_usize(n_before));
             self.tallies.remove(&parent);
             self.tasks[parent.as_usize()].n_waiting = 0;
         }

@@ -174,6 +174,7 @@ impl Verdict {
             | FailureCode::CheckFailed
             | FailureCode::DependencyFailed
             | FailureCode::ConditionUnmet
+            | FailureCode::ConditionError
             | FailureCode::Rejected
             | FailureCode::Cancelled
             | FailureCode::Interrupted

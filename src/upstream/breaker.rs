@@ -39,6 +39,7 @@ impl Verdict {
             | FailureCode::CheckFailed
             | FailureCode::DependencyFailed
             | FailureCode::ConditionUnmet
+            | FailureCode::ConditionError
             | FailureCode::Rejected
             | FailureCode::ContextUnavailable => Self::Healthy,
         }

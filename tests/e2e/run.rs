@@ -283,12 +283,16 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
         "03_mixed_workflow",
         "04_references",
         "05_claims",
+        "06_conditions",
     ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
         assert_eq!((ended.code, &result["status"]), (Some(0), &json!("success")), "{ended:?}");
         let warning = result["warnings"][0].as_str().unwrap();
         assert!(warning.contains("embedded Archon"), "{warning}");
+        let is_left_out = |it: &Value| it["failure"]["code"] == "condition_unmet";
+        let n_left_out = result["results"].as_array().unwrap().iter().filter(|it| is_left_out(it));
+        assert_eq!(n_left_out.count(), usize::from(name == "06_conditions"), "{result}");
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();

@@ -1,6 +1,6 @@
 //! What holds between tasks: no cycles, references only to ancestors, no two writers of one file.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use indexmap::IndexMap;
 
@@ -22,6 +22,10 @@ const STEPS_MAX: usize = 64_000_000;
 
 /// The most characters of a cycle that are written out on either end.
 const CYCLE_END_CHARS_MAX: usize = 140;
+
+/// The fields of a task that name other tasks' results.
+pub(super) const INPUT: &str = "input_data";
+pub(super) const WHEN: &str = "when";
 
 /// The tasks as they were written, for faults that are found after all were read.
 #[derive(Clone, Copy)]
@@ -50,7 +54,7 @@ pub(super) struct Ancestry<'g> {
 
 impl Written<'_, '_> {
     /// The id of a task, as far as it has one.
-    fn id(&self, idx: TaskIdx) -> &str {
+    pub(super) fn id(&self, idx: TaskIdx) -> &str {
         let Some(Json::Object(fields)) = self.tasks.get(idx.as_usize()) else { return "" };
         match fields.iter().find(|it| it.0 == "task_id") {
             Some((_, Json::String(id))) => id,
@@ -58,7 +62,11 @@ impl Written<'_, '_> {
         }
     }
 
-    fn field(&self, idx: TaskIdx, names: &[&'static str]) -> Option<(&'static str, &Json<'_>)> {
+    pub(super) fn field(
+        &self,
+        idx: TaskIdx,
+        names: &[&'static str],
+    ) -> Option<(&'static str, &Json<'_>)> {
         let Some(Json::Object(fields)) = self.tasks.get(idx.as_usize()) else { return None };
         let named = |(key, value)| {
             names.iter().find(|it| **it == AsRef::<str>::as_ref(key)).map(|it| (*it, value))
@@ -109,9 +117,11 @@ fn join_cycle(names: &[String]) -> String {
     format!("{} -> … {n_between} more … -> {}", head.join(" -> "), tail.join(" -> "))
 }
 
-/// Checks that each reference leads to an ancestor; `links` are (from, to), grouped by from.
+/// Checks that each reference in `field` leads to an ancestor; `links` are (from, to), grouped by
+/// from.
 pub(super) fn check_references(
     links: &[(TaskIdx, TaskIdx)],
+    field: &'static str,
     ancestry: &mut Ancestry<'_>,
     written: &Written<'_, '_>,
     faults: &mut Faults,
@@ -129,7 +139,7 @@ pub(super) fn check_references(
         faults.at(from.as_usize() + 1);
         if let Some(strangers) = ancestry.without_ancestors_of(from, targets) {
             for target in strangers {
-                faults.add(|| describe_stranger(from, target, written));
+                faults.add(|| describe_stranger(from, target, field, written));
             }
         } else {
             faults.add(|| describe_too_far(from, written));
@@ -138,41 +148,86 @@ pub(super) fn check_references(
     }
 }
 
-fn describe_stranger(from: TaskIdx, target: TaskIdx, written: &Written<'_, '_>) -> Fault {
+fn describe_stranger(
+    from: TaskIdx,
+    target: TaskIdx,
+    field: &'static str,
+    written: &Written<'_, '_>,
+) -> Fault {
     let id = written.id(target);
     let mut task = written.place.index(from.as_usize());
     task.subject = Subject::Task(written.id(from));
-    let message = if from == target {
-        format!("{} refers to its own output", task.subject)
+    let what = if field == WHEN { "result" } else { "output" };
+    let (message, hint) = if from == target {
+        let hint = "refer to a task that ends before this one starts".to_owned();
+        (format!("{} refers to its own {what}", task.subject), hint)
     } else {
-        format!(
-            "{} refers to the output of {}, which it does not depend on",
-            task.subject,
-            quote(id)
-        )
+        let subject = task.subject;
+        let message =
+            format!("{subject} refers to the {what} of {}, which it does not depend on", quote(id));
+        (message, format!("add {} to the task's dependencies", quote(id)))
     };
-    let hint = if from == target {
-        "refer to a task that ends before this one starts".to_owned()
-    } else {
-        format!("add {} to the task's dependencies", quote(id))
-    };
-    let mut fault = None;
-    if let Some((_, input)) = written.field(from, &["input_data"]) {
-        input::walk_strings(input, &task.key("input_data"), &mut |text, place| {
-            if fault.is_none() && refers_to(text, id) {
-                fault = Some(place.say(ErrorCode::InvalidReference, &message, &hint));
-            }
-        });
+    let say = |place: &Place<'_>| place.say(ErrorCode::InvalidReference, &message, &hint);
+    if field == WHEN {
+        return say(&task.key(WHEN));
     }
-    fault.unwrap_or_else(|| task.say(ErrorCode::InvalidReference, &message, &hint))
+    find_reference(from, id, written, |_| true, say).unwrap_or_else(|| say(&task))
 }
 
-fn refers_to(text: &str, id: &str) -> bool {
+/// Goes to the first reference in a task's input to the task `id`, of those that `is_meant` takes:
+/// it is told of the default, if there is one.
+pub(super) fn find_reference<T>(
+    from: TaskIdx,
+    id: &str,
+    written: &Written<'_, '_>,
+    is_meant: impl Fn(Option<&str>) -> bool,
+    found: impl Fn(&Place<'_>) -> T,
+) -> Option<T> {
+    let mut task = written.place.index(from.as_usize());
+    task.subject = Subject::Task(written.id(from));
+    let (_, input) = written.field(from, &[INPUT])?;
     let is_it = |piece: reference::Piece<'_>| match piece {
-        reference::Piece::Reference { body, .. } => reference::readings(body).any(|it| it.0 == id),
+        reference::Piece::Reference { body, default, .. } => {
+            is_meant(default) && reference::readings(body).any(|it| it.0 == id)
+        }
         reference::Piece::Text(_) | reference::Piece::Unclosed(_) => false,
     };
-    reference::may_refer(text) && reference::split(text).into_iter().any(is_it)
+    let mut first = None;
+    input::walk_strings(input, &task.key(INPUT), &mut |text, place| {
+        if first.is_none()
+            && reference::may_refer(text)
+            && reference::split(text).into_iter().any(is_it)
+        {
+            first = Some(found(place));
+        }
+    });
+    first
+}
+
+/// The ids that a task's input refers to without a default.
+pub(super) fn ids_without_default<'w>(
+    from: TaskIdx,
+    written: &'w Written<'_, '_>,
+) -> BTreeSet<&'w str> {
+    let mut ids = BTreeSet::new();
+    let Some((_, input)) = written.field(from, &[INPUT]) else { return ids };
+    collect_without_default(input, &mut ids);
+    ids
+}
+
+fn collect_without_default<'j>(json: &'j Json<'_>, ids: &mut BTreeSet<&'j str>) {
+    match json {
+        Json::String(text) if reference::may_refer(text) => {
+            for piece in reference::split(text) {
+                if let reference::Piece::Reference { body, default: None, .. } = piece {
+                    ids.extend(reference::readings(body).map(|it| it.0));
+                }
+            }
+        }
+        Json::Array(items) => items.iter().for_each(|it| collect_without_default(it, ids)),
+        Json::Object(fields) => fields.iter().for_each(|it| collect_without_default(&it.1, ids)),
+        Json::Null | Json::Bool(_) | Json::Number(_) | Json::String(_) => (),
+    }
 }
 
 fn describe_too_far(from: TaskIdx, written: &Written<'_, '_>) -> Fault {

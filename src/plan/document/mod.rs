@@ -31,6 +31,9 @@ mod tasks;
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
+mod when;
+#[cfg(test)]
+mod when_tests;
 
 use serde_json::{Map, Value};
 

@@ -8,7 +8,7 @@ use super::{
     ids::Ids,
     input::{self, Input},
     links::Outputs,
-    retry,
+    retry, when,
 };
 use crate::{
     model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<13> = Fields {
+pub(super) static TASK: Fields<15> = Fields {
     names: [
         "task_id",
         "agent",
@@ -33,11 +33,13 @@ pub(super) static TASK: Fields<13> = Fields {
         "retry",
         "writes",
         "resources",
+        "trigger_rule",
+        "when",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, writes, resources",
+           idle_timeout_seconds, retry, writes, resources, trigger_rule, when",
 };
 
 const TASK_ID: usize = 0;
@@ -53,6 +55,8 @@ const IDLE_TIMEOUT_SECONDS: usize = 9;
 const RETRY: usize = 10;
 const WRITES: usize = 11;
 const RESOURCES: usize = 12;
+const TRIGGER_RULE: usize = 13;
+const WHEN: usize = 14;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -84,6 +88,8 @@ pub(super) struct TaskReader<'r, 'j> {
     pub(super) named_by: Vec<u32>,
     /// Who refers to whose output; equal neighbours once.
     pub(super) references: Vec<(TaskIdx, TaskIdx)>,
+    /// Whose condition names whom.
+    pub(super) conditions: Vec<(TaskIdx, TaskIdx)>,
     /// Who writes where.
     pub(super) outputs: Outputs<'j>,
 }
@@ -143,12 +149,19 @@ impl<'j> TaskReader<'_, 'j> {
         let at = place.key("resources");
         let resources =
             object.get(RESOURCES).and_then(|it| claims::read_resources(it, &at, self.faults));
+        let at = place.key("trigger_rule");
+        let trigger_rule =
+            object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
+        let at = place.key("when");
+        let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
             description: description?.to_owned(),
             input_data,
             dependencies: dependencies.unwrap_or_default(),
+            trigger_rule: trigger_rule.unwrap_or_default(),
+            when,
             context_requirements: context_requirements.unwrap_or_default(),
             timeout_seconds,
             total_timeout_seconds,
@@ -330,7 +343,7 @@ impl<'j> TaskReader<'_, 'j> {
             let (body, whole) = match piece {
                 reference::Piece::Text(_) => continue,
                 reference::Piece::Unclosed(whole) => ("", whole),
-                reference::Piece::Reference { body, whole } => (body, whole),
+                reference::Piece::Reference { body, whole, .. } => (body, whole),
             };
             let known = reference::readings(body).find_map(|(id, _)| self.ids.get(id));
             let Some(target) = known else {

@@ -7,6 +7,7 @@ use super::{
     ids::Ids,
     links::{self, Ancestry, Outputs, Written},
     task::{Mode, TaskReader},
+    when,
 };
 use crate::{
     model::{ErrorCode, Millis, TaskIdx, TaskSpec, json::Json},
@@ -46,6 +47,7 @@ pub(super) fn read(
         filler: (mode == Mode::Plan).then(Filler::default),
         named_by: vec![0; tasks.len()],
         references: Vec::new(),
+        conditions: Vec::new(),
         outputs: Outputs::with_capacity(tasks.len()),
     };
     let mut specs = Vec::with_capacity(tasks.len());
@@ -53,7 +55,7 @@ pub(super) fn read(
         reader.faults.at(at + 1);
         specs.extend(reader.read(task, TaskIdx::from_usize(at), &place));
     }
-    let TaskReader { edges, references, outputs, ids, named_by, .. } = reader;
+    let TaskReader { edges, references, conditions, outputs, ids, named_by, .. } = reader;
     // The graph is built in the memory of what only the reading needed.
     drop((ids, named_by));
     let shared = outputs.into_shared();
@@ -69,7 +71,12 @@ pub(super) fn read(
         return None;
     };
     let mut ancestry = Ancestry::new(&graph);
-    links::check_references(&references, &mut ancestry, &written, faults);
+    let n_before = faults.count();
+    links::check_references(&references, links::INPUT, &mut ancestry, &written, faults);
+    if specs.len() == tasks.len() && faults.count() == n_before {
+        when::check_certainty(&references, (&specs, &graph), &written, faults);
+    }
+    links::check_references(&conditions, links::WHEN, &mut ancestry, &written, faults);
     links::check_outputs(shared, &mut ancestry, &written, warnings);
     Some((specs, graph))
 }
