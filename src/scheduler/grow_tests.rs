@@ -23,7 +23,7 @@ fn check(
 ) {
     let prepare = |world: &mut World| {
         let gates = [Gate::Expansion].into_iter().collect();
-        world.set_limits(vec![(task(1), TaskPolicy { gates, join, ..TaskPolicy::default() })]);
+        world.set_limits(vec![(task(1), TaskPolicy { join, gates, ..TaskPolicy::default() })]);
         world.expansions.insert(task(1), parts.to_vec());
         prepare(world);
     };
@@ -174,7 +174,8 @@ fn tasks_are_added_while_others_run_and_wait_for_what_they_say() {
         "a ~9 !fail\nb ~8\nc ~7 <- b",
         OnFailure::SkipDependents,
         |it| {
-            it.added = Some((Millis(15), vec![vec![], vec![task(0)], vec![task(1)], vec![task(2)]]))
+            it.added =
+                Some((Millis(15), vec![vec![], vec![task(0)], vec![task(1)], vec![task(2)]]));
         },
         &expect![[r"
             0 start b#1

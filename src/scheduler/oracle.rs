@@ -143,9 +143,9 @@ impl Oracle {
         let may_start = match last {
             None => self.own(task).gates.is_empty(),
             Some(Event::GatePassed { .. }) => {
-                let passed = self.history(task).iter().filter_map(|it| match it.1 {
-                    Event::GatePassed { gate, .. } => Some(gate),
-                    _ => None,
+                let passed = self.history(task).iter().filter_map(|it| {
+                    let Event::GatePassed { gate, .. } = it.1 else { return None };
+                    Some(gate)
                 });
                 passed.collect::<GateSet>() == self.own(task).gates
             }

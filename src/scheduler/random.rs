@@ -29,7 +29,7 @@ pub(super) fn simulate(seed: u64) {
     policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
     policy.claims = Arc::new(random_claims(n_tasks, &mut rng));
     let mut world = World::new(drawing, policy);
-    let task = TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap());
+    let task = random_task(n_tasks, &mut rng);
     world.cancel_at = match rng.below(8) {
         0 => Some((Millis(rng.below(3_000)), None)),
         1 | 2 => Some((Millis(rng.below(1_000)), Some(task))),
@@ -48,15 +48,12 @@ pub(super) fn simulate(seed: u64) {
     let expanded: Vec<_> = world.graph.tasks().filter(can_expand).collect();
     world.expansions = expanded
         .into_iter()
-        .map(|it| (it, (0..rng.below(4)).map(|_| rng.below(4) as usize).collect()))
+        .map(|it| (it, (0..rng.below(4)).map(|_| usize::try_from(rng.below(4)).unwrap()).collect()))
         .collect();
     if rng.below(4) == 0 {
-        let dependencies = |rng: &mut Rng| {
-            (0..rng.below(3))
-                .map(|_| TaskIdx::from_usize(rng.below(n_tasks as u64) as usize))
-                .collect()
-        };
-        let tasks = (0..1 + rng.below(4)).map(|_| dependencies(&mut rng)).collect();
+        let dependencies =
+            |rng: &mut Rng| (0..rng.below(3)).map(|_| random_task(n_tasks, rng)).collect();
+        let tasks = (0..=rng.below(4)).map(|_| dependencies(&mut rng)).collect();
         world.added = Some((Millis(rng.below(2_000)), tasks));
     }
     world.later_limits = (0..5)
@@ -96,6 +93,10 @@ fn random_limits(rng: &mut Rng) -> TaskPolicy {
         gates,
         approval_timeout,
     }
+}
+
+fn random_task(n_tasks: usize, rng: &mut Rng) -> TaskIdx {
+    TaskIdx::from_usize(usize::try_from(rng.below(n_tasks as u64)).unwrap())
 }
 
 const GATES: [Gate; 3] = [Gate::Condition, Gate::Reuse, Gate::Approval];

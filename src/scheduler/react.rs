@@ -13,10 +13,9 @@ impl Scheduler {
     /// Carries out what a failure that is final means for the others.
     pub(super) fn react_to_failure(&mut self, task: TaskIdx, out: &mut Outbox) {
         match self.policy.on_failure {
-            OnFailure::SkipDependents => self.skip_dependents(task, out),
             OnFailure::FailFast => self.give_up(task, out),
-            // Those with rules of their own may never run.
-            OnFailure::Continue => self.skip_dependents(task, out),
+            // Where others go on without it, those with rules of their own may never run.
+            OnFailure::SkipDependents | OnFailure::Continue => self.skip_dependents(task, out),
         }
     }
 
@@ -77,7 +76,9 @@ impl Scheduler {
             if self.is_open(task) {
                 let parts = self.parts_of(task);
                 self.stop(task, out);
-                parts.iter().for_each(|it| self.stop(*it, out));
+                for it in parts {
+                    self.stop(it, out);
+                }
                 self.skip_dependents(task, out);
             }
         }

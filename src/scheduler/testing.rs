@@ -50,9 +50,11 @@ pub(super) fn run(
     let mut world = World::new(parse(text), policy(2, on_failure));
     prepare(&mut world);
     let (scripted, failing) = (scripted(text), world.failing.clone());
-    world.run(|task, attempt| match failing.contains(&task.as_u32()) {
-        true => Fate::end(10, failed(FailureCode::AgentError)),
-        false => scripted(task, attempt),
+    world.run(|task, attempt| {
+        if failing.contains(&task.as_u32()) {
+            return Fate::end(10, failed(FailureCode::AgentError));
+        }
+        scripted(task, attempt)
     });
     world.log
 }
@@ -341,7 +343,17 @@ impl World {
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }
-            _ => return,
+            Event::TaskKept { .. }
+            | Event::GateReached { .. }
+            | Event::GatePassed { .. }
+            | Event::AttemptStarted { .. }
+            | Event::AttemptEnded { .. }
+            | Event::RetryDue { .. }
+            | Event::TaskExpired { .. }
+            | Event::AttemptInterrupted { .. }
+            | Event::TaskCancelled { .. }
+            | Event::DispatchCancelled
+            | Event::DispatchEnded { .. } => return,
         };
         self.log.push(format!("{} {line}", self.now.0));
     }

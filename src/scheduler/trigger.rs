@@ -96,7 +96,9 @@ impl Scheduler {
                 let may_fail = self.policy.on_failure == OnFailure::Continue;
                 !(may_fail && self.state(task) == TaskState::Failed)
             }
-            rule => {
+            rule @ (TriggerRule::OneSuccess
+            | TriggerRule::NoneFailedMinOneSuccess
+            | TriggerRule::AllDone) => {
                 let tally = self.tallies.get(&dependent).copied().unwrap_or_default();
                 let n_waiting = self.tasks[dependent.as_usize()].n_waiting;
                 tally.standing(rule, n_waiting) == Standing::Never

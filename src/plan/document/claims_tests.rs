@@ -36,7 +36,7 @@ fn check_conflicts(tasks: &[Value], config: &Value, expected: &Expect) {
         .conflicts
         .iter()
         .map(|it| {
-            let tasks: Vec<_> = it.task_ids.iter().map(|it| it.as_str()).collect();
+            let tasks: Vec<_> = it.task_ids.iter().map(crate::model::TaskId::as_str).collect();
             format!("{} ({}): {}", it.claim, it.capacity, tasks.join(" "))
         })
         .collect();
