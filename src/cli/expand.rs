@@ -46,7 +46,8 @@ impl Places {
 }
 
 /// Puts the places into the paths of a dispatch document: `output_path`, `context_files` and
-/// `affected_files` of each task's `input_data`, and `trace_dir` of its `config`.
+/// `affected_files` of each task's `input_data`, its `writes`, the texts in the items of its `for_each`,
+/// and `trace_dir` of its `config`.
 ///
 /// What is not of that form is left as it is; the document's own check speaks about it.
 pub fn expand(document: &mut Value, places: &Places) {
@@ -62,6 +63,22 @@ pub fn expand(document: &mut Value, places: &Places) {
                 expand_path(value, places);
             }
         }
+        if let Some(globs) = task.get_mut("writes") {
+            expand_path(globs, places);
+        }
+        if let Some(items) = task.get_mut("for_each").and_then(|it| it.get_mut("items")) {
+            expand_items(items, places);
+        }
+    }
+}
+
+/// Items are paths, or say somewhere which path they are about.
+fn expand_items(value: &mut Value, places: &Places) {
+    match value {
+        Value::String(text) => places.expand(text),
+        Value::Array(items) => items.iter_mut().for_each(|it| expand_items(it, places)),
+        Value::Object(fields) => fields.values_mut().for_each(|it| expand_items(it, places)),
+        Value::Null | Value::Bool(_) | Value::Number(_) => {}
     }
 }
 
@@ -114,6 +131,12 @@ mod tests {
             json!({ "config": { "trace_dir": "${OUTPUT_DIR}/traces" } }),
             &json!({ "config": { "trace_dir": "/w/generated/traces" } }),
         );
+        let task = |glob, item| {
+            let items = json!([{ "path": [item] }, 7, item]);
+            json!({ "tasks": [{ "writes": [glob], "for_each": { "items": items } }] })
+        };
+        let expected = task("/w/generated/*", "/w/a");
+        check("/w", task("${OUTPUT_DIR}/*", "${WORKSPACE}/a"), &expected);
     }
 
     #[test]

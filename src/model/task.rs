@@ -5,7 +5,10 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId, TriggerRule};
+use super::{
+    AgentName, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec, RetrySpec, TaskId,
+    TriggerRule,
+};
 
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +65,12 @@ pub struct TaskSpec {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(range(max = 86_400))]
     pub estimate_seconds: Option<f64>,
+    /// A task for each item of a list stands behind this one, which is the list of their results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub for_each: Option<Box<ForEachSpec>>,
+    /// It is done again and again until a condition is met.
+    #[serde(default, rename = "loop", skip_serializing_if = "Option::is_none")]
+    pub repeat: Option<Box<LoopSpec>>,
     /// The files that it writes, as globs of `*`, `?` and `**`, absolute or below the first
     /// workspace; at most 100. Tasks whose globs overlap never run at the same time. A coder's
     /// `output_path` counts by itself.
@@ -72,6 +81,13 @@ pub struct TaskSpec {
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<BTreeMap<String, u32>>,
+}
+
+impl TaskSpec {
+    /// Whether it has attempts of its own, and does not stand for other tasks.
+    pub fn runs_itself(&self) -> bool {
+        self.for_each.is_none() && self.repeat.is_none()
+    }
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -103,6 +103,8 @@ impl<'r> DraftMaker<'r> {
             idle_timeout_seconds: None,
             retry: None,
             estimate_seconds: draft.estimate_seconds,
+            for_each: None,
+            repeat: None,
             writes: None,
             resources: None,
         });

@@ -13,6 +13,7 @@ mod fuzzing;
 mod graph;
 mod markdown;
 mod order;
+mod part;
 mod phrase;
 mod reference;
 mod report;
@@ -37,6 +38,7 @@ pub use estimate::{DurationKeys, Estimate, History, duration_key};
 #[doc(hidden)]
 pub use fuzzing::fuzz_document;
 pub use graph::{Edge, TaskGraph};
+pub use part::{Scope, part};
 pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
 pub use report::{critical_path, makespan, report};
 pub use routing::route;

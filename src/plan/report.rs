@@ -25,7 +25,7 @@ pub fn report(
     let waves = schedule.waves();
     let sequential = Millis(estimates.iter().map(|it| it.0).sum());
     let none = std::collections::BTreeMap::new();
-    let table = ClaimTable::new(&tasks, config.resources.as_ref().unwrap_or(&none));
+    let table = ClaimTable::new(&tasks, config.resources.as_ref().unwrap_or(&none), &[]);
     let makespan = makespan(&graph, &table, &estimates, workers);
     let id = |it: &TaskIdx| tasks[it.as_usize()].task_id.clone();
     let planned = |it: TaskIdx| PlannedTask {

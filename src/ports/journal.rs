@@ -77,6 +77,15 @@ pub enum Write {
         /// The output.
         json: String,
     },
+    /// The dispatch has another document, and more tasks behind those that it had.
+    Grow {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The whole document, as JSON text that the runtime wrote and will read.
+        document: String,
+        /// The tasks that are new, in document order.
+        tasks: Vec<(TaskId, AgentName)>,
+    },
     /// The dispatch has ended.
     End {
         /// The dispatch.
@@ -160,6 +169,7 @@ impl Write {
             Self::Record { dispatch, .. }
             | Self::Task { dispatch, .. }
             | Self::Output { dispatch, .. }
+            | Self::Grow { dispatch, .. }
             | Self::End { dispatch, .. }
             | Self::RequestCancel { dispatch, .. }
             | Self::CancelHandled { dispatch }

@@ -9,7 +9,9 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
+    model::{
+        AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec, TriggerRule,
+    },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
     scheduler::{Gate, Policy, RetryPolicy, TaskPolicy},
@@ -29,10 +31,30 @@ pub(super) struct StoredDocument {
     /// What was expected of each task, where something was learned: priorities are not journaled,
     /// and after a crash they must come out as they were.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    estimates: Vec<Millis>,
+    pub(super) estimates: Vec<Millis>,
+    /// How many tasks it had at first, where it has grown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) n_first: Option<usize>,
+    /// What tasks have become.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) parts: Vec<Parts>,
     /// The places of the tasks, in the order of their ids; made when a place is first asked for.
     #[serde(skip)]
     by_id: OnceLock<Vec<TaskIdx>>,
+}
+
+/// What a task has become at one time: those from `first` up to `end`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Parts {
+    pub(super) parent: TaskIdx,
+    pub(super) first: TaskIdx,
+    pub(super) end: TaskIdx,
+}
+
+impl Parts {
+    pub(super) fn tasks(&self) -> impl Iterator<Item = TaskIdx> + use<> {
+        (self.first.as_usize()..self.end.as_usize()).map(TaskIdx::from_usize)
+    }
 }
 
 /// The settings that a dispatch runs under.
@@ -81,7 +103,15 @@ impl StoredConfig {
 
 impl StoredDocument {
     pub(super) fn new(tasks: Vec<TaskSpec>, config: StoredConfig) -> Self {
-        Self { version: VERSION, tasks, config, estimates: Vec::new(), by_id: OnceLock::new() }
+        Self {
+            version: VERSION,
+            tasks,
+            config,
+            estimates: Vec::new(),
+            n_first: None,
+            parts: Vec::new(),
+            by_id: OnceLock::new(),
+        }
     }
 
     /// The same, with estimates that do not follow from the tasks alone.
@@ -127,6 +157,10 @@ impl StoredDocument {
                 edges.push(Edge { dependency, dependent: TaskIdx::from_usize(at) });
             }
         }
+        for it in &self.parts {
+            let edge = |part| Edge { dependency: part, dependent: it.parent };
+            edges.extend(it.tasks().map(edge));
+        }
         let estimates = if self.estimates.len() == self.tasks.len() {
             self.estimates.clone()
         } else {
@@ -157,7 +191,17 @@ impl StoredDocument {
     /// What keeps its tasks apart.
     pub(super) fn claims(&self) -> ClaimTable {
         let none = BTreeMap::new();
-        ClaimTable::new(&self.tasks, self.config.resources.as_ref().unwrap_or(&none))
+        let caps = self.caps();
+        ClaimTable::new(&self.tasks, self.config.resources.as_ref().unwrap_or(&none), &caps)
+    }
+
+    /// How many parts of a task may run at once, where that is limited.
+    fn caps(&self) -> Vec<(Vec<TaskIdx>, u32)> {
+        let cap = |it: &Parts| {
+            let for_each = self.tasks[it.parent.as_usize()].for_each.as_ref()?;
+            Some((it.tasks().collect(), for_each.max_parallel?))
+        };
+        self.parts.iter().filter_map(cap).collect()
     }
 
     /// The agents that the tasks name, each once.
@@ -191,7 +235,7 @@ impl Meta {
 }
 
 /// How long a task is expected to take, for its rank: all alike unless the document says.
-fn estimate(task: &TaskSpec) -> Millis {
+pub(super) fn estimate(task: &TaskSpec) -> Millis {
     task.estimate_seconds.map_or(ESTIMATE_DEFAULT, Millis::from_seconds)
 }
 
@@ -202,9 +246,16 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
         trigger: task.trigger_rule,
-        gates: task.when.iter().map(|_| Gate::Condition).collect(),
+        join: task.for_each.as_ref().map_or(TriggerRule::AllSuccess, |it| it.join.trigger()),
+        gates: gates(task).collect(),
         ..TaskPolicy::default()
     }
+}
+
+/// What a task must pass before it starts.
+fn gates(task: &TaskSpec) -> impl Iterator<Item = Gate> {
+    let expansion = (!task.runs_itself()).then_some(Gate::Expansion);
+    task.when.iter().map(|_| Gate::Condition).chain(expansion)
 }
 
 /// The low half of the id, most of which is random: whoever goes on with the dispatch has it too.

@@ -51,7 +51,8 @@ impl Dispatcher {
         match gate {
             Gate::Condition => self.ask_condition(dispatch, task),
             // No document can ask for one yet.
-            Gate::Reuse | Gate::Approval | Gate::Expansion => (),
+            Gate::Expansion => self.ask_expansion(dispatch, task),
+            Gate::Reuse | Gate::Approval => (),
         }
     }
 

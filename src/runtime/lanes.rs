@@ -43,6 +43,26 @@ impl Lanes {
         Self { names, ids: Vec::new(), of }
     }
 
+    /// There are more tasks, and perhaps more agents; lanes that there were keep their places. New
+    /// ones have to be registered.
+    pub(super) fn extend(&mut self, document: &StoredDocument, backends: &Backends) {
+        let mut names = std::mem::take(&mut self.names);
+        let mut place_of = |agent: &AgentName| {
+            let lane = backends.get(agent).map_or("", |it| it.lane());
+            let place = names.iter().position(|it| **it == *lane).unwrap_or_else(|| {
+                names.push(lane.into());
+                names.len() - 1
+            });
+            u16::try_from(place).unwrap_or(u16::MAX)
+        };
+        let mut places: BTreeMap<&AgentName, u16> = BTreeMap::new();
+        let agents = document.tasks.iter().map(|it| &it.agent);
+        let of: Vec<u16> =
+            agents.map(|it| *places.entry(it).or_insert_with(|| place_of(it))).collect();
+        self.of = if names.len() == 1 { Vec::new() } else { of };
+        self.names = names;
+    }
+
     /// The lane of each task, as a policy takes it.
     pub(super) fn by_task(&self) -> &[u16] {
         &self.of

@@ -43,7 +43,7 @@ pub(super) struct Live {
     pub(super) document: Arc<StoredDocument>,
     pub(super) meta: Arc<Meta>,
     pub(super) graph: Arc<TaskGraph>,
-    keys: DurationKeys,
+    pub(super) keys: DurationKeys,
     pub(super) scheduler: Scheduler,
     pub(super) backends: Backends,
     pub(super) lanes: Lanes,
@@ -60,7 +60,7 @@ pub(super) struct Live {
     n_ended: usize,
     n_unsuccessful: usize,
     /// For each task that ended, the longest chain of execution times up to its end.
-    chains: Vec<Millis>,
+    pub(super) chains: Vec<Millis>,
     longest_chain: Millis,
     ended_at: Option<Millis>,
 }
@@ -94,7 +94,7 @@ impl Live {
             rows[it.task.as_usize()] = it.row;
         }
         let lanes = Lanes::new(&document, &backends);
-        let policy = document.policy(dispatch, lanes.by_task().to_vec());
+        let scheduler = first_scheduler(dispatch, &document, &graph, &lanes);
         let progress = Progress {
             status: DispatchStatus::Running,
             n_tasks,
@@ -107,7 +107,7 @@ impl Live {
             id: dispatch,
             created_at,
             epoch: Epoch::FIRST,
-            scheduler: Scheduler::new(Arc::clone(&graph), policy),
+            scheduler,
             document,
             meta,
             keys,
@@ -132,6 +132,9 @@ impl Live {
 
     /// Replays one record of the store.
     pub(super) fn replay(&mut self, record: &Record) -> Result<(), StoreError> {
+        if let RecordBody::Scheduler(Event::TasksAdded { n_tasks, .. }) = record.body {
+            self.scheduler.prepare(self.growth_to(n_tasks)?);
+        }
         if !self.can_follow(&record.body) {
             let reason = format!("record {} of {} cannot follow", record.seq, self.id);
             return Err(StoreError::Corrupt(reason));
@@ -399,6 +402,25 @@ impl Live {
         let chain = before.max().unwrap_or_default() + execution_time(row).unwrap_or_default();
         self.chains[task.as_usize()] = chain;
         self.longest_chain = self.longest_chain.max(chain);
+    }
+}
+
+/// The scheduler of a dispatch before anything has happened: with the tasks that it had at first.
+fn first_scheduler(
+    dispatch: DispatchId,
+    document: &StoredDocument,
+    graph: &Arc<TaskGraph>,
+    lanes: &Lanes,
+) -> Scheduler {
+    let by_task = lanes.by_task();
+    let first = document.n_first.map(|it| document.first(it.min(document.tasks.len())));
+    let first = first.and_then(|it| Some((it.graph().ok()?, it)));
+    match first {
+        Some((graph, first)) => {
+            let by_task = by_task.get(..graph.len()).unwrap_or_default();
+            Scheduler::new(graph, first.policy(dispatch, by_task.to_vec()))
+        }
+        None => Scheduler::new(Arc::clone(graph), document.policy(dispatch, by_task.to_vec())),
     }
 }
 

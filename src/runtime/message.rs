@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{gatekeeper::Found, gather::Gathered, submission::Submission};
+use super::{gatekeeper::Found, gather::Gathered, growth::Addition, submission::Submission};
 use crate::{
     model::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
@@ -32,6 +32,9 @@ pub(super) enum Message {
     Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
     /// What holds a task was found out.
     Answer { dispatch: DispatchId, found: Found },
+    /// There are more tasks. Answers, where somebody wants to know, whether they are added, which
+    /// they are not if the dispatch is not live here.
+    Grow { dispatch: DispatchId, addition: Addition, reply: Option<oneshot::Sender<bool>> },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }

@@ -14,6 +14,7 @@ mod dispatcher;
 mod document;
 mod durable;
 mod elsewhere;
+mod expansion;
 #[cfg(test)]
 mod fakes;
 #[cfg(test)]
@@ -25,6 +26,7 @@ mod forecast_tests;
 mod fuzzing;
 mod gatekeeper;
 mod gather;
+mod growth;
 mod handle;
 mod history;
 mod lanes;

@@ -50,6 +50,11 @@ impl Sharing {
         if has_left { Some(Millis(0)) } else { self.governor.wake_at() }
     }
 
+    /// Makes lanes known that a dispatch has since it grew.
+    pub(super) fn register(&mut self, live: &mut Live) {
+        live.lanes.register(&mut self.governor);
+    }
+
     /// Counts an attempt that was handed to its agent.
     pub(super) fn start_attempt(&mut self, now: Millis, id: Id, lane: Option<LaneId>) {
         if let Some(lane) = lane {

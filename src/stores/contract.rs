@@ -41,6 +41,7 @@ macro_rules! journal_contract {
             task_rows_read_back_whole
             outputs_come_in_the_order_asked
             an_output_is_replaced_by_a_later_attempt
+            a_dispatch_that_grows_has_its_new_tasks_behind_the_others
             an_adopted_dispatch_has_its_new_owner_in_the_next_epoch
             one_of_two_adopters_wins
             what_went_on_or_ended_is_not_adopted
@@ -84,7 +85,8 @@ pub(super) use ownership::{
     what_went_on_or_ended_is_not_adopted,
 };
 pub(super) use tasks::{
-    a_large_output_reads_back, an_output_is_replaced_by_a_later_attempt, counters_follow_the_tasks,
+    a_dispatch_that_grows_has_its_new_tasks_behind_the_others, a_large_output_reads_back,
+    an_output_is_replaced_by_a_later_attempt, counters_follow_the_tasks,
     outputs_come_in_the_order_asked, task_rows_read_back_whole,
 };
 pub(super) use upkeep::{

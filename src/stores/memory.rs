@@ -305,6 +305,7 @@ impl State {
                 Write::RequestCancel { tasks, .. } => {
                     tasks.iter().try_for_each(|it| head.check_task(dispatch, *it))?;
                 }
+                Write::Grow { tasks, .. } => head.n_tasks += tasks.len(),
                 Write::Accept(_)
                 | Write::End { .. }
                 | Write::CancelHandled { .. }
@@ -345,6 +346,15 @@ impl State {
             Write::Output { dispatch, task, json } => {
                 self.change(dispatch, |kept| {
                     kept.outputs.insert(task, json);
+                });
+            }
+            Write::Grow { dispatch, document, tasks } => {
+                self.change(dispatch, |kept| {
+                    kept.document = document;
+                    let first = kept.tasks.len();
+                    let pending = tasks.into_iter().zip(first..);
+                    kept.tasks.extend(pending.map(|(it, at)| pending_task((at, it))));
+                    kept.head.n_tasks = kept.tasks.len();
                 });
             }
             Write::End { dispatch, status, at, critical_path } => {

@@ -16,7 +16,7 @@ type Claims<'t> = BTreeMap<&'t str, Vec<TaskIdx>>;
 /// The files that several tasks write.
 pub(super) fn of_files(tasks: &[TaskSpec]) -> Vec<Key> {
     let (mut paths, mut globs) = (Claims::new(), Claims::new());
-    for (at, task) in tasks.iter().enumerate() {
+    for (at, task) in tasks.iter().enumerate().filter(|it| it.1.runs_itself()) {
         let writes = task.writes.iter().flat_map(|it| it.iter()).map(String::as_str);
         for it in writes.chain(output_path(task)) {
             let claims = if is_glob(it) { &mut globs } else { &mut paths };
@@ -37,7 +37,7 @@ pub(super) fn of_files(tasks: &[TaskSpec]) -> Vec<Key> {
 /// The resources that are asked for more than there is.
 pub(super) fn of_resources(tasks: &[TaskSpec], capacities: &BTreeMap<String, u32>) -> Vec<Key> {
     let mut holders: BTreeMap<&str, Vec<(TaskIdx, u32)>> = BTreeMap::new();
-    for (at, task) in tasks.iter().enumerate() {
+    for (at, task) in tasks.iter().enumerate().filter(|it| it.1.runs_itself()) {
         for (name, amount) in task.resources.iter().flat_map(|it| it.iter()) {
             holders.entry(name).or_default().push((TaskIdx::from_usize(at), *amount));
         }

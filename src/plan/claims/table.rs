@@ -33,12 +33,23 @@ pub(super) struct Key {
 }
 
 impl ClaimTable {
-    /// Finds what overlaps. `capacities` are of the resources; one that is not named has one.
+    /// Finds what overlaps. `capacities` are of the resources; one that is not named has one. Of the
+    /// tasks in each of `caps`, so many may run at once. What stands for many tasks claims nothing
+    /// itself.
     ///
     /// Costs O(claims log claims + overlaps), and a bounded number of steps for globs.
-    pub fn new(tasks: &[TaskSpec], capacities: &BTreeMap<String, u32>) -> Self {
+    pub fn new(
+        tasks: &[TaskSpec],
+        capacities: &BTreeMap<String, u32>,
+        caps: &[(Vec<TaskIdx>, u32)],
+    ) -> Self {
         let mut keys = overlap::of_files(tasks);
         keys.extend(overlap::of_resources(tasks, capacities));
+        keys.extend(caps.iter().map(|(tasks, cap)| Key {
+            name: "max_parallel".to_owned(),
+            capacity: *cap,
+            holders: tasks.iter().map(|it| (*it, 1)).collect(),
+        }));
         Self::of_keys(tasks.len(), keys)
     }
 

@@ -1,5 +1,7 @@
 //! Reads `input_data`: the fields of the built-in agents, and the references in any input.
 
+use std::borrow::Cow;
+
 use serde_json::{Map, Value};
 
 use super::{
@@ -163,6 +165,24 @@ fn read_paths(json: &Json<'_>, place: &Place<'_>, rules: &Rules<'_>, faults: &mu
         if is_fixed(&item) {
             read_path(item, &place.index(at), rules, faults);
         }
+    }
+}
+
+/// The same value, with what is not known yet as if it were a reference.
+pub(super) fn mask<'j>(json: &'j Json<'_>, is_unknown: &dyn Fn(&str) -> bool) -> Json<'j> {
+    match json {
+        Json::String(text) if is_unknown(text) => Json::String("${tasks.it.output}".into()),
+        Json::String(text) => Json::String(text.as_ref().into()),
+        Json::Array(items) => Json::Array(items.iter().map(|it| mask(it, is_unknown)).collect()),
+        Json::Object(entries) => {
+            let masked = |(key, it): &'j (Cow<'_, str>, Json<'_>)| {
+                (Cow::Borrowed(key.as_ref()), mask(it, is_unknown))
+            };
+            Json::Object(entries.iter().map(masked).collect())
+        }
+        Json::Null => Json::Null,
+        Json::Bool(it) => Json::Bool(*it),
+        Json::Number(it) => Json::Number(it.clone()),
     }
 }
 

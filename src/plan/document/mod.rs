@@ -11,6 +11,9 @@ mod claims;
 mod claims_tests;
 mod config;
 mod context;
+mod fan_out;
+#[cfg(test)]
+mod fan_out_tests;
 mod faults;
 mod fields;
 mod fill;
@@ -131,6 +134,7 @@ fn check_parts(
     let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));
     if let Some((tasks, _)) = &read {
         let capacities = config.as_ref().and_then(|it| it.resources.as_ref());
+        fan_out::check_part_ids(tasks, &mut faults);
         claims::check_amounts(tasks, capacities, &mut faults);
     }
     faults.finish()?;

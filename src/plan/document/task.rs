@@ -13,12 +13,12 @@ use super::{
 use crate::{
     model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
     plan::{
-        Edge, reference,
+        Edge, part, reference,
         rules::{InputKind, Rules},
     },
 };
 
-pub(super) static TASK: Fields<15> = Fields {
+pub(super) static TASK: Fields<17> = Fields {
     names: [
         "task_id",
         "agent",
@@ -35,11 +35,13 @@ pub(super) static TASK: Fields<15> = Fields {
         "resources",
         "trigger_rule",
         "when",
+        "for_each",
+        "loop",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, writes, resources, trigger_rule, when",
+           idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop",
 };
 
 const TASK_ID: usize = 0;
@@ -57,6 +59,8 @@ const WRITES: usize = 11;
 const RESOURCES: usize = 12;
 const TRIGGER_RULE: usize = 13;
 const WHEN: usize = 14;
+const FOR_EACH: usize = 15;
+const LOOP: usize = 16;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -124,7 +128,12 @@ impl<'j> TaskReader<'_, 'j> {
         });
         let kind = agent.as_ref().and_then(|it| Some(self.rules.agent(it.as_str())?.input));
         let described = (task_id.unwrap_or_default(), description.unwrap_or_default());
-        let input_data = self.read_input(object.get(INPUT_DATA), kind, described, &current);
+        let is_pattern = object.get(FOR_EACH).or(object.get(LOOP)).is_some();
+        let input_data = object.get(INPUT_DATA).filter(|_| is_pattern);
+        let input_data = match input_data {
+            Some(pattern) => self.read_pattern(pattern, kind, &current),
+            None => self.read_input(object.get(INPUT_DATA), kind, described, &current),
+        };
         let name = object.name_or_alias(DEPENDENCIES);
         let dependencies =
             object.get(DEPENDENCIES).map(|it| self.read_dependencies(it, name, &current));
@@ -154,6 +163,14 @@ impl<'j> TaskReader<'_, 'j> {
             object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
         let at = place.key("when");
         let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
+        let of = (task_id.unwrap_or_default(), idx);
+        let at = place.key("for_each");
+        let for_each = object.get(FOR_EACH).and_then(|it| self.read_for_each(it, of, &at));
+        let at = place.key("loop");
+        let repeat = object.get(LOOP).and_then(|it| self.read_loop(it, of, &at));
+        if object.get(FOR_EACH).is_some() && object.get(LOOP).is_some() {
+            self.refuse_both(&place);
+        }
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -170,6 +187,8 @@ impl<'j> TaskReader<'_, 'j> {
             estimate_seconds,
             writes,
             resources,
+            for_each: for_each.map(Box::new),
+            repeat: repeat.map(Box::new),
         })
     }
 
@@ -254,10 +273,30 @@ impl<'j> TaskReader<'_, 'j> {
         input::walk_strings(json, &place, &mut |text, place| {
             fields::check_length(text, place, TEXT_CHARS_MAX, self.faults);
             if reference::may_refer(text) {
-                self.read_references(text, place, current);
+                self.read_references(text, place, current.idx);
             }
         });
         data
+    }
+
+    /// Reads an input whose words are filled in later; what they stand in is checked then.
+    fn read_pattern(
+        &mut self,
+        json: &'j Json<'_>,
+        kind: Option<InputKind>,
+        current: &Current<'_>,
+    ) -> InputData {
+        let place = current.place.key("input_data");
+        let masked = input::mask(json, &|it| part::may_fill(it));
+        input::read(&masked, &place, kind, self.rules, self.faults);
+        input::walk_strings(json, &place, &mut |text, place| {
+            fields::check_length(text, place, TEXT_CHARS_MAX, self.faults);
+            if reference::may_refer(text) {
+                self.read_references(text, place, current.idx);
+            }
+        });
+        let any = Some(InputKind::Free);
+        input::read(json, &place, any, self.rules, &mut Faults::default()).data
     }
 
     fn fill_input(
@@ -338,7 +377,8 @@ impl<'j> TaskReader<'_, 'j> {
         true
     }
 
-    fn read_references(&mut self, text: &str, place: &Place<'_>, current: &Current<'_>) {
+    /// Notes the tasks that a text refers to.
+    pub(super) fn read_references(&mut self, text: &str, place: &Place<'_>, from: TaskIdx) {
         for piece in reference::split(text) {
             let (body, whole) = match piece {
                 reference::Piece::Text(_) => continue,
@@ -350,7 +390,7 @@ impl<'j> TaskReader<'_, 'j> {
                 self.faults.add(|| describe_reference(body, whole, &self.ids, place));
                 continue;
             };
-            let link = (current.idx, TaskIdx::from_usize(target as usize));
+            let link = (from, TaskIdx::from_usize(target as usize));
             if self.references.last() != Some(&link) {
                 self.references.push(link);
             }

@@ -48,7 +48,8 @@ impl TaskReader<'_, '_> {
         Some(source.into())
     }
 
-    fn note_condition(&mut self, id: &str, task: TaskIdx, place: &Place<'_>) {
+    /// Notes a task that a condition names.
+    pub(super) fn note_condition(&mut self, id: &str, task: TaskIdx, place: &Place<'_>) {
         match self.ids.get(id) {
             Some(target) => self.conditions.push((task, TaskIdx::from_usize(target as usize))),
             None => self.faults.add(|| {

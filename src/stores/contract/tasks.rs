@@ -2,8 +2,8 @@
 
 use super::{Maintained, Store, accepted, commit, id, moved, output, task};
 use crate::{
-    model::{Failure, FailureCode, Millis, TaskStatus},
-    ports::{TaskRow, Write},
+    model::{AgentName, Failure, FailureCode, Millis, TaskId, TaskStatus},
+    ports::{StoreError, TaskRow, Write},
 };
 
 pub(in crate::stores) async fn counters_follow_the_tasks(store: Store, _: Maintained) {
@@ -62,4 +62,33 @@ pub(in crate::stores) async fn a_large_output_reads_back(store: Store, _: Mainta
     commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
     let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
     assert!(found[0].as_deref() == Some(large.as_str()));
+}
+
+pub(in crate::stores) async fn a_dispatch_that_grows_has_its_new_tasks_behind_the_others(
+    store: Store,
+    _: Maintained,
+) {
+    commit(&store, vec![accepted(1, 2)]).await;
+    let new = |name: &str| (TaskId::new(name), AgentName::new("coder"));
+    let grow = |document: &str, tasks| Write::Grow {
+        dispatch: id(1),
+        document: document.to_owned(),
+        tasks,
+    };
+    let more = grow("more", vec![new("x"), new("y")]);
+    commit(&store, vec![more, moved(1, 3, TaskStatus::Success), output(1, 3, "7")]).await;
+    assert_eq!(store.document(id(1)).await, Ok(Some("more".to_owned())));
+    let row = store.dispatch(id(1)).await.unwrap().unwrap();
+    assert_eq!((row.n_tasks, row.n_successful), (4, 1));
+    let tasks = store.tasks(id(1)).await.unwrap();
+    let names: Vec<_> = tasks.iter().map(|it| it.task_id.as_str()).collect();
+    assert_eq!(names, ["task-0", "task-1", "x", "y"]);
+    assert_eq!(tasks[2].row.status, TaskStatus::Pending);
+    assert_eq!(tasks[3].row.status, TaskStatus::Success);
+    commit(&store, vec![grow("same", Vec::new()), moved(1, 2, TaskStatus::Running)]).await;
+    assert_eq!(store.document(id(1)).await, Ok(Some("same".to_owned())));
+    let beyond = store.commit(vec![moved(1, 4, TaskStatus::Success)].into()).await;
+    assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");
+    let unknown = Write::Grow { dispatch: id(9), document: String::new(), tasks: Vec::new() };
+    assert!(store.commit(vec![unknown].into()).await.is_err());
 }

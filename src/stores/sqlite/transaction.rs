@@ -13,7 +13,7 @@ use super::{
     trouble::Trouble,
 };
 use crate::{
-    model::{DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus},
+    model::{AgentName, DispatchId, DispatchStatus, Millis, TaskId, TaskIdx, TaskStatus},
     ports::{Accept, Committed, Epoch, Failpoint, OwnerId, Record, TaskRow, Write},
     stores::head::{Head, accepted_twice, fence, refuse, takes_effect, unknown},
 };
@@ -29,6 +29,7 @@ pub(super) struct Statements<'c> {
     save_head: Statement<'c>,
     add_dispatch: Statement<'c>,
     add_document: Statement<'c>,
+    set_document: Statement<'c>,
     add_task: Statement<'c>,
     add_record: Statement<'c>,
     task_status: Statement<'c>,
@@ -54,7 +55,7 @@ impl<'c> Statements<'c> {
             load_head: sql("SELECT id, n_tasks, n_successful, n_unsuccessful, last_seq, \
                             owner, epoch, status <> 'running' FROM dispatches WHERE uuid = ?1")?,
             save_head: sql("UPDATE dispatches SET n_successful = ?2, n_unsuccessful = ?3, \
-                            last_seq = ?4 WHERE id = ?1")?,
+                            last_seq = ?4, n_tasks = ?5 WHERE id = ?1")?,
             add_dispatch: sql(
                 // No id of a dispatch whose rows are still to be swept is given again.
                 "INSERT INTO dispatches (id, uuid, owner, status, created_at, n_tasks, \
@@ -64,6 +65,7 @@ impl<'c> Statements<'c> {
                                        ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
             )?,
             add_document: sql("INSERT INTO documents (dispatch, json) VALUES (?1, ?2)")?,
+            set_document: sql("UPDATE documents SET json = ?2 WHERE dispatch = ?1")?,
             add_task: sql("INSERT INTO tasks (key, task_id, agent, status) \
                            VALUES (?1, ?2, ?3, ?4)")?,
             add_record: sql("INSERT INTO records (key, at, task, kind, body) \
@@ -150,6 +152,7 @@ impl Transaction<'_, '_> {
             Write::Record { dispatch, record } => self.record(*dispatch, record),
             Write::Task { dispatch, task, row } => self.task(*dispatch, *task, row),
             Write::Output { dispatch, task, json } => self.output(*dispatch, *task, json),
+            Write::Grow { dispatch, document, tasks } => self.grow(*dispatch, document, tasks),
             Write::End { dispatch, status, at, critical_path } => {
                 self.end(*dispatch, *status, (*at, *critical_path))
             }
@@ -195,13 +198,36 @@ impl Transaction<'_, '_> {
         }
         let id = self.add_dispatch(accept)?;
         self.statements.add_document.execute(params![id, accept.document])?;
+        self.add_tasks(id, 0, &accept.tasks)?;
+        let head = Head::new(accept.tasks.len(), accept.owner);
+        self.heads.insert(accept.dispatch, StoredHead { id, stored: head, head });
+        Ok(())
+    }
+
+    fn grow(
+        &mut self,
+        dispatch: DispatchId,
+        document: &str,
+        tasks: &[(TaskId, AgentName)],
+    ) -> Result<(), Trouble> {
+        let stored = self.head(dispatch)?;
+        let (id, first) = (stored.id, stored.head.n_tasks);
+        stored.head.n_tasks += tasks.len();
+        self.statements.set_document.execute(params![id, document])?;
+        self.add_tasks(id, u32::try_from(first).unwrap_or(u32::MAX), tasks)
+    }
+
+    fn add_tasks(
+        &mut self,
+        id: i64,
+        first: u32,
+        tasks: &[(TaskId, AgentName)],
+    ) -> Result<(), Trouble> {
         let pending = name(&TaskStatus::Pending)?;
-        for (number, (task_id, agent)) in (0..).zip(&accept.tasks) {
+        for (number, (task_id, agent)) in (first..).zip(tasks) {
             let row = params![key(id, number), task_id.as_str(), agent.as_str(), pending];
             self.statements.add_task.execute(row)?;
         }
-        let head = Head::new(accept.tasks.len(), accept.owner);
-        self.heads.insert(accept.dispatch, StoredHead { id, stored: head, head });
         Ok(())
     }
 
@@ -337,6 +363,7 @@ impl Transaction<'_, '_> {
                 count(head.n_successful),
                 count(head.n_unsuccessful),
                 head.last_seq.cast_signed(),
+                count(head.n_tasks),
             ])?;
         }
         Ok(())
