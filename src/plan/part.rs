@@ -9,6 +9,10 @@ use crate::model::{Failure, FailureCode, TaskId, TaskSpec, text};
 /// The most bytes of JSON that filling in may add to one task.
 const FILLED_BYTES_MAX: usize = 4 << 20;
 
+/// What a reference to a task begins with, and how its escape does.
+const REFERENCE: &str = "${tasks";
+const ESCAPED: &str = "$${tasks";
+
 /// What a pattern's words stand for.
 #[derive(Clone, Debug)]
 pub enum Scope {
@@ -94,16 +98,19 @@ impl Filler<'_> {
                 filled.push_str(whole);
             } else if whole == text {
                 self.spend(&found)?;
-                return Ok(found.into_owned());
+                return Ok(guard(found.into_owned()));
             } else {
                 self.spend(&found)?;
                 filled.push_str(&rest[..at]);
                 match &*found {
-                    Value::String(it) => filled.push_str(it),
-                    other => filled.push_str(&other.to_string()),
+                    Value::String(it) => push(&mut filled, it),
+                    other => push(&mut filled, &other.to_string()),
                 }
             }
             rest = &rest[end + 1..];
+        }
+        if filled.ends_with('$') && rest.starts_with(&REFERENCE[1..]) {
+            filled.push('$');
         }
         filled.push_str(rest);
         Ok(Value::String(filled))
@@ -158,6 +165,24 @@ fn look_up<'s>(
     let default = default.ok_or_else(|| missing(whole))?;
     let default = serde_json::from_str(default).map_err(|_| malformed(whole))?;
     Ok(Some(Cow::Owned(default)))
+}
+
+/// Adds what a stranger may have written: no reference comes about that the pattern does not have.
+fn push(filled: &mut String, text: &str) {
+    if filled.ends_with('$') && text.starts_with(&REFERENCE[1..]) {
+        filled.push('$');
+    }
+    filled.push_str(&text.replace(REFERENCE, ESCAPED));
+}
+
+/// The same value, whose texts stand for themselves when references are resolved.
+fn guard(value: Value) -> Value {
+    match value {
+        Value::String(text) if text.contains(REFERENCE) => text.replace(REFERENCE, ESCAPED).into(),
+        Value::Array(items) => items.into_iter().map(guard).collect(),
+        Value::Object(map) => map.into_iter().map(|(key, it)| (key, guard(it))).collect(),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => value,
+    }
 }
 
 /// The value at a path of names and of places in lists.
@@ -218,10 +243,45 @@ mod tests {
             &json!({ "kept": "${tasks.a.output} $${item} ${other} ${iteration} ${unclosed",
                 "default": "${item.none ?? [1]}" }),
             &scope,
-            &expect![[r""]],
+            &expect![[
+                r#"t.3 "of a b${iteration}" {"kept":"${tasks.a.output} ${item} ${other} ${iteration} ${unclosed","default":[1]}"#
+            ]],
         );
-        check(&json!({ "x": "${item.none}" }), &scope, &expect![[r""]]);
-        check(&json!({ "x": "${item.none ?? no json}" }), &scope, &expect![[r""]]);
+        check(
+            &json!({ "x": "${item.none}" }),
+            &scope,
+            &expect![
+                "output_invalid: ${item.none} stands for nothing; declare a default: ${… ?? JSON}"
+            ],
+        );
+        check(
+            &json!({ "x": "${item.none ?? no json}" }),
+            &scope,
+            &expect!["output_invalid: ${item.none ?? no json} cannot be read"],
+        );
+    }
+
+    #[test]
+    fn what_is_filled_in_brings_no_references_along() {
+        let item = json!({ "a": "$", "b": "{tasks.x.output}", "c": ["${tasks.x.output}"] });
+        let scope = Scope::Item { item, index: 0 };
+        check(
+            &json!({ "ab": "${item.a}${item.b}", "c": "${item.c}", "in": "see ${item.c.0}",
+                "own": "${item.a}{tasks.x.output}", "kept": "${index} ${tasks.x.output}" }),
+            &scope,
+            &expect![[
+                r#"t.3 "of none${iteration}" {"ab":"$${tasks.x.output}","c":["$${tasks.x.output}"],"in":"see $${tasks.x.output}","own":"$${tasks.x.output}","kept":"0 ${tasks.x.output}"}"#
+            ]],
+        );
+        let input = json!({ "x": "${item}" });
+        let item = json!("${tasks.x.output}");
+        let pattern: TaskSpec = serde_json::from_value(json!({
+            "task_id": "t", "agent": "free", "description": "d", "input_data": input,
+        }))
+        .unwrap();
+        let made = part(&pattern, 0, &Scope::Item { item: item.clone(), index: 0 }).unwrap();
+        let resolved = crate::plan::resolve(&made.input_data, &|_| None).unwrap();
+        assert_eq!(resolved["x"], item);
     }
 
     #[test]
@@ -236,8 +296,16 @@ mod tests {
             t.3 "of ${item.name ?? \"none\"}1" {"before":0,"all":null}"#]],
         );
         let second = Scope::Iteration { number: 2, previous: Some(json!({ "score": 0.5 })) };
-        check(&input, &second, &expect![[r""]]);
-        check(&json!({ "x": "${previous.status}" }), &second, &expect![[r""]]);
+        check(
+            &input,
+            &second,
+            &expect![[r#"t.3 "of ${item.name ?? \"none\"}2" {"before":0.5,"all":{"score":0.5}}"#]],
+        );
+        check(
+            &json!({ "x": "${previous.status}" }),
+            &second,
+            &expect!["output_invalid: ${previous.status} cannot be read"],
+        );
     }
 
     #[test]

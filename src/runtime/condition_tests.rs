@@ -10,7 +10,7 @@ use crate::model::{
 };
 
 /// A document as [`document`] reads it, with fields set at tasks by their names.
-fn with(text: &str, changes: &[(&str, Value)]) -> Value {
+pub(super) fn with(text: &str, changes: &[(&str, Value)]) -> Value {
     let mut document = document(text);
     let tasks = document["tasks"].as_array_mut().unwrap();
     for (name, fields) in changes {

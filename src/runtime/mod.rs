@@ -16,6 +16,8 @@ mod durable;
 mod elsewhere;
 mod expansion;
 #[cfg(test)]
+mod expansion_tests;
+#[cfg(test)]
 mod fakes;
 #[cfg(test)]
 mod fault_tests;

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use super::{
-    document::{Meta, StoredDocument},
+    document::{Meta, Parts, StoredDocument},
     handle::DispatcherHandle,
     query,
     submission::{Extras, KeptTask},
@@ -33,7 +33,7 @@ impl DispatcherHandle {
                 Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000)
             );
         }
-        let stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
+        let mut stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
         let json = journal.document(dispatch_id).await.map_err(|it| query::refuse(&it))?;
         let document = StoredDocument::read(&json.unwrap_or_default());
         let mut document = document.map_err(|it| query::refuse(&it))?;
@@ -46,6 +46,12 @@ impl DispatcherHandle {
             let at = query::places(&stored, std::slice::from_ref(&name))?[0];
             apply(&mut document.tasks[at.as_usize()], change);
         }
+        let own = own_tasks(&document);
+        let named = named.map(|it| wholes(&it, &document, &own));
+        stored.retain(|it| own.binary_search(&it.task).is_ok());
+        let keeps = |at: &mut usize| own.binary_search(&TaskIdx::from_usize(*at)).is_ok();
+        let mut places = 0..document.tasks.len();
+        document.tasks.retain(|_| places.next().as_mut().is_some_and(keeps));
         let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
         let config =
             config(&document, &meta, |dir| self.dependencies.paths.check_trace_dir(dir).is_ok());
@@ -53,7 +59,8 @@ impl DispatcherHandle {
         let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
         let again = tasks_to_run(&checked.graph, named.as_deref(), is_success);
         let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
-        let outputs = journal.outputs(dispatch_id, kept.clone()).await;
+        let before = kept.iter().map(|it| own[it.as_usize()]).collect();
+        let outputs = journal.outputs(dispatch_id, before).await;
         let outputs = outputs.map_err(|it| query::refuse(&it))?;
         let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
             task,
@@ -67,6 +74,22 @@ impl DispatcherHandle {
         }
         Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
     }
+}
+
+/// The tasks that callers gave: those that others became, they become again.
+fn own_tasks(document: &StoredDocument) -> Vec<TaskIdx> {
+    let parts: BTreeSet<TaskIdx> = document.parts.iter().flat_map(Parts::tasks).collect();
+    let all = (0..document.tasks.len()).map(TaskIdx::from_usize);
+    all.filter(|it| !parts.contains(it)).collect()
+}
+
+/// The places among `own` of these tasks; a part stands for the task that became it.
+fn wholes(named: &[TaskIdx], document: &StoredDocument, own: &[TaskIdx]) -> Vec<TaskIdx> {
+    let whole = |task: &TaskIdx| {
+        let parts = document.parts.iter().find(|it| it.first <= *task && *task < it.end);
+        own.binary_search(&parts.map_or(*task, |it| it.parent)).ok().map(TaskIdx::from_usize)
+    };
+    named.iter().filter_map(whole).collect()
 }
 
 /// Changes a task as the caller asked.
