@@ -125,6 +125,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
         ("04_references", 3),
         ("05_claims", 4),
         ("06_conditions", 4),
+        ("07_fan_out", 3),
     ] {
         let mut document: Value =
             serde_json::from_str(&read(&format!("examples/{name}.json"))).unwrap();
@@ -155,6 +156,8 @@ fn check_task(tasks: &[TaskSpec], task: &TaskSpec) {
         let writers = tasks.iter().filter(|it| task.dependencies.contains(&it.task_id));
         writers.clone().any(|it| it.input_data.get("output_path").is_some_and(|it| it == path))
             || writers.clone().any(|it| path.starts_with(&format!("${{tasks.{}.", it.task_id)))
+            // Which it is, an item says.
+            || task.for_each.is_some() && path.starts_with("${item")
     };
     for path in reads {
         assert!(is_written(&path) || Path::new(&path).is_file(), "{}: {path}", task.task_id);

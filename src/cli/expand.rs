@@ -46,8 +46,8 @@ impl Places {
 }
 
 /// Puts the places into the paths of a dispatch document: `output_path`, `context_files` and
-/// `affected_files` of each task's `input_data`, its `writes`, the texts in the items of its `for_each`,
-/// and `trace_dir` of its `config`.
+/// `affected_files` of each task's `input_data`, its `writes`, the texts in the items of its
+/// `for_each`, and `trace_dir` of its `config`.
 ///
 /// What is not of that form is left as it is; the document's own check speaks about it.
 pub fn expand(document: &mut Value, places: &Places) {

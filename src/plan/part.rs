@@ -35,10 +35,7 @@ pub enum Scope {
 /// The task that stands at `number` of those that `pattern` stands for.
 pub fn part(pattern: &TaskSpec, number: usize, scope: &Scope) -> Result<TaskSpec, Failure> {
     let mut filler = Filler { scope, bytes_left: FILLED_BYTES_MAX };
-    let description = match filler.text(&pattern.description)? {
-        Value::String(text) => text,
-        other => other.to_string(),
-    };
+    let description = show(&filler.text(&pattern.description)?).into_owned();
     Ok(TaskSpec {
         task_id: TaskId::new(&format!("{}.{number}", pattern.task_id)),
         description,
@@ -102,10 +99,7 @@ impl Filler<'_> {
             } else {
                 self.spend(&found)?;
                 filled.push_str(&rest[..at]);
-                match &*found {
-                    Value::String(it) => push(&mut filled, it),
-                    other => push(&mut filled, &other.to_string()),
-                }
+                push(&mut filled, &show(&found));
             }
             rest = &rest[end + 1..];
         }
@@ -117,11 +111,7 @@ impl Filler<'_> {
     }
 
     fn spend(&mut self, value: &Value) -> Result<(), Failure> {
-        let n_bytes = match value {
-            Value::String(it) => it.len(),
-            other => other.to_string().len(),
-        };
-        let left = self.bytes_left.checked_sub(n_bytes);
+        let left = self.bytes_left.checked_sub(show(value).len());
         self.bytes_left = left.ok_or_else(|| {
             let message = format!("filling a task in takes more than {FILLED_BYTES_MAX} bytes");
             Failure::new(FailureCode::OutputInvalid, message)
@@ -165,6 +155,11 @@ fn look_up<'s>(
     let default = default.ok_or_else(|| missing(whole))?;
     let default = serde_json::from_str(default).map_err(|_| malformed(whole))?;
     Ok(Some(Cow::Owned(default)))
+}
+
+/// A value inside a text: a string as it is, anything else as compact JSON.
+fn show(value: &Value) -> Cow<'_, str> {
+    value.as_str().map_or_else(|| Cow::Owned(value.to_string()), Cow::Borrowed)
 }
 
 /// Adds what a stranger may have written: no reference comes about that the pattern does not have.

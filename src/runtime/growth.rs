@@ -10,7 +10,8 @@ use super::{
     dispatcher::Dispatcher,
     document::{Parts, StoredDocument, estimate},
     gatekeeper::Found,
-    live::{Live, PENDING, TRACE_FILES_MAX},
+    live::{Live, TRACE_FILES_MAX},
+    row::PENDING,
     submission::Backends,
 };
 use crate::{

@@ -14,14 +14,12 @@ use super::{
     history::History,
     lanes::Lanes,
     message::{AttemptEnd, Ended, Progress},
+    row::{PENDING, execution_time, is_end_of, may_end, update_row},
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
 use crate::{
-    model::{
-        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TaskStatus,
-        Timestamp,
-    },
+    model::{Attempt, DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus, Timestamp},
     plan::{DurationKeys, TaskGraph},
     ports::{
         CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
@@ -72,16 +70,6 @@ pub(super) struct Waiter {
     pub(super) tasks: Vec<TaskIdx>,
     pub(super) reply: oneshot::Sender<Ended>,
 }
-
-/// A row of a task that has not started.
-pub(super) const PENDING: TaskRow = TaskRow {
-    status: TaskStatus::Pending,
-    attempts: 0,
-    started_at: None,
-    ended_at: None,
-    failure: None,
-    caused_by: None,
-};
 
 impl Live {
     /// Sets up a new dispatch; nothing is recorded yet.
@@ -421,91 +409,5 @@ fn first_scheduler(
             Scheduler::new(graph, first.policy(dispatch, by_task.to_vec()))
         }
         None => Scheduler::new(Arc::clone(graph), document.policy(dispatch, by_task.to_vec())),
-    }
-}
-
-/// How long the last attempt of a task took.
-pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
-    Some(row.ended_at?.since(row.started_at?))
-}
-
-fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
-    matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
-        || matches!(event, Event::TaskReused { task } | Event::TaskJoined { task } if *task == of)
-}
-
-/// Whether a task may have ended with `event`; it may also be about an attempt before its last.
-fn may_end(event: &Event) -> bool {
-    !matches!(
-        event,
-        Event::AttemptStarted { .. }
-            | Event::AttemptEnded { retry_at: Some(_), .. }
-            | Event::RetryDue { .. }
-            | Event::TasksAdded { .. }
-            | Event::GateReached { .. }
-            | Event::GatePassed { .. }
-            | Event::AttemptInterrupted { .. }
-    )
-}
-
-fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
-    match event {
-        Event::AttemptStarted { attempt, .. } => {
-            row.status = TaskStatus::Running;
-            row.attempts = attempt.0;
-            row.started_at = Some(now);
-        }
-        Event::AttemptEnded { result: Err(failure), retry_at: Some(_), .. } => {
-            row.status = TaskStatus::Pending;
-            row.failure = Some(failure.clone());
-        }
-        Event::AttemptEnded { result, .. } => {
-            row.status = if result.is_ok() { TaskStatus::Success } else { TaskStatus::Error };
-            row.failure = result.as_ref().err().cloned();
-            row.ended_at = Some(now);
-        }
-        Event::RetryDue { .. } | Event::AttemptInterrupted { .. } => {
-            row.status = TaskStatus::Pending;
-        }
-        Event::TaskExpired { .. } => {
-            row.status = TaskStatus::Error;
-            let message = "the task passed its total_timeout_seconds before its next attempt";
-            row.failure = Some(Failure::new(FailureCode::Timeout, message));
-            row.ended_at = Some(now);
-        }
-        Event::GateFailed { failure, .. } => {
-            row.status = TaskStatus::Error;
-            row.failure = Some(failure.clone());
-            row.ended_at = Some(now);
-        }
-        Event::TaskOmitted { because, reason, .. } => {
-            row.status = TaskStatus::Skipped;
-            row.failure = Some(Failure::new(FailureCode::ConditionUnmet, reason.clone()));
-            row.caused_by = *because;
-            row.ended_at = Some(now);
-        }
-        Event::TaskReused { .. } | Event::TaskJoined { .. } => {
-            row.status = TaskStatus::Success;
-            row.ended_at = Some(now);
-        }
-        Event::TaskSkipped { because, .. } => {
-            row.status = TaskStatus::Skipped;
-            row.failure =
-                Some(Failure::new(FailureCode::DependencyFailed, "a task it waits for failed"));
-            row.caused_by = Some(*because);
-            row.ended_at = Some(now);
-        }
-        Event::TaskCancelled { .. } => {
-            row.status = TaskStatus::Cancelled;
-            row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
-            row.ended_at = Some(now);
-        }
-        // The row of a kept task came with the submission.
-        Event::TaskKept { .. } => row.status = TaskStatus::Success,
-        Event::TasksAdded { .. }
-        | Event::GateReached { .. }
-        | Event::GatePassed { .. }
-        | Event::DispatchCancelled
-        | Event::DispatchEnded { .. } => (),
     }
 }

@@ -45,6 +45,7 @@ mod retention;
 mod retry_dispatch;
 #[cfg(test)]
 mod retry_tests;
+mod row;
 mod rules;
 mod sharing;
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{document::Meta, live::execution_time, trace};
+use super::{document::Meta, row::execution_time, trace};
 use crate::{
     model::{
         DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,

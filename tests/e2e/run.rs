@@ -284,6 +284,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
         "04_references",
         "05_claims",
         "06_conditions",
+        "07_fan_out",
     ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
@@ -296,7 +297,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 10, "{files:?}");
+    assert_eq!(files.len(), 12, "{files:?}");
     let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
     assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
 }

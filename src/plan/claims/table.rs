@@ -33,9 +33,9 @@ pub(super) struct Key {
 }
 
 impl ClaimTable {
-    /// Finds what overlaps. `capacities` are of the resources; one that is not named has one. Of the
-    /// tasks in each of `caps`, so many may run at once. What stands for many tasks claims nothing
-    /// itself.
+    /// Finds what overlaps. `capacities` are of the resources; one that is not named has one. Of
+    /// the tasks in each of `caps`, so many may run at once. What stands for many tasks claims
+    /// nothing itself.
     ///
     /// Costs O(claims log claims + overlaps), and a bounded number of steps for globs.
     pub fn new(

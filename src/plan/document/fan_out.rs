@@ -29,8 +29,28 @@ const PART_CHARS: usize = 6;
 const JOINS: [&str; 2] = ["all_success", "all_done"];
 
 impl TaskReader<'_, '_> {
+    /// Reads `for_each` and `loop`; a task stands for many in one way only.
+    pub(super) fn read_many(
+        &mut self,
+        each: Option<&Json<'_>>,
+        again: Option<&Json<'_>>,
+        of: (&str, TaskIdx),
+        place: &Place<'_>,
+    ) -> (Option<ForEachSpec>, Option<LoopSpec>) {
+        let at = place.key("for_each");
+        let for_each = each.and_then(|it| self.read_for_each(it, of, &at));
+        let at = place.key("loop");
+        let repeat = again.and_then(|it| self.read_loop(it, of, &at));
+        if each.is_some() && again.is_some() {
+            let what = format_args!("excludes \"for_each\"");
+            let hint = "let the tasks of for_each be followed by another task with loop";
+            self.faults.add(|| at.fault(ErrorCode::DuplicateField, what, hint));
+        }
+        (for_each, repeat)
+    }
+
     /// Reads `for_each`; a reference in it counts like one in the input.
-    pub(super) fn read_for_each(
+    fn read_for_each(
         &mut self,
         json: &Json<'_>,
         (id, task): (&str, TaskIdx),
@@ -77,7 +97,7 @@ impl TaskReader<'_, '_> {
     }
 
     /// Reads `loop`; the tasks that its condition names count like those of `when`.
-    pub(super) fn read_loop(
+    fn read_loop(
         &mut self,
         json: &Json<'_>,
         (id, task): (&str, TaskIdx),
@@ -110,14 +130,6 @@ impl TaskReader<'_, '_> {
             .and_then(|it| fields::integer(it, &most, range, self.faults))
             .and_then(|it| u32::try_from(it).ok());
         Some(LoopSpec { until: source?.to_owned(), max_iterations: max_iterations? })
-    }
-
-    /// A task stands for many in one way only.
-    pub(super) fn refuse_both(&mut self, place: &Place<'_>) {
-        let what = format_args!("excludes \"for_each\"");
-        let hint = "let the tasks of for_each be followed by another task with loop";
-        let at = place.key("loop");
-        self.faults.add(|| at.fault(ErrorCode::DuplicateField, what, hint));
     }
 }
 

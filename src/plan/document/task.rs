@@ -128,12 +128,9 @@ impl<'j> TaskReader<'_, 'j> {
         });
         let kind = agent.as_ref().and_then(|it| Some(self.rules.agent(it.as_str())?.input));
         let described = (task_id.unwrap_or_default(), description.unwrap_or_default());
-        let is_pattern = object.get(FOR_EACH).or(object.get(LOOP)).is_some();
-        let input_data = object.get(INPUT_DATA).filter(|_| is_pattern);
-        let input_data = match input_data {
-            Some(pattern) => self.read_pattern(pattern, kind, &current),
-            None => self.read_input(object.get(INPUT_DATA), kind, described, &current),
-        };
+        let is_plain = object.get(FOR_EACH).is_none() && object.get(LOOP).is_none();
+        let input_data =
+            self.read_any_input(object.get(INPUT_DATA), is_plain, (kind, described), &current);
         let name = object.name_or_alias(DEPENDENCIES);
         let dependencies =
             object.get(DEPENDENCIES).map(|it| self.read_dependencies(it, name, &current));
@@ -164,13 +161,7 @@ impl<'j> TaskReader<'_, 'j> {
         let at = place.key("when");
         let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
         let of = (task_id.unwrap_or_default(), idx);
-        let at = place.key("for_each");
-        let for_each = object.get(FOR_EACH).and_then(|it| self.read_for_each(it, of, &at));
-        let at = place.key("loop");
-        let repeat = object.get(LOOP).and_then(|it| self.read_loop(it, of, &at));
-        if object.get(FOR_EACH).is_some() && object.get(LOOP).is_some() {
-            self.refuse_both(&place);
-        }
+        let (for_each, repeat) = self.read_many(object.get(FOR_EACH), object.get(LOOP), of, &place);
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -277,6 +268,19 @@ impl<'j> TaskReader<'_, 'j> {
             }
         });
         data
+    }
+
+    fn read_any_input(
+        &mut self,
+        json: Option<&'j Json<'_>>,
+        is_plain: bool,
+        (kind, described): (Option<InputKind>, (&str, &str)),
+        current: &Current<'_>,
+    ) -> InputData {
+        match json {
+            Some(pattern) if !is_plain => self.read_pattern(pattern, kind, current),
+            _ => self.read_input(json, kind, described, current),
+        }
     }
 
     /// Reads an input whose words are filled in later; what they stand in is checked then.
