@@ -7,7 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind};
+use super::{
+    CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind,
+};
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -166,6 +168,9 @@ pub struct TaskOverride {
     /// How it is tried again by itself, instead of what was said before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// What it does with results of the same work done before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
 }
 
 /// How much of a result to answer.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
+use super::{AgentName, CacheMode, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
 
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -62,6 +62,10 @@ pub struct TaskSpec {
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<BTreeMap<String, u32>>,
+    /// What it does with results of the same work done before, in this dispatch or another: `off`,
+    /// `reuse` or `refresh`; as the dispatch does unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -103,6 +103,7 @@ impl<'r> DraftMaker<'r> {
             estimate_seconds: draft.estimate_seconds,
             writes: None,
             resources: None,
+            cache: None,
         });
         self.tasks.len() - 1
     }

@@ -99,7 +99,7 @@ impl RecordBody {
             ) => (Some(*task), Some(*attempt)),
             Self::Scheduler(
                 Event::TaskKept { task }
-                | Event::TaskReused { task }
+                | Event::TaskReused { task, .. }
                 | Event::GateReached { task, .. }
                 | Event::GatePassed { task, .. }
                 | Event::GateFailed { task, .. }

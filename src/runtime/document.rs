@@ -9,10 +9,12 @@ use std::{
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
+    model::{
+        AgentName, CacheMode, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec,
+    },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Gate, GateSet, Policy, RetryPolicy, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -44,6 +46,9 @@ pub(super) struct StoredConfig {
     pub(super) enable_context: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resources: Option<BTreeMap<String, u32>>,
+    /// What tasks do with results of the same work that do not say it themselves.
+    #[serde(default)]
+    pub(super) cache: CacheMode,
 }
 
 /// What reports need of a document.
@@ -75,6 +80,7 @@ impl StoredConfig {
             on_failure: Some(self.on_failure),
             enable_context: Some(self.enable_context),
             resources: self.resources.clone(),
+            cache: Some(self.cache),
         }
     }
 }
@@ -139,7 +145,7 @@ impl StoredDocument {
     /// The limits that the scheduler keeps; `lanes` as in [`Policy`].
     pub(super) fn policy(&self, dispatch: DispatchId, lanes: Vec<u16>) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
-            let policy = task_policy(it);
+            let policy = TaskPolicy { gates: self.gates(it), ..task_policy(it) };
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
         };
         Policy {
@@ -152,6 +158,17 @@ impl StoredDocument {
             claims: Arc::new(self.claims()),
             seed: seed(dispatch),
         }
+    }
+
+    /// What a task does with results of the same work.
+    pub(super) fn cache_of(&self, task: TaskIdx) -> CacheMode {
+        self.tasks[task.as_usize()].cache.unwrap_or(self.config.cache)
+    }
+
+    /// What a task must pass before it starts.
+    fn gates(&self, task: &TaskSpec) -> GateSet {
+        let reuses = task.cache.unwrap_or(self.config.cache) == CacheMode::Reuse;
+        reuses.then_some(Gate::Reuse).into_iter().collect()
     }
 
     /// What keeps its tasks apart.

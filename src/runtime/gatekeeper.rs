@@ -16,10 +16,11 @@ pub(super) struct Found {
 
 impl Dispatcher {
     /// Has a question answered; the answer comes back as `Message::Answer`.
-    pub(super) fn ask(&mut self, _dispatch: DispatchId, _task: TaskIdx, gate: Gate) {
+    pub(super) fn ask(&mut self, dispatch: DispatchId, task: TaskIdx, gate: Gate) {
         match gate {
+            Gate::Reuse => self.look_for_result(dispatch, task),
             // No document can ask for one yet.
-            Gate::Condition | Gate::Reuse | Gate::Approval => (),
+            Gate::Condition | Gate::Approval => (),
         }
     }
 }

@@ -81,6 +81,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     ended_at: None,
     failure: None,
     caused_by: None,
+    reused: None,
 };
 
 impl Live {
@@ -207,7 +208,7 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved } = end;
+        let AttemptEnd { task, attempt, result, calls, resolved, findable } = end;
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }
@@ -220,6 +221,9 @@ impl Live {
         };
         self.scheduler.handle(now, Input::AttemptEnded { task, attempt, result: verdict }, out);
         self.note(now, out, output.map(|it| (task, attempt, it)), batch);
+        if let Some(it) = findable {
+            self.remember(now, (task, attempt), it, batch);
+        }
     }
 
     /// Takes what was found out at a gate.
@@ -410,7 +414,7 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
     match event {
         Event::AttemptEnded { task, attempt, .. } => (*task, *attempt) == (of, which),
-        Event::TaskReused { task } => *task == of,
+        Event::TaskReused { task, .. } => *task == of,
         _ => false,
     }
 }
@@ -464,8 +468,9 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.caused_by = *because;
             row.ended_at = Some(now);
         }
-        Event::TaskReused { .. } => {
+        Event::TaskReused { from, .. } => {
             row.status = TaskStatus::Success;
+            row.reused = Some(from.clone());
             row.ended_at = Some(now);
         }
         Event::TaskSkipped { because, .. } => {

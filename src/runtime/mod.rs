@@ -16,6 +16,7 @@ mod elsewhere;
 mod fakes;
 #[cfg(test)]
 mod fault_tests;
+mod files;
 mod filter;
 mod forecast;
 #[cfg(test)]
@@ -39,6 +40,9 @@ mod retention;
 mod retry_dispatch;
 #[cfg(test)]
 mod retry_tests;
+mod reuse;
+#[cfg(test)]
+mod reuse_tests;
 mod rules;
 mod sharing;
 #[cfg(test)]
@@ -54,6 +58,7 @@ mod tests;
 mod trace;
 mod trace_file;
 mod tracer;
+mod work;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;

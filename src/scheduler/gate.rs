@@ -11,7 +11,7 @@ use super::{
     state::TaskState,
     timer::{Timer, TimerKind},
 };
-use crate::model::{Failure, FailureCode, Millis, TaskIdx};
+use crate::model::{Failure, FailureCode, Millis, Reused, TaskIdx};
 
 /// What a task must pass before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -36,8 +36,8 @@ pub enum GateAnswer {
     Pass,
     /// It is not needed; the text says why, for the user.
     Omit(Box<str>),
-    /// It has a result already, which stands in the store.
-    Reuse,
+    /// It has a result already, which is stored with this answer.
+    Reuse(Box<Reused>),
     /// It cannot run.
     Fail(Failure),
 }
@@ -99,7 +99,7 @@ impl Scheduler {
         }
         match answer {
             GateAnswer::Pass => self.record(Event::GatePassed { task, gate: of }, out),
-            GateAnswer::Reuse => self.record(Event::TaskReused { task }, out),
+            GateAnswer::Reuse(from) => self.record(Event::TaskReused { task, from }, out),
             GateAnswer::Omit(reason) => {
                 self.record(Event::TaskOmitted { task, because: None, reason }, out);
                 self.skip_dependents(task, out);

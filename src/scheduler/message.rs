@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::gate::{Gate, GateAnswer};
-use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, TaskIdx};
+use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, Reused, TaskIdx};
 
 /// What the shell tells the scheduler.
 #[derive(Clone, Debug)]
@@ -100,6 +100,8 @@ pub enum Event {
     TaskReused {
         /// The task that need not run.
         task: TaskIdx,
+        /// Where the result was found.
+        from: Box<Reused>,
     },
     /// An attempt holds a worker from now on.
     AttemptStarted {

@@ -298,7 +298,7 @@ impl World {
                 format!("omit {} because {}", name(task), name(because))
             }
             Event::TaskOmitted { task, reason, .. } => format!("omit {}: {reason}", name(task)),
-            Event::TaskReused { task } => format!("reuse {}", name(task)),
+            Event::TaskReused { task, .. } => format!("reuse {}", name(task)),
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }
@@ -397,7 +397,7 @@ impl World {
                 Event::AttemptEnded { task: it, .. }
                 | Event::AttemptInterrupted { task: it, .. }
                 | Event::TaskCancelled { task: it }
-                | Event::TaskReused { task: it }
+                | Event::TaskReused { task: it, .. }
                 | Event::GateFailed { task: it, .. }
                 | Event::TaskOmitted { task: it, .. }
                 | Event::TaskSkipped { task: it, .. }

@@ -94,7 +94,7 @@ pub(super) static RETRY: Fields<5> = Fields {
     hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms",
 };
 
-pub(super) static OVERRIDE: Fields<6> = Fields {
+pub(super) static OVERRIDE: Fields<7> = Fields {
     names: [
         "description",
         "input_data",
@@ -102,10 +102,11 @@ pub(super) static OVERRIDE: Fields<6> = Fields {
         "total_timeout_seconds",
         "idle_timeout_seconds",
         "retry",
+        "cache",
     ],
     alias: None,
     hint: "an override takes description, input_data, timeout_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry",
+           idle_timeout_seconds, retry, cache",
 };
 
 const VIEWS: [&str; 3] = ["full", "summary", "markdown"];
@@ -418,7 +419,7 @@ fn read_overrides(json: &Json<'_>, faults: &mut Faults) -> Option<BTreeMap<TaskI
 
 fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<TaskOverride> {
     let object = OVERRIDE.read(json, place, faults)?;
-    let [description, input_data, timeout, total, idle, retry] =
+    let [description, input_data, timeout, total, idle, retry, cache] =
         OVERRIDE.names.map(|it| place.key(it));
     let description = object
         .get(0)
@@ -439,6 +440,7 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         [(2, timeout), (3, total), (4, idle)]
             .map(|(field, at)| fields::seconds(object.get(field)?, &at, max, faults));
     let retry = object.get(5).and_then(|it| retry::read(it, &retry, faults));
+    let cache = object.get(6).and_then(|it| config::read_cache(it, &cache, faults));
     Some(TaskOverride {
         description,
         input_data,
@@ -446,5 +448,6 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         total_timeout_seconds,
         idle_timeout_seconds,
         retry,
+        cache,
     })
 }

@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<13> = Fields {
+pub(super) static TASK: Fields<14> = Fields {
     names: [
         "task_id",
         "agent",
@@ -33,11 +33,12 @@ pub(super) static TASK: Fields<13> = Fields {
         "retry",
         "writes",
         "resources",
+        "cache",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, writes, resources",
+           idle_timeout_seconds, retry, writes, resources, cache",
 };
 
 const TASK_ID: usize = 0;
@@ -53,6 +54,7 @@ const IDLE_TIMEOUT_SECONDS: usize = 9;
 const RETRY: usize = 10;
 const WRITES: usize = 11;
 const RESOURCES: usize = 12;
+const CACHE: usize = 13;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -143,6 +145,8 @@ impl<'j> TaskReader<'_, 'j> {
         let at = place.key("resources");
         let resources =
             object.get(RESOURCES).and_then(|it| claims::read_resources(it, &at, self.faults));
+        let at = place.key("cache");
+        let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -157,6 +161,7 @@ impl<'j> TaskReader<'_, 'j> {
             estimate_seconds,
             writes,
             resources,
+            cache,
         })
     }
 
