@@ -131,7 +131,7 @@ mod tests {
         let after = read(&both).unwrap();
         assert!(before[0] == after[0] && before[1] != after[1]);
         for file in [path("missing"), path(""), "/etc/hostname".to_owned(), "a".to_owned()] {
-            assert_eq!(read(&[file.clone()]), None, "{file}");
+            assert_eq!(read(std::slice::from_ref(&file)), None, "{file}");
         }
         assert_eq!(evidence(&workspaces, &[path("missing")]).unwrap(), [Digest::ABSENT]);
         assert_eq!(evidence(&workspaces, &both).unwrap(), after);

@@ -113,7 +113,7 @@ mod tests {
             "agent": "coder", "binding": "archon", "description": "do it",
             "input": {"a": 1, "b": ["x", null]}, "upstream": ["one", null], "files": ["f", "g"],
         });
-        let part = |name: &str| fields.get(name).unwrap_or(&usual[name]);
+        let part = |name: &str| fields.get(name).unwrap_or_else(|| &usual[name]);
         let text = |name: &str| part(name).as_str().unwrap();
         let digests = |name| part(name).as_array().unwrap().iter().map(|it| it.as_str());
         let work = Work {
