@@ -20,7 +20,10 @@ use parallel_dispatch::{
         AgentName, Attempt, DispatchId, DurationKey, Millis, TaskId, TaskIdx, TaskStatus,
         Timestamp, UpstreamCall,
     },
-    ports::{Accept, Journal, OwnerId, Record, RecordBody, RecordFilter, TaskRow, Write},
+    ports::{
+        Accept, Digest, Journal, OwnerId, Record, RecordBody, RecordFilter, Remember, TaskRow,
+        Write,
+    },
     scheduler::{Decision, Event},
     stores::SqliteStore,
 };
@@ -145,7 +148,31 @@ async fn reads(store: &Arc<dyn Journal>) -> Outcome<String> {
     let filter = RecordFilter { limit: usize::MAX, ..RecordFilter::default() };
     let n_records = store.records(dispatch, filter).await?.len();
     let all = per(start.elapsed(), n_records);
-    Ok(format!("reads: {one:.1} µs for one output, {all:.2} µs a record of {n_records} at once"))
+    let known = known_results(store, dispatch).await?;
+    Ok(format!(
+        "reads: {one:.1} µs for one output, {known:.1} µs for a result by its work, {all:.2} µs a \
+         record of {n_records} at once"
+    ))
+}
+
+/// How long it takes to find one of 10,000 results, in microseconds.
+async fn known_results(store: &Arc<dyn Journal>, dispatch: DispatchId) -> Outcome<f64> {
+    let work = |number: u32| {
+        let mut bytes = [0; 32];
+        bytes[..4].copy_from_slice(&number.wrapping_mul(0x9e37_79b9).to_le_bytes());
+        Digest(bytes)
+    };
+    let result = |number| {
+        let (task, at) = (TaskIdx::from_usize(number as usize), Millis(1_795_232_640_123));
+        let evidence = vec![Digest([1; 32])];
+        Write::Remember(Box::new(Remember { dispatch, task, work: work(number), at, evidence }))
+    };
+    store.commit((0..10_000).map(result).collect()).await?;
+    let start = Instant::now();
+    for number in 0..2_000 {
+        store.known_result(work(number * 5)).await?.ok_or("a result is missing")?;
+    }
+    Ok(per(start.elapsed(), 2_000))
 }
 
 fn a_task(
@@ -222,6 +249,7 @@ fn row(dispatch: DispatchId, task: TaskIdx, status: TaskStatus) -> Write {
         ended_at: status.is_final().then_some(Millis(1_795_232_640_123)),
         failure: None,
         caused_by: None,
+        reused: None,
     };
     Write::Task { dispatch, task, row }
 }

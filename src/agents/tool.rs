@@ -77,6 +77,13 @@ impl AgentBackend for ToolAgent {
     fn lane(&self) -> &str {
         &self.lane
     }
+
+    /// Its tool may be another one at the next attempt, so all that it may be count. What is in
+    /// this process changes with the program.
+    fn binding(&self) -> String {
+        let (address, version) = (self.upstream.address(), env!("CARGO_PKG_VERSION"));
+        format!("{}\n{address}\n{}\n{version}", self.lane, self.candidates.join(" "))
+    }
 }
 
 /// The first of `candidates` that is on offer.
@@ -135,7 +142,7 @@ mod tests {
     use super::{testing::attempt_call, *};
     use crate::upstream::{
         Era,
-        testing::{TestServer, memory_upstream},
+        testing::{TestServer, http_upstream, memory_upstream},
     };
 
     fn agent(server: TestServer) -> ToolAgent {
@@ -191,6 +198,26 @@ mod tests {
         let agent = agent(server);
         assert_eq!(agent.run(call).await.unwrap_err().code, FailureCode::Cancelled);
         stopped.notified().await;
+    }
+
+    #[tokio::test]
+    async fn the_binding_is_another_one_with_another_agent_upstream_or_tool() {
+        let upstreams = ["http://one/mcp", "http://two/mcp"].map(http_upstream);
+        let binding = |agent: &str, at: usize, tools: &[&str]| {
+            let tools = tools.iter().map(|it| (*it).to_owned()).collect();
+            let upstream = Arc::clone(&upstreams[at]);
+            ToolAgent::new(&AgentName::new(agent), upstream, tools, None).binding()
+        };
+        let first = binding("coder", 0, &["a", "b"]);
+        assert_eq!(first, binding("coder", 0, &["a", "b"]));
+        for other in [
+            binding("debug", 0, &["a", "b"]),
+            binding("coder", 1, &["a", "b"]),
+            binding("coder", 0, &["b", "a"]),
+            binding("coder", 0, &["a"]),
+        ] {
+            assert_ne!(first, other);
+        }
     }
 
     #[tokio::test]

@@ -186,6 +186,7 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         timeout_seconds: settings.dispatcher.timeout_seconds,
         on_failure: settings.dispatcher.on_failure,
         enable_context: settings.dispatcher.enable_context,
+        cache: settings.dispatcher.cache,
         trace_dir: settings.dispatcher.trace_dir.clone(),
         agents: agent_options(settings),
         limits: Limits {

@@ -34,9 +34,13 @@ pub(super) async fn progress(handle: &DispatcherHandle, dispatch: DispatchId) ->
 /// One line that says how it ended.
 pub(super) fn summary(result: &DispatchResult) -> io::Result<String> {
     let it = &result.summary;
+    let reused = match it.reused {
+        0 => String::new(),
+        n => format!(" ({n} reused)"),
+    };
     Ok(format!(
-        "{}: {} of {} successful, {} failed, {} skipped, {} cancelled in {} ms (one after the \
-         other {} ms, speed-up {})",
+        "{}: {} of {} successful{reused}, {} failed, {} skipped, {} cancelled in {} ms (one after \
+         the other {} ms, speed-up {})",
         word(&result.status)?,
         it.successful,
         it.total_tasks,

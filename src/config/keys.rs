@@ -1,7 +1,7 @@
 //! The table of keys: what each takes, and who may set it.
 
 use super::settings::ARCHON;
-use crate::model::{AgentName, RetrySpec, text};
+use crate::model::{AgentName, CacheMode, RetrySpec, text};
 
 /// One key, or with a `*` one key of each agent or upstream.
 #[derive(Debug)]
@@ -57,6 +57,7 @@ pub(super) enum Found {
 
 const LEVELS: Kind = Kind::Word(&["off", "error", "warn", "info", "debug", "trace"]);
 const ON_FAILURE: Kind = Kind::Word(&["skip_dependents", "fail_fast", "continue"]);
+const CACHE: Kind = Kind::Word(&CacheMode::WORDS);
 const VALIDATION: Kind = Kind::Word(&["strict", "moderate", "lenient"]);
 const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
 const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
@@ -74,6 +75,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.tool", Kind::Name, Reach::Owner),
     key("agents.*.upstream", Kind::Name, Reach::Owner),
     key("agents.*.validation_level", VALIDATION, Reach::Anyone),
+    key("dispatcher.cache", CACHE, Reach::Anyone),
     key("dispatcher.enable_context", Kind::Bool, Reach::Anyone),
     key("dispatcher.max_workers", Kind::Whole(1, 1024), Reach::Anyone),
     key("dispatcher.on_failure", ON_FAILURE, Reach::Anyone),

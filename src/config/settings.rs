@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::model::{AnalysisDepth, OnFailure, RetrySpec, ValidationLevel};
+use crate::model::{AnalysisDepth, CacheMode, OnFailure, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
 pub(super) const ARCHON: &str = "archon";
@@ -59,6 +59,9 @@ pub struct Dispatcher {
     pub on_failure: OnFailure,
     /// Whether context is gathered once and handed out filtered; default false.
     pub enable_context: bool,
+    /// What tasks do with results of the same work done before: `off` (default), `reuse` or
+    /// `refresh`.
+    pub cache: CacheMode,
 }
 
 /// What is different for one agent; what is absent is as for all.
@@ -236,6 +239,7 @@ impl Default for Dispatcher {
             trace_dir: "traces".into(),
             on_failure: OnFailure::SkipDependents,
             enable_context: false,
+            cache: CacheMode::Off,
         }
     }
 }

@@ -1,10 +1,16 @@
 //! Reading beneath workspaces: regular files up to a size, and lists of names.
 
-use std::{io::Read as _, path::Path};
+use std::{
+    io::{ErrorKind, Read as _},
+    path::Path,
+};
 
 use cap_std::fs::{Dir, File, Metadata, OpenOptions};
 
 use super::{ConfineError, Workspaces};
+
+/// How much of a file is handed on at once.
+const PIECE_BYTES: usize = 64 << 10;
 
 /// One name in a directory.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,6 +50,33 @@ impl Workspaces {
             return Err(ConfineError::too_large(path, bytes_max));
         }
         Ok(bytes)
+    }
+
+    /// Hands a regular file of at most `bytes_max` bytes on, piece by piece, and answers how many
+    /// bytes it has.
+    pub fn feed(
+        &self,
+        path: impl AsRef<Path>,
+        bytes_max: u64,
+        mut take: impl FnMut(&[u8]),
+    ) -> Result<u64, ConfineError> {
+        let path = path.as_ref();
+        let mut file = self.open(path)?;
+        let mut piece = vec![0; PIECE_BYTES];
+        let mut n_bytes: u64 = 0;
+        loop {
+            let n_read = match file.read(&mut piece) {
+                Ok(0) => return Ok(n_bytes),
+                Ok(n_read) => n_read,
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) => return Err(ConfineError::io(path, error)),
+            };
+            n_bytes += n_read as u64;
+            if n_bytes > bytes_max {
+                return Err(ConfineError::too_large(path, bytes_max));
+            }
+            take(&piece[..n_read]);
+        }
     }
 
     /// Like [`Self::read`], as text; what is not UTF-8 becomes U+FFFD.

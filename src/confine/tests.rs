@@ -302,3 +302,26 @@ fn a_relative_root_is_refused() {
     assert!(Workspaces::new([PathBuf::from("ws")]).is_err());
     assert!(Workspaces::new([PathBuf::from("/a/../b")]).is_err());
 }
+
+#[test]
+fn a_file_is_handed_on_in_pieces_up_to_its_limit() {
+    let ground = Ground::new();
+    let text = "abc".repeat(100_000);
+    fs::write(ground.path("ws/large"), &text).unwrap();
+    let feed = |name: &str, bytes_max| {
+        let (mut fed, mut n_pieces) = (Vec::new(), 0);
+        let fed_all = ground.workspaces.feed(ground.path(name), bytes_max, |piece| {
+            fed.extend_from_slice(piece);
+            n_pieces += 1;
+        });
+        fed_all.map(|it| (it, fed, n_pieces))
+    };
+    let (n_bytes, fed, n_pieces) = feed("ws/large", 300_000).unwrap();
+    assert_eq!((n_bytes, fed == text.as_bytes()), (300_000, true));
+    assert!(n_pieces > 1);
+    assert!(matches!(feed("ws/large", 299_999), Err(ConfineError::TooLarge { .. })));
+    assert_eq!(feed("ws/src/a.py", 6).unwrap().1, b"a = 1\n");
+    assert!(matches!(feed("ws/src", 6), Err(ConfineError::NotAFile { .. })));
+    assert!(matches!(feed("secret", 6), Err(ConfineError::NotAllowed { .. })));
+    assert!(matches!(feed("ws/missing", 6), Err(ConfineError::NotFound { .. })));
+}

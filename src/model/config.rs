@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use super::CacheMode;
+
 /// The settings of one dispatch; what is absent comes from the server's settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -31,6 +33,10 @@ pub struct DispatchConfig {
     /// How much there is of each resource that tasks ask for: 1 to 1,000,000; 1 unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<BTreeMap<String, u32>>,
+    /// What the tasks do with results of the same work done before, in this dispatch or another:
+    /// `off`, `reuse` or `refresh`; as the settings say unless set, else `off`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
 }
 
 /// What a failed task means for the others.

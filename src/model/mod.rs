@@ -4,6 +4,7 @@
 //! program publishes is generated from these types, so there is one source for each.
 
 mod agent;
+mod cache;
 mod config;
 mod durations;
 mod error;
@@ -27,6 +28,7 @@ mod trace;
 mod trigger;
 
 pub use agent::AgentName;
+pub use cache::{CacheMode, Reused};
 pub use config::{DispatchConfig, OnFailure};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, TaskId, TaskStatus, Timestamp,
+    AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, Reused, TaskId, TaskStatus,
+    Timestamp,
 };
 
 /// A dispatch and what became of its tasks.
@@ -70,6 +71,10 @@ pub struct TaskResult {
     /// text; the whole is in the trace file.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub output_truncated: bool,
+    /// Where the result was taken from, where the task did not run because the same work had been
+    /// done before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reused: Option<Reused>,
 }
 
 /// Why a task failed.
@@ -107,6 +112,9 @@ pub struct Summary {
     pub total_tasks: usize,
     /// How many succeeded.
     pub successful: usize,
+    /// How many of those took the result of the same work done before.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub reused: usize,
     /// How many ended in an error.
     pub failed: usize,
     /// How many were skipped because of another task.
@@ -133,6 +141,11 @@ pub struct Summary {
     /// `estimated_ms`; absent until it has ended.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub estimate_error_percent: Option<f64>,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }
 
 /// One line of a list of dispatches.

@@ -7,7 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind};
+use super::{
+    CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind,
+};
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]
@@ -170,6 +172,9 @@ pub struct TaskOverride {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 4096))]
     pub when: Option<String>,
+    /// What it does with results of the same work done before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
 }
 
 /// How much of a result to answer.

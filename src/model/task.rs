@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec, RetrySpec, TaskId,
-    TriggerRule,
+    AgentName, CacheMode, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec, RetrySpec,
+    TaskId, TriggerRule,
 };
 
 /// One task of a dispatch document.
@@ -81,6 +81,10 @@ pub struct TaskSpec {
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resources: Option<BTreeMap<String, u32>>,
+    /// What it does with results of the same work done before, in this dispatch or another: `off`,
+    /// `reuse` or `refresh`; as the dispatch does unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cache: Option<CacheMode>,
 }
 
 impl TaskSpec {

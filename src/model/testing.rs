@@ -1,4 +1,12 @@
-//! Bytes that are almost right, for the tests of readers.
+//! Samples, and bytes that are almost right, for the tests of readers.
+
+use super::{DispatchId, Millis, Reused, TaskId, Timestamp};
+
+/// Some place that a result was taken from.
+pub(crate) fn reused_from() -> Reused {
+    let dispatch_id = DispatchId::from_bytes([7; 16]);
+    Reused { dispatch_id, task_id: TaskId::new("before"), at: Timestamp(Millis(3)) }
+}
 
 /// Hands `n` variants of the seeds to `check`: bytes changed, cut out, doubled, and mixed from two
 /// of them. The same ones on every machine.

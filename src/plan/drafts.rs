@@ -107,6 +107,7 @@ impl<'r> DraftMaker<'r> {
             repeat: None,
             writes: None,
             resources: None,
+            cache: None,
         });
         self.tasks.len() - 1
     }

@@ -73,6 +73,11 @@ pub trait AgentBackend: Debug + Send + Sync {
     /// What the limiter of its attempts is called: backends of one lane are as busy as each other,
     /// and what one is turned away for holds for all.
     fn lane(&self) -> &str;
+
+    /// What serves it: the same text where the same input gives a result that is as good.
+    fn binding(&self) -> String {
+        self.lane().to_owned()
+    }
 }
 
 /// The agents that there are.

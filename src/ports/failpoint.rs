@@ -121,7 +121,8 @@ impl Failpoint {
             | Write::CancelHandled { .. }
             | Write::Claim { .. }
             | Write::Lease { .. }
-            | Write::Plan { .. } => {}
+            | Write::Plan { .. }
+            | Write::Remember(_) => {}
         }
     }
 }

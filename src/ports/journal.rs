@@ -11,10 +11,10 @@ use std::{fmt::Debug, sync::Arc};
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Changes, Record};
+use super::{Changes, Digest, KnownResult, Record, Remember};
 use crate::model::{
-    AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, TaskId,
-    TaskIdx, TaskStatus, TraceKind,
+    AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, Reused,
+    TaskId, TaskIdx, TaskStatus, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -159,6 +159,8 @@ pub enum Write {
         /// How long it took.
         took: Millis,
     },
+    /// An attempt succeeded whose result others may take.
+    Remember(Box<Remember>),
 }
 
 impl Write {
@@ -166,6 +168,7 @@ impl Write {
     pub fn dispatch(&self) -> Option<DispatchId> {
         match self {
             Self::Accept(it) => Some(it.dispatch),
+            Self::Remember(it) => Some(it.dispatch),
             Self::Record { dispatch, .. }
             | Self::Task { dispatch, .. }
             | Self::Output { dispatch, .. }
@@ -228,6 +231,8 @@ pub struct TaskRow {
     pub failure: Option<Failure>,
     /// The first task that failed, where this one was given up because of it.
     pub caused_by: Option<TaskIdx>,
+    /// Where its result was taken from, if it did not run for that reason.
+    pub reused: Option<Box<Reused>>,
 }
 
 /// A task as it stands in the store.
@@ -418,4 +423,10 @@ pub trait Journal: Debug + Send + Sync {
         &self,
         agents: Vec<AgentName>,
     ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>>;
+
+    /// The newest result of this work that still stands.
+    fn known_result(
+        &self,
+        work: Digest,
+    ) -> BoxFuture<'static, Result<Option<KnownResult>, StoreError>>;
 }

@@ -9,6 +9,7 @@ mod failpoint;
 mod journal;
 mod ownership;
 mod record;
+mod reuse;
 mod traces;
 mod upkeep;
 
@@ -25,6 +26,7 @@ pub use journal::{
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
+pub use reuse::{Digest, KnownResult, Remember};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
 };

@@ -101,7 +101,7 @@ impl RecordBody {
             ) => (Some(*task), Some(*attempt)),
             Self::Scheduler(
                 Event::TaskKept { task }
-                | Event::TaskReused { task }
+                | Event::TaskReused { task, .. }
                 | Event::TaskJoined { task }
                 | Event::GateReached { task, .. }
                 | Event::GatePassed { task, .. }

@@ -10,9 +10,11 @@ use super::{
     document::StoredDocument,
     filter::ContextPool,
     message::{AttemptEnd, Message},
+    reuse,
     rules::OwnedRules,
 };
 use crate::{
+    confine::Workspaces,
     model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
     plan,
     ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
@@ -36,6 +38,7 @@ pub(super) struct AttemptJob {
     pub(super) journal: Arc<dyn Journal>,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<OwnedRules>,
+    pub(super) workspaces: Workspaces,
     pub(super) cancelled: CancellationToken,
     /// Where progress is told.
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
@@ -44,10 +47,18 @@ pub(super) struct AttemptJob {
 /// Runs an attempt to its end, or until it is given up.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
-    let mut resolved = None;
+    let (mut resolved, mut prospect) = (None, None);
     let result = match prepare(&job, &mut resolved).await {
-        Ok(input) => run_agent(&job, input, calls).await,
+        Ok(input) => {
+            prospect = reuse::prospect_to_keep(&job, &input).await;
+            run_agent(&job, input, calls).await
+        }
         Err(failure) => Err(failure),
+    };
+    let result = result.and_then(|it| to_json(&it));
+    let findable = match &result {
+        Ok(output) => reuse::findable(&job, prospect, output).await,
+        Err(_) => None,
     };
     let mut ended_calls = Vec::new();
     while let Ok(call) = noted.try_recv() {
@@ -56,9 +67,10 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     AttemptEnd {
         task: job.task,
         attempt: job.attempt,
-        result: result.and_then(|it| to_json(&it)),
+        result,
         calls: ended_calls,
         resolved,
+        findable,
     }
 }
 
@@ -115,7 +127,7 @@ fn own_timeout(left: Duration) -> Duration {
 }
 
 /// The input that the agent gets: references resolved, context filled in.
-async fn prepare(
+pub(super) async fn prepare(
     job: &AttemptJob,
     resolved: &mut Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Failure> {

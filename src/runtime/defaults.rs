@@ -22,6 +22,7 @@ pub(super) fn config(
         timeout: Millis::from_seconds(seconds.min(options.limits.timeout_seconds_max)),
         on_failure: own.on_failure.unwrap_or(options.on_failure),
         resources: own.resources.clone(),
+        cache: own.cache.unwrap_or(options.cache),
         enable_context: own.enable_context.unwrap_or(options.enable_context),
     }
 }

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use rustc_hash::FxHashMap;
 use tokio::{
-    sync::{mpsc, oneshot},
+    sync::{Semaphore, mpsc, oneshot},
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,7 @@ use super::{
     live::{Live, Waiter},
     message::{AttemptEnd, Inboxes, Message, Submitted},
     options::Dependencies,
+    reuse::LOOKS_MAX,
     rules::OwnedRules,
     sharing::{Caps, Sharing},
     submission::Submission,
@@ -56,6 +57,8 @@ pub(super) struct Dispatcher {
     pub(super) running: Running,
     /// What is gathered and found out beside the dispatches.
     pub(super) errands: JoinSet<()>,
+    /// Places for those that look for results.
+    pub(super) looks: Arc<Semaphore>,
     /// Tells that other processes may have asked for something, while dispatches are live.
     changes: Option<Changes>,
     /// When the lease is renewed, if dispatches are live then.
@@ -99,6 +102,7 @@ impl Dispatcher {
             attempt_keys: FxHashMap::default(),
             running: Running::new(),
             errands: JoinSet::new(),
+            looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             accepted_at: Millis(0),
             dispatches_open_max: caps.dispatches_open_max,
             out: Outbox::default(),
@@ -429,11 +433,28 @@ impl Dispatcher {
         (task, attempt): (TaskIdx, Attempt),
         deadline: Millis,
     ) {
-        let Some(live) = self.lives.get(&dispatch) else { return };
-        let agent = &live.document.tasks[task.as_usize()].agent;
-        let Some(backend) = live.backends.get(agent) else { return };
-        let cancelled = CancellationToken::new();
-        let job = AttemptJob {
+        let Some(job) = self.job(dispatch, (task, attempt), deadline) else { return };
+        let cancelled = job.cancelled.clone();
+        let id = self.attempts.spawn(attempt::run(job)).id();
+        self.attempt_keys.insert(id, (dispatch, task, attempt));
+        let now = self.dependencies.clock.now();
+        if let Some(live) = self.lives.get(&dispatch) {
+            self.sharing.start_attempt(now, id, live.lanes.id(task));
+        }
+        self.running.insert((dispatch, task), (attempt, cancelled));
+        Failpoint::AttemptLaunched.reach();
+    }
+
+    /// What is needed to try a task, or to find out whether it must be tried.
+    pub(super) fn job(
+        &self,
+        dispatch: DispatchId,
+        (task, attempt): (TaskIdx, Attempt),
+        deadline: Millis,
+    ) -> Option<AttemptJob> {
+        let live = self.lives.get(&dispatch)?;
+        let backend = live.backends.get(&live.document.tasks[task.as_usize()].agent)?;
+        Some(AttemptJob {
             dispatch,
             task,
             attempt,
@@ -444,15 +465,10 @@ impl Dispatcher {
             journal: Arc::clone(&self.dependencies.journal),
             clock: Arc::clone(&self.dependencies.clock),
             rules: Arc::clone(&self.rules),
-            cancelled: cancelled.clone(),
+            workspaces: self.dependencies.paths.workspaces().clone(),
+            cancelled: CancellationToken::new(),
             to_dispatcher: self.to_control.clone(),
-        };
-        let id = self.attempts.spawn(attempt::run(job)).id();
-        self.attempt_keys.insert(id, (dispatch, task, attempt));
-        let now = self.dependencies.clock.now();
-        self.sharing.start_attempt(now, id, live.lanes.id(task));
-        self.running.insert((dispatch, task), (attempt, cancelled));
-        Failpoint::AttemptLaunched.reach();
+        })
     }
 
     /// Gives up what runs; it will be started again by the next process.

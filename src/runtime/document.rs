@@ -10,11 +10,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     model::{
-        AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec, TriggerRule,
+        AgentName, CacheMode, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec,
+        TriggerRule,
     },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Gate, Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Gate, GateSet, Policy, RetryPolicy, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -66,6 +67,9 @@ pub(super) struct StoredConfig {
     pub(super) enable_context: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resources: Option<BTreeMap<String, u32>>,
+    /// What tasks do with results of the same work that do not say it themselves.
+    #[serde(default)]
+    pub(super) cache: CacheMode,
 }
 
 /// What reports need of a document.
@@ -97,6 +101,7 @@ impl StoredConfig {
             on_failure: Some(self.on_failure),
             enable_context: Some(self.enable_context),
             resources: self.resources.clone(),
+            cache: Some(self.cache),
         }
     }
 }
@@ -173,7 +178,7 @@ impl StoredDocument {
     /// The limits that the scheduler keeps; `lanes` as in [`Policy`].
     pub(super) fn policy(&self, dispatch: DispatchId, lanes: Vec<u16>) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
-            let policy = task_policy(it);
+            let policy = TaskPolicy { gates: self.gates(it), ..task_policy(it) };
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
         };
         Policy {
@@ -186,6 +191,23 @@ impl StoredDocument {
             claims: Arc::new(self.claims()),
             seed: seed(dispatch),
         }
+    }
+
+    /// What a task does with results of the same work.
+    pub(super) fn cache_of(&self, task: TaskIdx) -> CacheMode {
+        self.tasks[task.as_usize()].cache.unwrap_or(self.config.cache)
+    }
+
+    /// What a task must pass before it starts.
+    fn gates(&self, task: &TaskSpec) -> GateSet {
+        let runs_itself = task.runs_itself();
+        let reuses = runs_itself && task.cache.unwrap_or(self.config.cache) == CacheMode::Reuse;
+        let given = [
+            task.when.as_ref().map(|_| Gate::Condition),
+            reuses.then_some(Gate::Reuse),
+            (!runs_itself).then_some(Gate::Expansion),
+        ];
+        given.into_iter().flatten().collect()
     }
 
     /// What keeps its tasks apart.
@@ -247,15 +269,8 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
         trigger: task.trigger_rule,
         join: task.for_each.as_ref().map_or(TriggerRule::AllSuccess, |it| it.join.trigger()),
-        gates: gates(task).collect(),
         ..TaskPolicy::default()
     }
-}
-
-/// What a task must pass before it starts.
-fn gates(task: &TaskSpec) -> impl Iterator<Item = Gate> {
-    let expansion = (!task.runs_itself()).then_some(Gate::Expansion);
-    task.when.iter().map(|_| Gate::Condition).chain(expansion)
 }
 
 /// The low half of the id, most of which is random: whoever goes on with the dispatch has it too.

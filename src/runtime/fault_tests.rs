@@ -201,3 +201,30 @@ async fn any_one_fault_in_a_takeover_breaks_no_promise() {
         assert!((2..=3).contains(&attempts), "{attempts}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_result_that_cannot_be_looked_for_lets_the_task_run() {
+    let mut document = diamond();
+    document["config"] = json!({ "cache": "reuse" });
+    let (mut n, mut n_run) = (0, 0);
+    loop {
+        let world = world().await;
+        assert_eq!(world.run(&document).await.status, DispatchStatus::Success);
+        world.store.faults.fail(n..n + 1);
+        let answered = world.dispatch(&document).await;
+        if let Ok(id) = answered {
+            let _unavailable = world.handle.wait(id, A_WHILE).await;
+            world.store.faults.heal();
+            let result = world.finish(id).await;
+            assert_eq!(result.status, DispatchStatus::Success, "with fault {n}");
+            let n_again = world.agents.started.lock().len() - 4;
+            assert_eq!(n_again, 4 - result.summary.reused, "with fault {n}");
+            n_run += n_again;
+        }
+        if world.store.faults.n_asked() <= n {
+            break;
+        }
+        n += 1;
+    }
+    assert!(n_run > 0, "no fault was met by a look");
+}

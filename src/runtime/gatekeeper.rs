@@ -50,9 +50,10 @@ impl Dispatcher {
     pub(super) fn ask(&mut self, dispatch: DispatchId, task: TaskIdx, gate: Gate) {
         match gate {
             Gate::Condition => self.ask_condition(dispatch, task),
-            // No document can ask for one yet.
+            Gate::Reuse => self.look_for_result(dispatch, task),
             Gate::Expansion => self.ask_expansion(dispatch, task),
-            Gate::Reuse | Gate::Approval => (),
+            // No document can ask for one yet.
+            Gate::Approval => (),
         }
     }
 

@@ -198,7 +198,7 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved } = end;
+        let AttemptEnd { task, attempt, result, calls, resolved, findable } = end;
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }
@@ -211,6 +211,9 @@ impl Live {
         };
         self.scheduler.handle(now, Input::AttemptEnded { task, attempt, result: verdict }, out);
         self.note(now, out, output.map(|it| (task, attempt, it)), batch);
+        if let Some(it) = findable {
+            self.remember(now, (task, attempt), it, batch);
+        }
     }
 
     /// Takes what was found out at a gate.

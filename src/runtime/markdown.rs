@@ -65,6 +65,9 @@ fn write_task(out: &mut String, task: &TaskResult) {
     if let Some(millis) = task.execution_time_ms {
         _ = write!(out, ", {millis} ms");
     }
+    if let Some(from) = &task.reused {
+        _ = write!(out, ", reused from task {} of dispatch {}", from.task_id, from.dispatch_id);
+    }
     if let Some(error) = &task.error {
         _ = write!(out, "\n  - Error: {}", text::escape(error));
     }

@@ -3,7 +3,9 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{gatekeeper::Found, gather::Gathered, growth::Addition, submission::Submission};
+use super::{
+    gatekeeper::Found, gather::Gathered, growth::Addition, reuse::Findable, submission::Submission,
+};
 use crate::{
     model::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
@@ -88,13 +90,16 @@ pub(super) struct AttemptEnd {
     pub(super) calls: Vec<UpstreamCall>,
     /// The input with its references resolved, where it had any.
     pub(super) resolved: Option<Map<String, Value>>,
+    /// By what others may find the result, if they may.
+    pub(super) findable: Option<Findable>,
 }
 
 impl AttemptEnd {
     /// The end of an attempt whose agent's code is at fault.
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
-        Self { task, attempt, result: Err(failure), calls: Vec::new(), resolved: None }
+        let (calls, result) = (Vec::new(), Err(failure));
+        Self { task, attempt, result, calls, resolved: None, findable: None }
     }
 }
 

@@ -21,6 +21,7 @@ mod expansion_tests;
 mod fakes;
 #[cfg(test)]
 mod fault_tests;
+mod files;
 mod filter;
 mod forecast;
 #[cfg(test)]
@@ -45,6 +46,9 @@ mod retention;
 mod retry_dispatch;
 #[cfg(test)]
 mod retry_tests;
+mod reuse;
+#[cfg(test)]
+mod reuse_tests;
 mod row;
 mod rules;
 mod sharing;
@@ -61,6 +65,7 @@ mod tests;
 mod trace;
 mod trace_file;
 mod tracer;
+mod work;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{Paths, retention::Retention};
 use crate::{
-    model::{AgentName, AnalysisDepth, OnFailure, RetrySpec, ValidationLevel},
+    model::{AgentName, AnalysisDepth, CacheMode, OnFailure, RetrySpec, ValidationLevel},
     plan::{InputKind, Limits},
     ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
 };
@@ -41,6 +41,8 @@ pub struct Options {
     pub on_failure: OnFailure,
     /// Whether context is gathered for documents that do not say.
     pub enable_context: bool,
+    /// What tasks do with results of the same work, in documents that do not say.
+    pub cache: CacheMode,
     /// Where traces go for documents that do not say; absolute.
     pub trace_dir: PathBuf,
     /// The agents that documents may name.

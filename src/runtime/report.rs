@@ -125,6 +125,7 @@ pub(super) fn task_result(
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
         output_truncated: false,
+        reused: row.reused.as_deref().cloned(),
     }
 }
 
@@ -164,6 +165,7 @@ pub(super) fn summarise(
     Summary {
         total_tasks: tasks.len(),
         successful: count(TaskStatus::Success),
+        reused: tasks.iter().filter(|it| it.row.reused.is_some()).count(),
         failed: count(TaskStatus::Error),
         skipped: count(TaskStatus::Skipped),
         cancelled: count(TaskStatus::Cancelled),

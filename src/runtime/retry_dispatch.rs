@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        DispatchConfig, ErrorCode, Refusal, RetryRequest, TaskIdx, TaskOverride, TaskSpec,
-        TaskStatus,
+        CacheMode, DispatchConfig, ErrorCode, Refusal, RetryRequest, TaskIdx, TaskOverride,
+        TaskSpec, TaskStatus,
     },
     plan::{self, Checked, PathPolicy as _, TaskGraph},
     ports::StoreError,
@@ -42,6 +42,12 @@ impl DispatcherHandle {
             return Err(query::refuse(&error));
         }
         let named = task_ids.map(|it| query::places(&stored, &it)).transpose()?;
+        for it in named.iter().flatten() {
+            // What is to run again does not take the result that it had.
+            if document.cache_of(*it) == CacheMode::Reuse {
+                document.tasks[it.as_usize()].cache = Some(CacheMode::Refresh);
+            }
+        }
         for (name, change) in overrides.unwrap_or_default() {
             let at = query::places(&stored, std::slice::from_ref(&name))?[0];
             apply(&mut document.tasks[at.as_usize()], change);
@@ -102,6 +108,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
         idle_timeout_seconds,
         retry,
         when,
+        cache,
     } = change;
     if let Some(description) = description {
         task.description = description;
@@ -118,6 +125,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
     task.idle_timeout_seconds = idle_timeout_seconds.or(task.idle_timeout_seconds);
     task.retry = retry.or_else(|| task.retry.take());
     task.when = when.map(String::into_boxed_str).or_else(|| task.when.take());
+    task.cache = cache.or(task.cache);
 }
 
 /// The settings of the first dispatch, as its document would have given them. Its trace directory
@@ -161,6 +169,7 @@ mod tests {
     fn a_trace_directory_of_another_process_is_not_insisted_on() {
         let config = StoredConfig {
             resources: None,
+            cache: CacheMode::Off,
             max_workers: 3,
             timeout: Millis(1_500),
             on_failure: OnFailure::Continue,

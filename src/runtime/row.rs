@@ -14,6 +14,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     ended_at: None,
     failure: None,
     caused_by: None,
+    reused: None,
 };
 
 /// How long the last attempt of a task took.
@@ -24,7 +25,7 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 /// Whether it is the fact that ends this attempt, or stands for it.
 pub(super) fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
     matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
-        || matches!(event, Event::TaskReused { task } | Event::TaskJoined { task } if *task == of)
+        || matches!(event, Event::TaskReused { task, .. } | Event::TaskJoined { task } if *task == of)
 }
 
 /// Whether a task may have ended with `event`; it may also be about an attempt before its last.
@@ -78,7 +79,12 @@ pub(super) fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.caused_by = *because;
             row.ended_at = Some(now);
         }
-        Event::TaskReused { .. } | Event::TaskJoined { .. } => {
+        Event::TaskReused { from, .. } => {
+            row.status = TaskStatus::Success;
+            row.reused = Some(from.clone());
+            row.ended_at = Some(now);
+        }
+        Event::TaskJoined { .. } => {
             row.status = TaskStatus::Success;
             row.ended_at = Some(now);
         }

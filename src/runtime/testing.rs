@@ -24,14 +24,14 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, DispatchId, DispatchResult, DurationKey, Durations, Failure, FailureCode,
-        Millis, OnFailure, PlanId, Refusal, TaskResult, UpstreamCall, json::Json,
+        AgentName, CacheMode, DispatchId, DispatchResult, DurationKey, Durations, Failure,
+        FailureCode, Millis, OnFailure, PlanId, Refusal, TaskResult, UpstreamCall, json::Json,
     },
     plan::{InputKind, Limits},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
-        Committed, DispatchRow, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId, Ownership,
-        Record, RecordFilter, StoreError, StoredTask, Write,
+        Committed, Digest, DispatchRow, Journal, KeyedDispatch, KnownResult, OpenOwner, Overview,
+        OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask, Write,
     },
     stores::MemoryStore,
 };
@@ -71,10 +71,18 @@ impl World {
         Self::with(store, registry, options(dispatches_open_max))
     }
 
+    /// A process on a store that others use too, with a workspace on the disk.
+    pub(super) fn in_workspace(store: Arc<Flaky>, root: &Path) -> Self {
+        Self::at(root, store, Arc::default(), options(8))
+    }
+
     fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
+        Self::at(Path::new("/ws"), store, registry, options)
+    }
+
+    fn at(root: &Path, store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
-        let root = Path::new("/ws");
         let clock_jump = Arc::<AtomicU64>::default();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
@@ -161,6 +169,7 @@ fn options(dispatches_open_max: usize) -> Options {
         timeout_seconds: 60.0,
         on_failure: OnFailure::SkipDependents,
         enable_context: false,
+        cache: CacheMode::Off,
         trace_dir: "/traces".into(),
         agents: BTreeMap::from([
             (AgentName::new("android"), robot.clone()),
@@ -477,5 +486,9 @@ impl Journal for Flaky {
 
     fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {
         self.read(self.inner.durations(agents))
+    }
+
+    fn known_result(&self, work: Digest) -> Answer<Option<KnownResult>> {
+        self.read(self.inner.known_result(work))
     }
 }

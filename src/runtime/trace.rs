@@ -71,8 +71,8 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
                 json!({ "gate": gate, "code": failure.code, "error": failure.message })
             }
             Event::DispatchEnded { status } => json!({ "status": status }),
+            Event::TaskReused { from, .. } => json!(from),
             Event::TaskKept { .. }
-            | Event::TaskReused { .. }
             | Event::TaskJoined { .. }
             | Event::RetryDue { .. }
             | Event::TaskExpired { .. }

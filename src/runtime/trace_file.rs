@@ -10,8 +10,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, Attempt, DispatchConfig, DispatchId, DispatchStatus, Summary, TaskId, TaskIdx,
-        TaskResult, TaskStatus, Timestamp, UpstreamCall,
+        AgentName, Attempt, DispatchConfig, DispatchId, DispatchStatus, Reused, Summary, TaskId,
+        TaskIdx, TaskResult, TaskStatus, Timestamp, UpstreamCall,
         redact::{Redacted, redact_value},
     },
     ports::{Record, RecordBody, StoredTask, TraceFile},
@@ -82,6 +82,8 @@ struct ListedTask<'a> {
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
     trace_file: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reused: Option<Reused>,
 }
 
 impl<'a> ListedTask<'a> {
@@ -99,6 +101,7 @@ impl<'a> ListedTask<'a> {
             started_at: result.started_at,
             ended_at: result.ended_at,
             trace_file: result.trace_file,
+            reused: result.reused,
         }
     }
 }
@@ -119,6 +122,8 @@ struct Content<'a> {
     execution_time_ms: Option<u64>,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reused: Option<&'a Reused>,
     attempts: Vec<TracedAttempt<'a>>,
 }
 
@@ -179,6 +184,7 @@ fn with_task(
         execution_time_ms: result.execution_time_ms,
         started_at: result.started_at,
         ended_at: result.ended_at,
+        reused: result.reused.as_ref(),
         attempts: attempts(&trace.history.records),
     };
     // Maps with string keys and finite numbers only: writing cannot fail.

@@ -21,7 +21,7 @@ impl Scheduler {
                 }
             }
             Event::TaskKept { task }
-            | Event::TaskReused { task }
+            | Event::TaskReused { task, .. }
             | Event::TaskJoined { task }
             | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.end(task, TaskState::Succeeded);

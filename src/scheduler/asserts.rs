@@ -65,7 +65,7 @@ impl World {
                 Event::AttemptEnded { task: it, .. }
                 | Event::AttemptInterrupted { task: it, .. }
                 | Event::TaskCancelled { task: it }
-                | Event::TaskReused { task: it }
+                | Event::TaskReused { task: it, .. }
                 | Event::TaskJoined { task: it }
                 | Event::GateFailed { task: it, .. }
                 | Event::TaskOmitted { task: it, .. }

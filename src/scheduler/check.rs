@@ -45,7 +45,7 @@ impl Scheduler {
             }
             Event::TaskJoined { task } => self.is_held(task, Gate::Expansion, true),
             Event::TasksAdded { n_tasks, parent } => self.can_grow(n_tasks, parent),
-            Event::TaskReused { task } => self.is_held(task, Gate::Reuse, true),
+            Event::TaskReused { task, .. } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,
             Event::DispatchEnded { .. } => {
@@ -70,7 +70,7 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{DispatchStatus, Failure, FailureCode, Millis, OnFailure},
+        model::{DispatchStatus, Failure, FailureCode, Millis, OnFailure, testing::reused_from},
         plan::{Edge, TaskGraph},
         scheduler::{Decision, TaskPolicy, testing::policy},
     };
@@ -122,7 +122,7 @@ mod tests {
             ("omitted", Event::TaskOmitted { task, because: None, reason: "".into() }),
             ("reached", Event::GateReached { task, gate: Gate::Reuse, until: None }),
             ("passed", Event::GatePassed { task, gate: Gate::Reuse }),
-            ("reused", Event::TaskReused { task }),
+            ("reused", Event::TaskReused { task, from: Box::new(reused_from()) }),
             ("skipped", Event::TaskSkipped { task, because: TaskIdx::from_usize(0) }),
             ("skipped for nobody", Event::TaskSkipped { task, because: TaskIdx::from_usize(2) }),
             ("cancelled", Event::TaskCancelled { task }),
@@ -156,7 +156,7 @@ mod tests {
         let mut scheduler = Scheduler::new(Arc::new(graph), policy);
         let reached = |gate| Event::GateReached { task: task(0), gate, until: None };
         let passed = |gate| Event::GatePassed { task: task(0), gate };
-        let reused = Event::TaskReused { task: task(0) };
+        let reused = Event::TaskReused { task: task(0), from: Box::new(reused_from()) };
         for too_early in [passed(Gate::Reuse), reused.clone(), started(0, 1)] {
             assert!(!scheduler.can_follow(&too_early), "{too_early:?}");
         }

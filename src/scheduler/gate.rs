@@ -11,7 +11,7 @@ use super::{
     state::TaskState,
     timer::{Timer, TimerKind},
 };
-use crate::model::{Failure, FailureCode, Millis, TaskIdx};
+use crate::model::{Failure, FailureCode, Millis, Reused, TaskIdx};
 
 /// What a task must pass before it starts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -38,9 +38,9 @@ pub enum GateAnswer {
     Pass,
     /// It is not needed; the text says why, for the user.
     Omit(Box<str>),
-    /// It has a result already, which stands in the store.
-    Reuse,
-    /// All that it became has ended, and its result stands in the store.
+    /// It has a result already, which is stored with this answer.
+    Reuse(Box<Reused>),
+    /// All that it became has ended, and its result is stored with this answer.
     Join,
     /// It cannot run.
     Fail(Failure),
@@ -105,7 +105,7 @@ impl Scheduler {
         }
         match answer {
             GateAnswer::Pass => self.record(Event::GatePassed { task, gate: of }, out),
-            GateAnswer::Reuse => self.record(Event::TaskReused { task }, out),
+            GateAnswer::Reuse(from) => self.record(Event::TaskReused { task, from }, out),
             GateAnswer::Join => self.record(Event::TaskJoined { task }, out),
             GateAnswer::Omit(reason) => {
                 self.record(Event::TaskOmitted { task, because: None, reason }, out);

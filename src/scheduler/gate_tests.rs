@@ -6,7 +6,9 @@ use super::{
     Gate, GateAnswer, TaskPolicy,
     testing::{World, check_with},
 };
-use crate::model::{Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule};
+use crate::model::{
+    Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule, testing::reused_from,
+};
 
 fn task(at: usize) -> TaskIdx {
     TaskIdx::from_usize(at)
@@ -79,7 +81,7 @@ fn a_result_that_is_known_counts_as_success() {
     check_gates(
         "a\nb <- a\nc <- b",
         &[Gate::Reuse],
-        GateAnswer::Reuse,
+        GateAnswer::Reuse(Box::new(reused_from())),
         &expect![[r"
             0 start a#1
             10 ask b Reuse

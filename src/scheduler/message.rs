@@ -8,7 +8,7 @@ use super::{
     gate::{Gate, GateAnswer},
     grow::Growth,
 };
-use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, TaskIdx};
+use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, Reused, TaskIdx};
 
 /// What the shell tells the scheduler.
 #[derive(Clone, Debug)]
@@ -113,6 +113,8 @@ pub enum Event {
     TaskReused {
         /// The task that need not run.
         task: TaskIdx,
+        /// Where the result was found.
+        from: Box<Reused>,
     },
     /// All that a task became has ended, and it counts as succeeded.
     TaskJoined {

@@ -60,7 +60,7 @@ impl Oracle {
                 assert!(self.last(*task).is_some_and(|it| is_reached(&it.1)), "not asked about");
                 task
             }
-            Event::TaskReused { task } => {
+            Event::TaskReused { task, .. } => {
                 let gates = self.own(*task).gates;
                 assert!(gates.contains(Gate::Reuse), "nobody looked for a result");
                 task

@@ -7,7 +7,10 @@ use super::{
     testing::{Fate, World, policy},
 };
 use crate::{
-    model::{Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule},
+    model::{
+        Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule,
+        testing::reused_from,
+    },
     plan::{ClaimTable, Edge, Need, testing::Drawing},
 };
 
@@ -113,7 +116,7 @@ fn random_answer(rng: &mut Rng, gate: Gate) -> (Millis, GateAnswer) {
     let answer = match rng.below(8) {
         0 => GateAnswer::Omit("as drawn".into()),
         1 => GateAnswer::Fail(Failure::new(FailureCode::AgentError, "as drawn")),
-        2 | 3 if gate == Gate::Reuse => GateAnswer::Reuse,
+        2 | 3 if gate == Gate::Reuse => GateAnswer::Reuse(Box::new(reused_from())),
         _ => GateAnswer::Pass,
     };
     (Millis(rng.below(1_000)), answer)

@@ -334,7 +334,7 @@ impl World {
                 format!("omit {} because {}", name(task), name(because))
             }
             Event::TaskOmitted { task, reason, .. } => format!("omit {}: {reason}", name(task)),
-            Event::TaskReused { task } => format!("reuse {}", name(task)),
+            Event::TaskReused { task, .. } => format!("reuse {}", name(task)),
             Event::TaskJoined { task } => format!("join {}", name(task)),
             Event::TasksAdded { parent: Some(task), n_tasks } => {
                 format!("expand {} up to {n_tasks} tasks", name(task))

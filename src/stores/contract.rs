@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     model::{
         AgentName, Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, PlanId,
-        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
+        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall, testing::reused_from,
     },
     ports::{
         Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
@@ -62,6 +62,12 @@ macro_rules! journal_contract {
             durations_add_up_by_kind
             the_durations_of_a_refused_commit_do_not_count
             only_so_many_kinds_of_an_agent_are_kept
+            a_result_is_found_by_its_work
+            a_later_result_of_the_same_work_takes_its_place
+            a_result_goes_with_its_dispatch
+            only_so_many_results_are_kept
+            a_result_that_its_owner_did_not_write_is_not_found
+            a_row_says_where_its_result_was_taken_from
         }
     };
     (@each $open:expr; $($name:ident)+) => {
@@ -95,7 +101,7 @@ pub(super) use upkeep::{
     the_size_of_a_dispatch_grows_with_what_is_written, what_ended_first_comes_first,
 };
 
-pub(super) use super::duration_contract::*;
+pub(super) use super::{duration_contract::*, reuse_contract::*};
 
 pub(super) type Store = Arc<dyn Journal>;
 pub(super) type Maintained = Arc<dyn Upkeep>;
@@ -107,7 +113,7 @@ pub(super) fn id(number: u128) -> DispatchId {
     DispatchId::new(Uuid::from_u128(number))
 }
 
-fn task(number: usize) -> TaskIdx {
+pub(super) fn task(number: usize) -> TaskIdx {
     TaskIdx::from_usize(number)
 }
 
@@ -124,7 +130,7 @@ pub(super) fn accept(number: u128, n_tasks: usize) -> Accept {
     }
 }
 
-fn ended(number: u128, status: DispatchStatus, at: Millis) -> Write {
+pub(super) fn ended(number: u128, status: DispatchStatus, at: Millis) -> Write {
     Write::End { dispatch: id(number), status, at, critical_path: Millis(7) }
 }
 
@@ -156,7 +162,7 @@ pub(super) fn kept(at: usize) -> RecordBody {
     RecordBody::Scheduler(Event::TaskKept { task: task(at) })
 }
 
-fn row(status: TaskStatus) -> TaskRow {
+pub(super) fn row(status: TaskStatus) -> TaskRow {
     TaskRow {
         status,
         attempts: 1,
@@ -164,6 +170,7 @@ fn row(status: TaskStatus) -> TaskRow {
         ended_at: None,
         failure: None,
         caused_by: None,
+        reused: None,
     }
 }
 
@@ -307,6 +314,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
     };
     let scheduler = [
         Event::TaskKept { task },
+        Event::TaskReused { task, from: Box::new(reused_from()) },
         Event::AttemptStarted {
             task,
             attempt,

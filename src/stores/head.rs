@@ -8,6 +8,9 @@ use crate::{
 /// How many kinds of work of one agent are kept; those without samples for longest are forgotten.
 pub(super) const KINDS_MAX: usize = 1_000;
 
+/// How many results are kept for later tasks to take; the oldest are forgotten.
+pub(super) const RESULTS_MAX: usize = if cfg!(test) { 300 } else { 100_000 };
+
 /// What the writes about a dispatch are checked against.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Head {

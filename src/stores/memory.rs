@@ -9,16 +9,19 @@ use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use tokio::sync::watch;
 
-use super::head::{Head, KINDS_MAX, accepted_twice, fence, refuse, takes_effect, unknown};
+use super::{
+    head::{Head, KINDS_MAX, accepted_twice, fence, refuse, takes_effect, unknown},
+    results::Results,
+};
 use crate::{
     model::{
-        AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Millis, PlanId, TaskId,
-        TaskIdx, TaskStatus,
+        AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Millis, PlanId, Reused,
+        TaskId, TaskIdx, TaskStatus, Timestamp,
     },
     ports::{
-        Accept, CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal,
-        KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
-        StoredTask, Swept, TaskRow, Upkeep, Write,
+        Accept, CancelAsked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal,
+        KeyedDispatch, KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, Remember,
+        StoreError, StoreUsage, StoredTask, Swept, TaskRow, Upkeep, Write,
     },
 };
 
@@ -172,6 +175,13 @@ impl Journal for MemoryStore {
             wanted.map(|(key, it)| (DurationKey::clone(key), it.1.clone())).collect()
         })
     }
+
+    fn known_result(
+        &self,
+        work: Digest,
+    ) -> BoxFuture<'static, Result<Option<KnownResult>, StoreError>> {
+        self.read(move |state| state.known_result(work))
+    }
 }
 
 impl Upkeep for MemoryStore {
@@ -209,9 +219,10 @@ impl Upkeep for MemoryStore {
         let state = Arc::clone(&self.state);
         Box::pin(async move {
             let mut state = state.lock();
-            let State { dispatches: all, keys, .. } = &mut *state;
+            let State { dispatches: all, keys, results, .. } = &mut *state;
             all.retain(|id, it| !it.head.has_ended || !dispatches.contains(id));
             keys.retain(|_, it| all.contains_key(&it.dispatch));
+            results.retain(|it| all.contains_key(&it));
             Ok(())
         })
     }
@@ -242,6 +253,7 @@ struct State {
     leases: BTreeMap<OwnerId, Millis>,
     /// Each with the time of its last sample.
     durations: BTreeMap<Arc<DurationKey>, (Millis, Durations)>,
+    results: Results,
 }
 
 #[derive(Debug)]
@@ -302,6 +314,7 @@ impl State {
                     row.caused_by.map_or(Ok(()), |it| head.check_task(dispatch, it))?;
                 }
                 Write::Output { task, .. } => head.check_task(dispatch, *task)?,
+                Write::Remember(it) => head.check_task(dispatch, it.task)?,
                 Write::RequestCancel { tasks, .. } => {
                     tasks.iter().try_for_each(|it| head.check_task(dispatch, *it))?;
                 }
@@ -377,6 +390,7 @@ impl State {
                 });
             }
             Write::Duration { key, at, took } => self.add_duration(key, at, took),
+            Write::Remember(it) => self.results.remember(*it),
         }
     }
 
@@ -392,6 +406,17 @@ impl State {
             let oldest = Arc::clone(oldest);
             self.durations.remove(&oldest);
         }
+    }
+
+    fn known_result(&self, work: Digest) -> Option<KnownResult> {
+        let Remember { dispatch, task, at, evidence, .. } = self.results.find(work)?;
+        let kept = self.dispatches.get(dispatch)?;
+        let task_id = kept.tasks.get(task.as_usize())?.task_id.clone();
+        Some(KnownResult {
+            from: Reused { dispatch_id: *dispatch, task_id, at: Timestamp(*at) },
+            output: kept.outputs.get(task)?.clone(),
+            evidence: evidence.clone(),
+        })
     }
 
     /// Who owns dispatches that have not ended.
@@ -470,6 +495,7 @@ fn pending_task((position, (task_id, agent)): (usize, (TaskId, AgentName))) -> S
         ended_at: None,
         failure: None,
         caused_by: None,
+        reused: None,
     };
     StoredTask { task: TaskIdx::from_usize(position), task_id, agent, row }
 }

@@ -12,6 +12,9 @@ mod duration_contract;
 mod head;
 mod memory;
 mod owners;
+mod results;
+#[cfg(test)]
+mod reuse_contract;
 mod sqlite;
 
 pub use memory::MemoryStore;

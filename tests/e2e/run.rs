@@ -285,6 +285,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
         "05_claims",
         "06_conditions",
         "07_fan_out",
+        "08_cache",
     ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
@@ -297,9 +298,48 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 12, "{files:?}");
+    assert_eq!(files.len(), 13, "{files:?}");
     let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
     assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
+}
+
+#[tokio::test]
+async fn e2e_a_second_run_takes_the_results_of_the_first_where_nothing_changed() {
+    let space = TestSpace::embedded();
+    space.copy_examples();
+    let run = async || {
+        let ended = space.run(&["run", "examples/08_cache.json"], "").await;
+        assert_eq!(ended.code, Some(0), "{ended:?}");
+        ended
+    };
+    let is_reused = |result: &Value| {
+        let reused = by_task(result, "reused").into_iter();
+        reused.map(|it| !it.1.is_null()).collect::<Vec<_>>()
+    };
+    let (first, second) = (run().await.json(), run().await);
+    assert_eq!(is_reused(&first), [false, false, false]);
+    assert!(second.stderr.contains("3 of 3 successful (2 reused)"), "{}", second.stderr);
+    let second = second.json();
+    assert_eq!(is_reused(&second), [true, true, false]);
+    assert_eq!(second["summary"]["reused"], 2);
+    let (was, is) = (&first["results"][1], &second["results"][1]);
+    assert_eq!((&is["output"], &is["attempts"]), (&was["output"], &json!(0)));
+    assert_eq!(is["reused"]["dispatch_id"], first["dispatch_id"]);
+    let id = second["dispatch_id"].as_str().unwrap();
+    let trace = space.run(&["trace", id, "--kind", "task_reused"], "").await.stdout;
+    assert!(trace.contains(first["dispatch_id"].as_str().unwrap()), "{trace}");
+
+    let written = space.path("generated/node_session_reader_effect.py");
+    fs::remove_file(&written).unwrap();
+    let third = run().await.json();
+    assert_eq!(is_reused(&third), [false, true, false], "what was written is gone");
+    assert!(Path::new(&written).is_file());
+    let told = space.path("examples/sample_project/auth/token_manager.py");
+    fs::write(&told, fs::read_to_string(&told).unwrap() + "\n# changed\n").unwrap();
+    assert!(!is_reused(&run().await.json())[0], "a file that it is told of has changed");
+    let removed = space.run(&["prune", "--older-than", "0s"], "").await;
+    assert_eq!(removed.json()["dispatches_removed"], 4, "{removed:?}");
+    assert_eq!(is_reused(&run().await.json()), [false, false, false]);
 }
 
 #[tokio::test]

@@ -87,6 +87,7 @@ fn every_value_has_a_default_and_shows_it() {
     let loaded = machine.load().unwrap();
     let lines: Vec<String> = loaded.explain.iter().map(ToString::to_string).collect();
     expect![[r"
+        dispatcher.cache = off  (built in)
         dispatcher.enable_context = false  (built in)
         dispatcher.max_workers = 5  (built in)
         dispatcher.on_failure = skip_dependents  (built in)

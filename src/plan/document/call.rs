@@ -94,7 +94,7 @@ pub(super) static RETRY: Fields<5> = Fields {
     hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms",
 };
 
-pub(super) static OVERRIDE: Fields<7> = Fields {
+pub(super) static OVERRIDE: Fields<8> = Fields {
     names: [
         "description",
         "input_data",
@@ -103,10 +103,11 @@ pub(super) static OVERRIDE: Fields<7> = Fields {
         "idle_timeout_seconds",
         "retry",
         "when",
+        "cache",
     ],
     alias: None,
     hint: "an override takes description, input_data, timeout_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, when",
+           idle_timeout_seconds, retry, when, cache",
 };
 
 const VIEWS: [&str; 3] = ["full", "summary", "markdown"];
@@ -419,7 +420,7 @@ fn read_overrides(json: &Json<'_>, faults: &mut Faults) -> Option<BTreeMap<TaskI
 
 fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<TaskOverride> {
     let object = OVERRIDE.read(json, place, faults)?;
-    let [description, input_data, timeout, total, idle, retry, when] =
+    let [description, input_data, timeout, total, idle, retry, when, cache] =
         OVERRIDE.names.map(|it| place.key(it));
     let description = object
         .get(0)
@@ -444,6 +445,7 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         .get(6)
         .and_then(|it| fields::text(it, &when, Blank::Refused, WHEN_CHARS_MAX, faults))
         .map(str::to_owned);
+    let cache = object.get(7).and_then(|it| config::read_cache(it, &cache, faults));
     Some(TaskOverride {
         description,
         input_data,
@@ -452,5 +454,6 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         idle_timeout_seconds,
         retry,
         when,
+        cache,
     })
 }

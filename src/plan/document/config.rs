@@ -6,11 +6,11 @@ use super::{
     fields::{self, Blank, Fields},
 };
 use crate::{
-    model::{DispatchConfig, ErrorCode, OnFailure, json::Json},
+    model::{CacheMode, DispatchConfig, ErrorCode, OnFailure, json::Json},
     plan::rules::{PathFault, Rules},
 };
 
-pub(super) static CONFIG: Fields<6> = Fields {
+pub(super) static CONFIG: Fields<7> = Fields {
     names: [
         "max_workers",
         "timeout_seconds",
@@ -18,10 +18,11 @@ pub(super) static CONFIG: Fields<6> = Fields {
         "on_failure",
         "enable_context",
         "resources",
+        "cache",
     ],
     alias: None,
     hint: "config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context, \
-           resources",
+           resources, cache",
 };
 
 const ON_FAILURE: [&str; 3] = ["skip_dependents", "fail_fast", "continue"];
@@ -41,7 +42,7 @@ pub(super) fn read(
     let Some(object) = CONFIG.read(json, place, faults) else {
         return DispatchConfig::default();
     };
-    let [workers, timeout, trace_dir, on_failure, enable_context, resources] =
+    let [workers, timeout, trace_dir, on_failure, enable_context, resources, cache] =
         CONFIG.names.map(|it| place.key(it));
     let workers_max = rules.limits.max_workers.clamp(1, WORKERS_MAX);
     let max_workers = object
@@ -60,6 +61,7 @@ pub(super) fn read(
         });
     let enable_context = object.get(4).and_then(|it| fields::flag(it, &enable_context, faults));
     let resources = object.get(5).and_then(|it| claims::read_resources(it, &resources, faults));
+    let cache = object.get(6).and_then(|it| read_cache(it, &cache, faults));
     DispatchConfig {
         max_workers,
         timeout_seconds,
@@ -67,7 +69,17 @@ pub(super) fn read(
         on_failure,
         enable_context,
         resources,
+        cache,
     }
+}
+
+/// Reads what is done with results of the same work, of a task or of a dispatch.
+pub(super) fn read_cache(
+    json: &Json<'_>,
+    place: &Place<'_>,
+    faults: &mut Faults,
+) -> Option<CacheMode> {
+    fields::word(json, place, &CacheMode::WORDS, faults).map(CacheMode::of_word)
 }
 
 /// Reads a timeout; the server's limit may be narrower than the contract's.

@@ -3,6 +3,8 @@
 //! The reader works on [`Json`], not on serde's derived code, because that stops at the first
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
+#[cfg(test)]
+mod cache_tests;
 mod call;
 #[cfg(test)]
 mod call_tests;

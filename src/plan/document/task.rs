@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<17> = Fields {
+pub(super) static TASK: Fields<18> = Fields {
     names: [
         "task_id",
         "agent",
@@ -37,11 +37,13 @@ pub(super) static TASK: Fields<17> = Fields {
         "when",
         "for_each",
         "loop",
+        "cache",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop",
+           idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, \
+           cache",
 };
 
 const TASK_ID: usize = 0;
@@ -61,6 +63,7 @@ const TRIGGER_RULE: usize = 13;
 const WHEN: usize = 14;
 const FOR_EACH: usize = 15;
 const LOOP: usize = 16;
+const CACHE: usize = 17;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -162,6 +165,8 @@ impl<'j> TaskReader<'_, 'j> {
         let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
         let of = (task_id.unwrap_or_default(), idx);
         let (for_each, repeat) = self.read_many(object.get(FOR_EACH), object.get(LOOP), of, &place);
+        let at = place.key("cache");
+        let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -180,6 +185,7 @@ impl<'j> TaskReader<'_, 'j> {
             resources,
             for_each: for_each.map(Box::new),
             repeat: repeat.map(Box::new),
+            cache,
         })
     }
 

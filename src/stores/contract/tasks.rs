@@ -30,6 +30,7 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
         ended_at: Some(Millis(u64::MAX)),
         failure: Some(Failure::new(FailureCode::DependencyFailed, "\"a\" failed: größer")),
         caused_by: Some(task(1)),
+        reused: None,
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
     commit(&store, vec![accepted(1, 2), write]).await;

@@ -18,6 +18,7 @@ mod duration;
 mod place;
 mod query;
 mod reader;
+mod reuse;
 mod row;
 mod store;
 #[cfg(test)]

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::trouble::Trouble;
 use crate::{
-    model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
+    model::{AgentName, DispatchId, Failure, FailureCode, Millis, Reused, TaskId, TaskIdx},
     ports::{
         CancelAsked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, StoredTask,
         TaskRow, Tenure,
@@ -22,7 +22,8 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
-                                       ended_at, failure_code, failure_message, caused_by";
+                                       ended_at, failure_code, failure_message, caused_by, \
+                                       reused";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -91,6 +92,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             ended_at: row.get::<_, Option<i64>>(6)?.map(read_time),
             failure: read_failure(row)?,
             caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
+            reused: read_reused(row)?,
         },
     })
 }
@@ -142,6 +144,12 @@ fn read_failure(row: &Row<'_>) -> Result<Option<Failure>, Trouble> {
     let Some(code) = code else { return Ok(None) };
     let message: Option<String> = row.get(8)?;
     Ok(Some(Failure::new(named::<FailureCode>(&code)?, message.unwrap_or_default())))
+}
+
+fn read_reused(row: &Row<'_>) -> Result<Option<Box<Reused>>, Trouble> {
+    let json: Option<String> = row.get(10)?;
+    let read = |it: String| serde_json::from_str(&it);
+    json.map(read).transpose().map_err(|error| Trouble::corrupt(format!("a task: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

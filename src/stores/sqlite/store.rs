@@ -14,6 +14,7 @@ use super::{
     database::{Database, Use},
     query,
     reader::Readers,
+    reuse,
     trouble::{Trouble, closed},
     upkeep,
     watcher::Watcher,
@@ -22,9 +23,9 @@ use super::{
 use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
-        CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
-        OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage, StoredTask,
-        Swept, Upkeep, Write,
+        CancelAsked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal,
+        KeyedDispatch, KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError,
+        StoreUsage, StoredTask, Swept, Upkeep, Write,
     },
 };
 
@@ -198,6 +199,13 @@ impl Journal for SqliteStore {
         agents: Vec<AgentName>,
     ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
         self.readers.ask(move |it| query::durations(it, &agents))
+    }
+
+    fn known_result(
+        &self,
+        work: Digest,
+    ) -> BoxFuture<'static, Result<Option<KnownResult>, StoreError>> {
+        self.readers.ask(move |it| reuse::known_result(it, work))
     }
 }
 

@@ -9,6 +9,7 @@ use rusqlite::{Connection, Row, Statement, params};
 
 use super::{
     duration::{DurationStatements, Samples},
+    reuse::ReuseStatements,
     row::{count, key, name, named, read_count, read_owner, time},
     trouble::Trouble,
 };
@@ -42,6 +43,7 @@ pub(super) struct Statements<'c> {
     lease: Statement<'c>,
     put_plan: Statement<'c>,
     durations: DurationStatements<'c>,
+    reuse: ReuseStatements<'c>,
 }
 
 impl<'c> Statements<'c> {
@@ -73,7 +75,7 @@ impl<'c> Statements<'c> {
             task_status: sql("SELECT status FROM tasks WHERE key = ?1")?,
             set_task: sql("UPDATE tasks SET status = ?2, attempts = ?3, started_at = ?4, \
                            ended_at = ?5, failure_code = ?6, failure_message = ?7, \
-                           caused_by = ?8 WHERE key = ?1")?,
+                           caused_by = ?8, reused = ?9 WHERE key = ?1")?,
             put_output: sql("INSERT INTO outputs (key, json) VALUES (?1, ?2) \
                              ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
             end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
@@ -88,6 +90,7 @@ impl<'c> Statements<'c> {
                            ON CONFLICT (id) DO UPDATE \
                            SET at = excluded.at, document = excluded.document")?,
             durations: DurationStatements::prepare(connection)?,
+            reuse: ReuseStatements::prepare(connection)?,
         })
     }
 
@@ -185,6 +188,12 @@ impl Transaction<'_, '_> {
                 spans.push(*took);
                 Ok(())
             }
+            Write::Remember(result) => {
+                let stored = self.head(result.dispatch)?;
+                stored.head.check_task(result.dispatch, result.task)?;
+                let output = key(stored.id, result.task.as_u32());
+                self.statements.reuse.remember(output, result)
+            }
         }
     }
 
@@ -255,8 +264,7 @@ impl Transaction<'_, '_> {
         let id = stored.id;
         let number = u32::try_from(record.seq)
             .map_err(|_| Trouble::corrupt(format!("dispatch {dispatch}: too many records")))?;
-        let body = serde_json::to_string(&record.body)
-            .map_err(|error| Trouble::corrupt(error.to_string()))?;
+        let body = write_json(&record.body)?;
         let task = record.body.subject().0.map(TaskIdx::as_u32);
         let kind = name(&record.body.kind())?;
         let row = params![key(id, number), time(record.at), task, kind, body];
@@ -281,6 +289,7 @@ impl Transaction<'_, '_> {
             failure.map(|it| it.code.as_str()),
             failure.map(|it| &it.message),
             row.caused_by.map(TaskIdx::as_u32),
+            row.reused.as_deref().map(write_json).transpose()?,
         ])?;
         Ok(())
     }
@@ -322,8 +331,7 @@ impl Transaction<'_, '_> {
         let stored = self.head(dispatch)?;
         tasks.iter().try_for_each(|it| stored.head.check_task(dispatch, *it))?;
         let id = stored.id;
-        let tasks =
-            serde_json::to_string(tasks).map_err(|error| Trouble::corrupt(error.to_string()))?;
+        let tasks = write_json(tasks)?;
         self.statements.request_cancel.execute(params![id, tasks, reason])?;
         Ok(())
     }
@@ -368,6 +376,10 @@ impl Transaction<'_, '_> {
         }
         Ok(())
     }
+}
+
+fn write_json(value: &(impl serde::Serialize + ?Sized)) -> Result<String, Trouble> {
+    serde_json::to_string(value).map_err(|error| Trouble::corrupt(error.to_string()))
 }
 
 fn read_head(row: &Row<'_>) -> Result<StoredHead, Trouble> {

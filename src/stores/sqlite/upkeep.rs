@@ -25,9 +25,14 @@ const BYTES_MAX: u64 = 1 << 20;
 /// How many pages one transaction gives back.
 const PAGES_MAX: u32 = 128;
 
-/// The tables with rows for tasks and records, and what is large in each.
-const TABLES: [(&str, &str); 3] =
-    [("tasks", "failure_message"), ("outputs", "json"), ("records", "body")];
+/// A table with rows for tasks or records: its name, the column of their keys, and what is large.
+type Table = (&'static str, &'static str, &'static str);
+const TABLES: [Table; 4] = [
+    ("results", "output", "evidence"),
+    ("tasks", "key", "failure_message"),
+    ("outputs", "key", "json"),
+    ("records", "key", "body"),
+];
 
 /// What one transaction may still remove.
 struct Budget {
@@ -84,11 +89,11 @@ pub(super) fn size_of(connection: &Connection, dispatch: DispatchId) -> Result<u
     let Some(id) = one(connection, sql, [dispatch.as_bytes()], only::<i64>)? else { return Ok(0) };
     let sql = "SELECT coalesce(sum(octet_length(json)), 0) FROM documents WHERE dispatch = ?1";
     let mut bytes: i64 = connection.query_row(sql, [id], |row| row.get(0))?;
-    for (table, large) in TABLES {
+    for (table, key_column, large) in TABLES {
         // About what a row takes besides what is large in it.
         let sql = format!(
             "SELECT coalesce(sum(64 + coalesce(octet_length({large}), 0)), 0) FROM {table} \
-             WHERE key BETWEEN ?1 AND ?2"
+             WHERE {key_column} BETWEEN ?1 AND ?2"
         );
         let range = [key(id, 0), key(id, u32::MAX)];
         bytes += connection.query_row(&sql, range, |row| row.get::<_, i64>(0))?;
@@ -160,8 +165,8 @@ fn in_transaction<T>(
 }
 
 fn sweep_dispatch(connection: &Connection, id: i64, budget: &mut Budget) -> Result<(), Trouble> {
-    for (table, large) in TABLES {
-        if !clear(connection, (table, large), id, budget)? {
+    for table in TABLES {
+        if !clear(connection, table, id, budget)? {
             return Ok(());
         }
     }
@@ -179,13 +184,13 @@ fn sweep_dispatch(connection: &Connection, id: i64, budget: &mut Budget) -> Resu
 /// Removes a dispatch's first rows of a table. Returns whether none is left.
 fn clear(
     connection: &Connection,
-    (table, large): (&str, &str),
+    (table, key_column, large): Table,
     id: i64,
     budget: &mut Budget,
 ) -> Result<bool, Trouble> {
     let sql = format!(
-        "SELECT key, coalesce(octet_length({large}), 0) FROM {table} \
-         WHERE key BETWEEN ?1 AND ?2 ORDER BY key"
+        "SELECT {key_column}, coalesce(octet_length({large}), 0) FROM {table} \
+         WHERE {key_column} BETWEEN ?1 AND ?2 ORDER BY {key_column}"
     );
     let mut statement = connection.prepare(&sql)?;
     let mut rows = statement.query([key(id, 0), key(id, u32::MAX)])?;
@@ -201,7 +206,7 @@ fn clear(
     }
     drop(rows);
     if let Some(last) = last {
-        let sql = format!("DELETE FROM {table} WHERE key BETWEEN ?1 AND ?2");
+        let sql = format!("DELETE FROM {table} WHERE {key_column} BETWEEN ?1 AND ?2");
         connection.execute(&sql, [key(id, 0), last])?;
     }
     Ok(is_empty)
