@@ -99,7 +99,7 @@ fn drive(mut scheduler: Scheduler) -> usize {
         for action in out.actions.drain(..) {
             match action {
                 Action::StartAttempt { task, attempt, .. } => running.push_back((task, attempt)),
-                Action::StopAttempt { .. } => (),
+                Action::Ask { .. } | Action::StopAttempt { .. } => (),
                 Action::Finish { .. } => return n_events,
             }
         }

@@ -222,6 +222,7 @@ fn row(dispatch: DispatchId, task: TaskIdx, status: TaskStatus) -> Write {
         ended_at: status.is_final().then_some(Millis(1_795_232_640_123)),
         failure: None,
         caused_by: None,
+        approval: None,
     };
     Write::Task { dispatch, task, row }
 }

@@ -130,6 +130,7 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
             commands::trace(handle, id, task.as_deref(), &kinds).await
         }
         Command::Cancel { ids, reason } => commands::cancel(handle, ids, reason).await,
+        Command::Approve(arguments) => commands::approve(handle, arguments).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
         Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,
         Command::Serve(_) | Command::Schema { .. } | Command::Config { .. } | Command::Doctor => {
@@ -165,6 +166,7 @@ fn flags(command: &Command, settings: SettingsArguments) -> Flags {
         | Command::Result { .. }
         | Command::Trace { .. }
         | Command::Cancel { .. }
+        | Command::Approve(_)
         | Command::Retry(_)
         | Command::Prune(_)
         | Command::Schema { .. }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DispatchId, Millis, TaskId, TraceKind};
+use crate::model::{ApprovalSpec, DispatchId, Millis, TaskId, TraceKind};
 
 /// Run many agent tasks in parallel, with dependencies, durable results and traces.
 #[derive(Debug, Parser)]
@@ -94,6 +94,8 @@ pub enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Decide on a task that waits for an approval
+    Approve(ApproveArguments),
     /// Run again what did not succeed, and keep the rest
     Retry(IdArguments),
     /// Remove dispatches that ended long ago, with their traces, and print what went as JSON
@@ -150,6 +152,22 @@ pub struct IdArguments {
     /// Only these tasks (and what depends on them)
     #[arg(value_name = "TASK", value_parser = parse_task_id)]
     pub tasks: Vec<TaskId>,
+}
+
+/// What `approve` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ApproveArguments {
+    /// The dispatch
+    pub id: DispatchId,
+    /// The task that waits
+    #[arg(value_parser = parse_task_id)]
+    pub task: TaskId,
+    /// One of the task's decisions; `reject` fails it, every other lets it run
+    #[arg(long, default_value = ApprovalSpec::APPROVE)]
+    pub decision: String,
+    /// What to say about it, for the result and the trace
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
 }
 
 /// The flags of `prune`; what is not given is as in the settings.

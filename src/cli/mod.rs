@@ -2,6 +2,7 @@
 //!
 //! Commands only translate; what they need is handed to them by the root.
 
+mod approve;
 mod args;
 mod cancel;
 mod config;
@@ -20,8 +21,8 @@ mod source;
 mod trace;
 
 pub use args::{
-    Arguments, Command, DocumentSource, IdArguments, PlanFormat, PruneArguments, RunArguments,
-    ServeArguments, SettingsArguments,
+    ApproveArguments, Arguments, Command, DocumentSource, IdArguments, PlanFormat, PruneArguments,
+    RunArguments, ServeArguments, SettingsArguments,
 };
 pub use doctor::{Check, Verdict};
 pub use output::{Exit, Outcome, report_error};
@@ -29,7 +30,7 @@ pub use output::{Exit, Outcome, report_error};
 /// The commands, each as a function of what it needs.
 pub mod commands {
     pub use super::{
-        cancel::cancel, config::config, doctor::doctor, list::list, plan::plan, prune::prune,
-        result::result, retry::retry, run::run, schema::schema, trace::trace,
+        approve::approve, cancel::cancel, config::config, doctor::doctor, list::list, plan::plan,
+        prune::prune, result::result, retry::retry, run::run, schema::schema, trace::trace,
     };
 }

@@ -65,6 +65,12 @@ pub enum ErrorCode {
     UnknownDispatch,
     /// A task that is not in the dispatch.
     UnknownTask,
+    /// A decision on a task that waits for none.
+    NotWaiting,
+    /// A change to a task that has started.
+    AlreadyStarted,
+    /// A wish about a dispatch that has ended.
+    AlreadyEnded,
     /// One idempotency key for two documents.
     IdempotencyConflict,
     /// Too much at once; come back later.
@@ -206,6 +212,15 @@ impl Refusal {
     }
 }
 
+/// A refusal that was written and is read back; what was cut stays cut.
+impl From<RefusalBody> for Refusal {
+    fn from(body: RefusalBody) -> Self {
+        let RefusalBody { error, errors, error_count, retry_after_ms } = body;
+        let faults = if errors.is_empty() { vec![error] } else { errors };
+        Self { n_faults: error_count.max(faults.len()), faults, retry_after_ms }
+    }
+}
+
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.faults[0].message)?;
@@ -248,6 +263,9 @@ impl ErrorCode {
             Self::UnknownPlan => "unknown_plan",
             Self::UnknownDispatch => "unknown_dispatch",
             Self::UnknownTask => "unknown_task",
+            Self::NotWaiting => "not_waiting",
+            Self::AlreadyStarted => "already_started",
+            Self::AlreadyEnded => "already_ended",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Busy => "busy",
             Self::StorageUnavailable => "storage_unavailable",

@@ -4,7 +4,9 @@
 //! program publishes is generated from these types, so there is one source for each.
 
 mod agent;
+mod approval;
 mod config;
+mod control;
 mod durations;
 mod error;
 mod id;
@@ -26,7 +28,9 @@ mod trace;
 mod trigger;
 
 pub use agent::AgentName;
+pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
 pub use config::{DispatchConfig, OnFailure};
+pub use control::{ApproveRequest, ControlAction, ControlRequest};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
 pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};

@@ -5,7 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, TaskId, TaskStatus, Timestamp,
+    AgentName, ApprovalReport, Attempt, DispatchId, DispatchStatus, FailureCode, TaskId,
+    TaskStatus, Timestamp, WaitingFor,
 };
 
 /// A dispatch and what became of its tasks.
@@ -56,6 +57,13 @@ pub struct TaskResult {
     /// What went wrong, to branch on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
+    /// What a pending task waits for that is neither another task nor a worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
+    /// What is asked, and what was decided, of a task that needs an approval; absent until it is
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalReport>,
     /// How often it was tried.
     pub attempts: u32,
     /// How long its last attempt took, in milliseconds.
@@ -117,6 +125,9 @@ pub struct Summary {
     pub running: usize,
     /// How many wait.
     pub pending: usize,
+    /// How many of those wait for a decision on their approval; absent where none does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting_for_approval: usize,
     /// From the dispatch's start to its end, or to now, in milliseconds.
     pub total_time_ms: u64,
     /// The sum of the tasks' execution times, in milliseconds: what one after the other would take.
@@ -152,4 +163,9 @@ pub struct DispatchListing {
     pub successful: usize,
     /// How many ended in an error, were skipped or cancelled.
     pub unsuccessful: usize,
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &usize) -> bool {
+    *count == 0
 }

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{AgentName, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
+use super::{AgentName, ApprovalSpec, CoderInput, DebugInput, InputData, RetrySpec, TaskId};
 
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -45,6 +45,9 @@ pub struct TaskSpec {
     /// unless set, else not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// What somebody must decide before it starts; only what depends on it waits with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<ApprovalSpec>>,
     /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
     /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -40,6 +40,8 @@ pub enum TraceKind {
     TaskReused,
     /// A task is held until a question about it is answered.
     GateReached,
+    /// Somebody decided on the approval of a task.
+    ApprovalDecided,
     /// A held task goes on.
     GatePassed,
     /// A held task failed.

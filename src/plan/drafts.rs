@@ -100,6 +100,7 @@ impl<'r> DraftMaker<'r> {
             total_timeout_seconds: None,
             idle_timeout_seconds: None,
             retry: None,
+            approval: None,
             estimate_seconds: draft.estimate_seconds,
         });
         self.tasks.len() - 1

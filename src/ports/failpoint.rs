@@ -116,8 +116,8 @@ impl Failpoint {
             Write::Adopt { .. } => Self::WroteAdopt.reach(),
             Write::Duration { .. } => Self::WroteDuration.reach(),
             // What any of these leaves behind is nothing that another one does not.
-            Write::RequestCancel { .. }
-            | Write::CancelHandled { .. }
+            Write::Request(_)
+            | Write::RequestHandled { .. }
             | Write::Claim { .. }
             | Write::Lease { .. }
             | Write::Plan { .. } => {}

@@ -9,6 +9,7 @@ mod failpoint;
 mod journal;
 mod ownership;
 mod record;
+mod request;
 mod traces;
 mod upkeep;
 
@@ -20,11 +21,12 @@ pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;
 pub use journal::{
-    Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner,
-    Overview, OwnerId, RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
+    Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId,
+    RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
+pub use request::{Asked, Request, RequestId, RequestState};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
 };

@@ -36,6 +36,15 @@ pub enum RecordBody {
         /// Why.
         reason: String,
     },
+    /// Somebody decided on the approval of a task.
+    ApprovalDecided {
+        /// The task.
+        task: TaskIdx,
+        /// What was decided.
+        decision: String,
+        /// What was said about it; may be empty.
+        note: String,
+    },
     /// A fact of the scheduler.
     Scheduler(Event),
     /// An agent called a tool of an upstream.
@@ -66,6 +75,7 @@ impl RecordBody {
         match self {
             Self::Accepted { .. } => TraceKind::DispatchAccepted,
             Self::CancelRequested { .. } => TraceKind::CancelRequested,
+            Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
@@ -97,7 +107,8 @@ impl RecordBody {
                 | Event::AttemptEnded { task, attempt, .. }
                 | Event::AttemptInterrupted { task, attempt },
             ) => (Some(*task), Some(*attempt)),
-            Self::Scheduler(
+            Self::ApprovalDecided { task, .. }
+            | Self::Scheduler(
                 Event::TaskKept { task }
                 | Event::TaskReused { task }
                 | Event::GateReached { task, .. }

@@ -11,7 +11,7 @@ use crate::{
     model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
     plan::{ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Gate, GateSet, Policy, RetryPolicy, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -185,13 +185,21 @@ fn estimate(task: &TaskSpec) -> Millis {
 }
 
 fn task_policy(task: &TaskSpec) -> TaskPolicy {
+    let approval = task.approval.as_ref();
     TaskPolicy {
         timeout: task.timeout_seconds.map(Millis::from_seconds),
         total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
+        gates: gates(task),
+        approval_timeout: approval.map(|it| Millis::from_seconds(it.timeout_seconds)),
         ..TaskPolicy::default()
     }
+}
+
+/// What the task must pass before it starts.
+fn gates(task: &TaskSpec) -> GateSet {
+    task.approval.iter().map(|_| Gate::Approval).collect()
 }
 
 /// The low half of the id, most of which is random: whoever goes on with the dispatch has it too.

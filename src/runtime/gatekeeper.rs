@@ -19,7 +19,9 @@ impl Dispatcher {
     pub(super) fn ask(&mut self, _dispatch: DispatchId, _task: TaskIdx, gate: Gate) {
         match gate {
             // No document can ask for one yet.
-            Gate::Condition | Gate::Reuse | Gate::Approval => (),
+            Gate::Condition | Gate::Reuse => (),
+            // People are asked by the result, and answer by a request.
+            Gate::Approval => (),
         }
     }
 }

@@ -45,7 +45,7 @@ const TRACE_LIMIT: u32 = 100;
 #[derive(Clone, Debug)]
 pub struct DispatcherHandle {
     pub(super) dependencies: Dependencies,
-    options: Arc<Options>,
+    pub(super) options: Arc<Options>,
     rules: Arc<OwnedRules>,
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,

@@ -14,18 +14,16 @@ use super::{
     history::History,
     lanes::Lanes,
     message::{AttemptEnd, Ended, Progress},
+    row::{self, PENDING},
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
 use crate::{
-    model::{
-        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, TaskStatus,
-        Timestamp,
-    },
+    model::{Attempt, DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus, Timestamp},
     plan::{DurationKeys, TaskGraph},
     ports::{
-        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
-        TaskRow, Tenure, TraceTarget, Write,
+        DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask, TaskRow, Tenure,
+        TraceTarget, Write,
     },
     scheduler::{Event, Gate, Input, Outbox, Scheduler},
 };
@@ -56,6 +54,8 @@ pub(super) struct Live {
     pub(super) traces_from_store: bool,
     history: History,
     running: BTreeSet<TaskIdx>,
+    /// Those that wait for an approval.
+    waiting: BTreeSet<TaskIdx>,
     last_seq: u64,
     n_ended: usize,
     n_unsuccessful: usize,
@@ -72,16 +72,6 @@ pub(super) struct Waiter {
     pub(super) tasks: Vec<TaskIdx>,
     pub(super) reply: oneshot::Sender<Ended>,
 }
-
-/// A row of a task that has not started.
-pub(super) const PENDING: TaskRow = TaskRow {
-    status: TaskStatus::Pending,
-    attempts: 0,
-    started_at: None,
-    ended_at: None,
-    failure: None,
-    caused_by: None,
-};
 
 impl Live {
     /// Sets up a new dispatch; nothing is recorded yet.
@@ -102,6 +92,8 @@ impl Live {
             n_unsuccessful: 0,
             running: Vec::new(),
             n_running: 0,
+            waiting: Vec::new(),
+            n_waiting: 0,
         };
         Self {
             id: dispatch,
@@ -120,6 +112,7 @@ impl Live {
             traces_from_store: n_tasks > TRACE_FILES_MAX,
             history: History::default(),
             running: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             last_seq: 0,
             n_ended: 0,
             n_unsuccessful: 0,
@@ -139,10 +132,11 @@ impl Live {
         self.last_seq = record.seq;
         let RecordBody::Scheduler(event) = &record.body else { return Ok(()) };
         self.scheduler.replay(record.at, event);
-        if let (Some(task), _) = record.body.subject()
-            && may_end(event)
-        {
-            self.count_end(task, event);
+        if let (Some(task), _) = record.body.subject() {
+            self.note_waiting(task);
+            if may_end(event) {
+                self.count_end(task, event);
+            }
         }
         Ok(())
     }
@@ -236,23 +230,6 @@ impl Live {
         self.note(now, out, output.map(|it| (task, Attempt(0), it)), batch);
     }
 
-    /// Takes a request to cancel.
-    pub(super) fn cancel(
-        &mut self,
-        now: Millis,
-        asked: CancelAsked,
-        out: &mut Outbox,
-        batch: &mut Batch,
-    ) {
-        let body = RecordBody::CancelRequested { tasks: asked.tasks.clone(), reason: asked.reason };
-        self.record(now, body, batch);
-        let input = match asked.tasks {
-            tasks if tasks.is_empty() => Input::Cancel,
-            tasks => Input::CancelTasks { tasks },
-        };
-        self.handle(now, input, out, batch);
-    }
-
     /// Puts one entry of the journal into `batch`.
     pub(super) fn record(&mut self, now: Millis, body: RecordBody, batch: &mut Batch) {
         self.last_seq += 1;
@@ -272,16 +249,17 @@ impl Live {
 
     /// Tells those who follow how it goes.
     pub(super) fn publish(&self, status: DispatchStatus) {
-        let n_running = self.running.len();
         let name = |it: &TaskIdx| self.document.tasks[it.as_usize()].task_id.clone();
-        let running = self.running.iter().take(3).map(name).collect();
+        let some = |of: &BTreeSet<TaskIdx>| of.iter().take(3).map(name).collect();
         self.progress.send_replace(Progress {
             status,
             n_tasks: self.rows.len(),
             n_ended: self.n_ended,
             n_unsuccessful: self.n_unsuccessful,
-            running,
-            n_running,
+            running: some(&self.running),
+            n_running: self.running.len(),
+            waiting: some(&self.waiting),
+            n_waiting: self.waiting.len(),
         });
     }
 
@@ -357,7 +335,9 @@ impl Live {
         output: Option<String>,
         batch: &mut Batch,
     ) {
-        update_row(&mut self.rows[task.as_usize()], now, event);
+        let spec = &self.document.tasks[task.as_usize()];
+        row::update(&mut self.rows[task.as_usize()], now, event, spec);
+        self.note_waiting(task);
         let row = self.rows[task.as_usize()].clone();
         if row.status == TaskStatus::Running {
             self.running.insert(task);
@@ -380,6 +360,14 @@ impl Live {
             }
         }
         batch.writes.push(Write::Task { dispatch: self.id, task, row });
+    }
+
+    fn note_waiting(&mut self, task: TaskIdx) {
+        if row::waits_for_approval(&self.rows[task.as_usize()]) {
+            self.waiting.insert(task);
+        } else {
+            self.waiting.remove(&task);
+        }
     }
 
     fn count_end(&mut self, task: TaskIdx, event: &Event) {
@@ -426,65 +414,4 @@ fn may_end(event: &Event) -> bool {
             | Event::GatePassed { .. }
             | Event::AttemptInterrupted { .. }
     )
-}
-
-fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
-    match event {
-        Event::AttemptStarted { attempt, .. } => {
-            row.status = TaskStatus::Running;
-            row.attempts = attempt.0;
-            row.started_at = Some(now);
-        }
-        Event::AttemptEnded { result: Err(failure), retry_at: Some(_), .. } => {
-            row.status = TaskStatus::Pending;
-            row.failure = Some(failure.clone());
-        }
-        Event::AttemptEnded { result, .. } => {
-            row.status = if result.is_ok() { TaskStatus::Success } else { TaskStatus::Error };
-            row.failure = result.as_ref().err().cloned();
-            row.ended_at = Some(now);
-        }
-        Event::RetryDue { .. } | Event::AttemptInterrupted { .. } => {
-            row.status = TaskStatus::Pending;
-        }
-        Event::TaskExpired { .. } => {
-            row.status = TaskStatus::Error;
-            let message = "the task passed its total_timeout_seconds before its next attempt";
-            row.failure = Some(Failure::new(FailureCode::Timeout, message));
-            row.ended_at = Some(now);
-        }
-        Event::GateFailed { failure, .. } => {
-            row.status = TaskStatus::Error;
-            row.failure = Some(failure.clone());
-            row.ended_at = Some(now);
-        }
-        Event::TaskOmitted { because, reason, .. } => {
-            row.status = TaskStatus::Skipped;
-            row.failure = Some(Failure::new(FailureCode::ConditionUnmet, reason.clone()));
-            row.caused_by = *because;
-            row.ended_at = Some(now);
-        }
-        Event::TaskReused { .. } => {
-            row.status = TaskStatus::Success;
-            row.ended_at = Some(now);
-        }
-        Event::TaskSkipped { because, .. } => {
-            row.status = TaskStatus::Skipped;
-            row.failure =
-                Some(Failure::new(FailureCode::DependencyFailed, "a task it waits for failed"));
-            row.caused_by = Some(*because);
-            row.ended_at = Some(now);
-        }
-        Event::TaskCancelled { .. } => {
-            row.status = TaskStatus::Cancelled;
-            row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
-            row.ended_at = Some(now);
-        }
-        // The row of a kept task came with the submission.
-        Event::TaskKept { .. } => row.status = TaskStatus::Success,
-        Event::GateReached { .. }
-        | Event::GatePassed { .. }
-        | Event::DispatchCancelled
-        | Event::DispatchEnded { .. } => (),
-    }
 }

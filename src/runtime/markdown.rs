@@ -65,6 +65,9 @@ fn write_task(out: &mut String, task: &TaskResult) {
     if let Some(millis) = task.execution_time_ms {
         _ = write!(out, ", {millis} ms");
     }
+    if let (Some(_), Some(approval)) = (task.waiting_for, &task.approval) {
+        _ = write!(out, "\n  - Waits for a decision: {}", text::escape(&approval.message));
+    }
     if let Some(error) = &task.error {
         _ = write!(out, "\n  - Error: {}", text::escape(error));
     }

@@ -4,8 +4,12 @@
 //! schedulers decide, makes their facts durable in one commit, and only then acts. Everyone else
 //! holds a [`DispatcherHandle`].
 
+mod advice;
+#[cfg(test)]
+mod approval_tests;
 mod attempt;
 mod batch;
+mod control;
 mod decision;
 mod defaults;
 mod dispatcher;
@@ -39,6 +43,7 @@ mod retention;
 mod retry_dispatch;
 #[cfg(test)]
 mod retry_tests;
+mod row;
 mod rules;
 mod sharing;
 #[cfg(test)]

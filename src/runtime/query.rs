@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{decision::Explainer, document::Meta, report, trace};
+use super::{advice, decision::Explainer, document::Meta, report, trace};
 use crate::{
     model::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
@@ -54,7 +54,8 @@ pub(super) async fn result(
     if meta.wants_context {
         warnings.extend(context_warnings(journal, query.dispatch).await?);
     }
-    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, query.view)))
+    let steps = advice::next_steps(&row, &summary, &tasks, page.next.is_some());
+    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, steps, query.view)))
 }
 
 /// The places of tasks that are named by their ids.

@@ -43,6 +43,9 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
             let names: Vec<_> = tasks.iter().map(|it| name_of(*it)).collect();
             json!({ "task_ids": names, "reason": reason })
         }
+        RecordBody::ApprovalDecided { decision, note, .. } => {
+            json!({ "decision": decision, "note": note })
+        }
         RecordBody::UpstreamCall { call, .. } => json!(call),
         RecordBody::ContextGathered { n_asked, n_gathered, missing, duration_ms } => json!({
             "asked": n_asked,

@@ -116,6 +116,8 @@ struct Content<'a> {
     output: Redacted<'a, Value>,
     error: Value,
     failure: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    approval: Value,
     execution_time_ms: Option<u64>,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -176,6 +178,7 @@ fn with_task(
         output: Redacted(&output),
         error: clean(&result.error),
         failure: clean(&result.failure),
+        approval: clean(&result.approval),
         execution_time_ms: result.execution_time_ms,
         started_at: result.started_at,
         ended_at: result.ended_at,
@@ -206,6 +209,7 @@ fn attempts(records: &[Record]) -> Vec<TracedAttempt<'_>> {
             }
             RecordBody::Accepted { .. }
             | RecordBody::CancelRequested { .. }
+            | RecordBody::ApprovalDecided { .. }
             | RecordBody::ContextGathered { .. } => (),
         }
     }

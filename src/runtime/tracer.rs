@@ -12,8 +12,9 @@ use tracing::warn;
 use super::{
     document::{Meta, StoredDocument},
     history::TaskHistory,
-    live::{PENDING, TRACE_FILES_MAX},
+    live::TRACE_FILES_MAX,
     message::Progress,
+    row::PENDING,
     trace_file,
 };
 use crate::{

@@ -1,6 +1,7 @@
 //! What every store must do: one suite, run against each of them.
 
 mod ownership;
+mod tasks;
 mod upkeep;
 
 use std::sync::Arc;
@@ -46,7 +47,8 @@ macro_rules! journal_contract {
             a_stale_owner_writes_nothing
             leases_are_told_of_owners_of_open_dispatches_only
             an_ended_dispatch_is_no_longer_open
-            cancel_requests_wait_for_the_owner
+            requests_wait_for_the_owner
+            a_refused_request_says_why
             plans_read_back
             concurrent_commits_are_all_answered_and_readable
             a_large_output_reads_back
@@ -74,11 +76,15 @@ macro_rules! journal_contract {
 }
 pub(super) use journal_contract;
 pub(super) use ownership::{
-    a_stale_owner_writes_nothing, an_adopted_dispatch_has_its_new_owner_in_the_next_epoch,
-    an_ended_dispatch_is_no_longer_open, cancel_requests_wait_for_the_owner,
+    a_refused_request_says_why, a_stale_owner_writes_nothing,
+    an_adopted_dispatch_has_its_new_owner_in_the_next_epoch, an_ended_dispatch_is_no_longer_open,
     changes_are_heard_of_once_and_none_is_missed,
     leases_are_told_of_owners_of_open_dispatches_only, one_of_two_adopters_wins,
-    what_went_on_or_ended_is_not_adopted,
+    requests_wait_for_the_owner, what_went_on_or_ended_is_not_adopted,
+};
+pub(super) use tasks::{
+    a_large_output_reads_back, an_output_is_replaced_by_a_later_attempt, counters_follow_the_tasks,
+    outputs_come_in_the_order_asked, task_rows_read_back_whole,
 };
 pub(super) use upkeep::{
     a_forgotten_dispatch_is_gone_with_its_key, plans_read_back, sweeping_leaves_what_is_kept,
@@ -154,6 +160,7 @@ fn row(status: TaskStatus) -> TaskRow {
         ended_at: None,
         failure: None,
         caused_by: None,
+        approval: None,
     }
 }
 
@@ -422,54 +429,6 @@ pub(super) async fn a_dispatch_is_accepted_once(store: Store, _: Maintained) {
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
 }
 
-pub(super) async fn counters_follow_the_tasks(store: Store, _: Maintained) {
-    let counts = async || {
-        let row = store.dispatch(id(1)).await.unwrap().unwrap();
-        (row.n_successful, row.n_unsuccessful)
-    };
-    commit(&store, vec![accepted(1, 5), moved(1, 0, TaskStatus::Running)]).await;
-    assert_eq!(counts().await, (0, 0));
-    let ends = [TaskStatus::Success, TaskStatus::Error, TaskStatus::Skipped, TaskStatus::Cancelled];
-    commit(&store, (0..).zip(ends).map(|(at, status)| moved(1, at, status)).collect()).await;
-    assert_eq!(counts().await, (1, 3));
-    commit(&store, vec![moved(1, 0, TaskStatus::Success), moved(1, 1, TaskStatus::Success)]).await;
-    assert_eq!(counts().await, (2, 2));
-    commit(&store, vec![moved(1, 4, TaskStatus::Success), moved(1, 4, TaskStatus::Running)]).await;
-    assert_eq!(counts().await, (2, 2));
-}
-
-pub(super) async fn task_rows_read_back_whole(store: Store, _: Maintained) {
-    let row = TaskRow {
-        status: TaskStatus::Error,
-        attempts: u32::MAX,
-        started_at: Some(Millis(3)),
-        ended_at: Some(Millis(u64::MAX)),
-        failure: Some(Failure::new(FailureCode::DependencyFailed, "\"a\" failed: größer")),
-        caused_by: Some(task(1)),
-    };
-    let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
-    commit(&store, vec![accepted(1, 2), write]).await;
-    let tasks = store.tasks(id(1)).await.unwrap();
-    assert_eq!((&tasks[0].row, tasks[0].task_id.as_str()), (&row, "task-0"));
-    commit(&store, vec![moved(1, 0, TaskStatus::Success)]).await;
-    assert_eq!(store.tasks(id(1)).await.unwrap()[0].row, self::row(TaskStatus::Success));
-}
-
-pub(super) async fn outputs_come_in_the_order_asked(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 3), output(1, 0, "0"), output(1, 2, "2")]).await;
-    let asked = vec![task(2), task(1), task(0), task(2)];
-    let found = store.outputs(id(1), asked).await.unwrap();
-    let found: Vec<_> = found.iter().map(Option::as_deref).collect();
-    assert_eq!(found, [Some("2"), None, Some("0"), Some("2")]);
-}
-
-pub(super) async fn an_output_is_replaced_by_a_later_attempt(store: Store, _: Maintained) {
-    commit(&store, vec![accepted(1, 1), output(1, 0, "1")]).await;
-    commit(&store, vec![output(1, 0, "2")]).await;
-    let found = store.outputs(id(1), vec![task(0)]).await;
-    assert_eq!(found, Ok(vec![Some("2".to_owned())]));
-}
-
 pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {
     let mut commits = tokio::task::JoinSet::new();
     for number in 1..=64 {
@@ -484,13 +443,6 @@ pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Stor
         let found = store.outputs(id(number), vec![task(0)]).await;
         assert_eq!(found, Ok(vec![Some("1".to_owned())]));
     }
-}
-
-pub(super) async fn a_large_output_reads_back(store: Store, _: Maintained) {
-    let large = "ä".repeat(1_000_000);
-    commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
-    let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
-    assert!(found[0].as_deref() == Some(large.as_str()));
 }
 
 pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {

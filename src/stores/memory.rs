@@ -16,9 +16,9 @@ use crate::{
         TaskIdx, TaskStatus,
     },
     ports::{
-        Accept, CancelAsked, Changes, Committed, DispatchRow, EndedDispatch, Journal,
-        KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError, StoreUsage,
-        StoredTask, Swept, TaskRow, Upkeep, Write,
+        Accept, Asked, Changes, Committed, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
+        OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState, StoreError,
+        StoreUsage, StoredTask, Swept, TaskRow, Upkeep, Write,
     },
 };
 
@@ -153,13 +153,23 @@ impl Journal for MemoryStore {
         self.read(move |state| state.keys.get(&key).copied())
     }
 
-    fn cancel_requests(
-        &self,
-        owner: OwnerId,
-    ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>> {
+    fn requests(&self, owner: OwnerId) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>> {
         self.read(move |state| {
-            let owned = state.dispatches.values().filter(|it| it.head.owner == owner);
-            owned.flat_map(|it| it.cancels.iter().cloned()).collect()
+            let owns = |it: &Asked| {
+                state.dispatches.get(&it.dispatch).is_some_and(|it| it.head.owner == owner)
+            };
+            let waiting = state.requests.iter().filter(|it| it.1.is_none());
+            waiting.map(|it| &it.0).filter(|it| owns(it)).cloned().collect()
+        })
+    }
+
+    fn request(
+        &self,
+        request: RequestId,
+    ) -> BoxFuture<'static, Result<Option<RequestState>, StoreError>> {
+        self.read(move |state| {
+            let (_, refusal) = state.requests.iter().find(|it| it.0.id == request)?;
+            Some(refusal.clone().map_or(RequestState::Waits, RequestState::Refused))
         })
     }
 
@@ -213,9 +223,10 @@ impl Upkeep for MemoryStore {
         let state = Arc::clone(&self.state);
         Box::pin(async move {
             let mut state = state.lock();
-            let State { dispatches: all, keys, .. } = &mut *state;
+            let State { dispatches: all, keys, requests, .. } = &mut *state;
             all.retain(|id, it| !it.head.has_ended || !dispatches.contains(id));
             keys.retain(|_, it| all.contains_key(&it.dispatch));
+            requests.retain(|it| all.contains_key(&it.0.dispatch));
             Ok(())
         })
     }
@@ -242,6 +253,8 @@ struct State {
     keys: BTreeMap<String, KeyedDispatch>,
     plans: BTreeMap<PlanId, (Millis, String)>,
     leases: BTreeMap<OwnerId, Millis>,
+    /// Each with why it was refused, once it was.
+    requests: Vec<(Asked, Option<String>)>,
     /// Each with the time of its last sample.
     durations: BTreeMap<Arc<DurationKey>, (Millis, Durations)>,
 }
@@ -257,7 +270,6 @@ struct Kept {
     tasks: Vec<StoredTask>,
     outputs: BTreeMap<TaskIdx, String>,
     records: Vec<Record>,
-    cancels: Vec<CancelAsked>,
     critical_path: Millis,
     meta: String,
 }
@@ -304,12 +316,13 @@ impl State {
                     row.caused_by.map_or(Ok(()), |it| head.check_task(dispatch, it))?;
                 }
                 Write::Output { task, .. } => head.check_task(dispatch, *task)?,
-                Write::RequestCancel { tasks, .. } => {
-                    tasks.iter().try_for_each(|it| head.check_task(dispatch, *it))?;
+                Write::Request(asked) => {
+                    let mut tasks = asked.request.tasks().iter();
+                    tasks.try_for_each(|it| head.check_task(dispatch, *it))?;
                 }
                 Write::Accept(_)
                 | Write::End { .. }
-                | Write::CancelHandled { .. }
+                | Write::RequestHandled { .. }
                 | Write::Claim { .. }
                 | Write::Adopt { .. }
                 | Write::Lease { .. }
@@ -356,12 +369,14 @@ impl State {
                     kept.head.has_ended = true;
                 });
             }
-            Write::RequestCancel { dispatch, tasks, reason } => {
-                let asked = CancelAsked { dispatch, tasks, reason };
-                self.change(dispatch, |kept| kept.cancels.push(asked));
+            Write::Request(asked) => self.requests.push((*asked, None)),
+            Write::RequestHandled { request, refusal: None, .. } => {
+                self.requests.retain(|it| it.0.id != request);
             }
-            Write::CancelHandled { dispatch } => {
-                self.change(dispatch, |kept| kept.cancels.clear());
+            Write::RequestHandled { request, refusal, .. } => {
+                if let Some(known) = self.requests.iter_mut().find(|it| it.0.id == request) {
+                    known.1 = refusal;
+                }
             }
             Write::Adopt { dispatch, found, owner } => {
                 self.change(dispatch, |kept| {
@@ -406,7 +421,6 @@ impl State {
             tasks: accept.tasks.into_iter().enumerate().map(pending_task).collect(),
             outputs: BTreeMap::new(),
             records: Vec::new(),
-            cancels: Vec::new(),
             critical_path: Millis(0),
             meta: accept.meta,
         };
@@ -456,6 +470,7 @@ fn pending_task((position, (task_id, agent)): (usize, (TaskId, AgentName))) -> S
         ended_at: None,
         failure: None,
         caused_by: None,
+        approval: None,
     };
     StoredTask { task: TaskIdx::from_usize(position), task_id, agent, row }
 }

@@ -3,11 +3,15 @@
 //! The reader works on [`Json`], not on serde's derived code, because that stops at the first
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
+mod approval;
+#[cfg(test)]
+mod approval_tests;
 mod call;
 #[cfg(test)]
 mod call_tests;
 mod config;
 mod context;
+mod control;
 mod faults;
 mod fields;
 mod fill;
@@ -36,6 +40,7 @@ pub use self::{
         DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
         check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
     },
+    control::check_approve,
     tasks::ESTIMATE_DEFAULT,
 };
 use self::{

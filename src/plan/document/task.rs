@@ -1,7 +1,7 @@
 //! Reads one task: each field by its rule, all faults of it at once.
 
 use super::{
-    config, context,
+    approval, config, context,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
     fill::Filler,
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<11> = Fields {
+pub(super) static TASK: Fields<12> = Fields {
     names: [
         "task_id",
         "agent",
@@ -31,11 +31,12 @@ pub(super) static TASK: Fields<11> = Fields {
         "total_timeout_seconds",
         "idle_timeout_seconds",
         "retry",
+        "approval",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry",
+           idle_timeout_seconds, retry, approval",
 };
 
 const TASK_ID: usize = 0;
@@ -49,6 +50,7 @@ const ESTIMATE_SECONDS: usize = 7;
 const TOTAL_TIMEOUT_SECONDS: usize = 8;
 const IDLE_TIMEOUT_SECONDS: usize = 9;
 const RETRY: usize = 10;
+const APPROVAL: usize = 11;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -133,6 +135,8 @@ impl<'j> TaskReader<'_, 'j> {
             .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
         let at = place.key("retry");
         let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
+        let at = place.key("approval");
+        let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &at, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -144,6 +148,7 @@ impl<'j> TaskReader<'_, 'j> {
             total_timeout_seconds,
             idle_timeout_seconds,
             retry,
+            approval: approval.map(Box::new),
             estimate_seconds,
         })
     }

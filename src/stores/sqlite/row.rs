@@ -9,10 +9,10 @@ use uuid::Uuid;
 
 use super::trouble::Trouble;
 use crate::{
-    model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
+    model::{AgentName, ApprovalReport, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
     ports::{
-        CancelAsked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, StoredTask,
-        TaskRow, Tenure,
+        Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
+        StoredTask, TaskRow, Tenure,
     },
 };
 
@@ -22,7 +22,8 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
-                                       ended_at, failure_code, failure_message, caused_by";
+                                       ended_at, failure_code, failure_message, caused_by, \
+                                       approval";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -91,6 +92,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             ended_at: row.get::<_, Option<i64>>(6)?.map(read_time),
             failure: read_failure(row)?,
             caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
+            approval: read_approval(row)?,
         },
     })
 }
@@ -111,10 +113,11 @@ pub(super) fn keyed_row(row: &Row<'_>) -> Result<KeyedDispatch, Trouble> {
     Ok(KeyedDispatch { dispatch: DispatchId::from_bytes(row.get(0)?), digest: row.get(1)? })
 }
 
-pub(super) fn cancel_row(row: &Row<'_>) -> Result<CancelAsked, Trouble> {
-    let tasks = serde_json::from_str(text(row, 1)?)
-        .map_err(|error| Trouble::corrupt(format!("a cancel request: {error}")))?;
-    Ok(CancelAsked { dispatch: DispatchId::from_bytes(row.get(0)?), tasks, reason: row.get(2)? })
+pub(super) fn asked_row(row: &Row<'_>) -> Result<Asked, Trouble> {
+    let request = serde_json::from_str(text(row, 2)?)
+        .map_err(|error| Trouble::corrupt(format!("a request: {error}")))?;
+    let id = RequestId(Uuid::from_bytes(row.get(0)?));
+    Ok(Asked { id, dispatch: DispatchId::from_bytes(row.get(1)?), request })
 }
 
 /// The first column of a row that has only this one.
@@ -142,6 +145,12 @@ fn read_failure(row: &Row<'_>) -> Result<Option<Failure>, Trouble> {
     let Some(code) = code else { return Ok(None) };
     let message: Option<String> = row.get(8)?;
     Ok(Some(Failure::new(named::<FailureCode>(&code)?, message.unwrap_or_default())))
+}
+
+fn read_approval(row: &Row<'_>) -> Result<Option<Box<ApprovalReport>>, Trouble> {
+    let json = row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let read = |it| serde_json::from_str(it);
+    json.map(read).transpose().map_err(|error| Trouble::corrupt(format!("an approval: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

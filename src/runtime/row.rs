@@ -1,0 +1,100 @@
+//! What each fact makes of the row that the store keeps of its task.
+
+use crate::{
+    model::{ApprovalReport, Failure, FailureCode, Millis, TaskSpec, TaskStatus, Timestamp},
+    ports::TaskRow,
+    scheduler::{Event, Gate},
+};
+
+/// A row of a task that has not started.
+pub(super) const PENDING: TaskRow = TaskRow {
+    status: TaskStatus::Pending,
+    attempts: 0,
+    started_at: None,
+    ended_at: None,
+    failure: None,
+    caused_by: None,
+    approval: None,
+};
+
+/// Whether somebody must decide before the task of this row goes on.
+pub(super) fn waits_for_approval(row: &TaskRow) -> bool {
+    let is_asked = row.approval.as_ref().is_some_and(|it| it.decision.is_none());
+    is_asked && row.status == TaskStatus::Pending
+}
+
+/// Changes the row of the task that `event` is about.
+pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskSpec) {
+    match event {
+        Event::AttemptStarted { attempt, .. } => {
+            row.status = TaskStatus::Running;
+            row.attempts = attempt.0;
+            row.started_at = Some(now);
+        }
+        Event::AttemptEnded { result: Err(failure), retry_at: Some(_), .. } => {
+            row.status = TaskStatus::Pending;
+            row.failure = Some(failure.clone());
+        }
+        Event::AttemptEnded { result, .. } => {
+            row.status = if result.is_ok() { TaskStatus::Success } else { TaskStatus::Error };
+            row.failure = result.as_ref().err().cloned();
+            row.ended_at = Some(now);
+        }
+        Event::RetryDue { .. } | Event::AttemptInterrupted { .. } => {
+            row.status = TaskStatus::Pending;
+        }
+        Event::TaskExpired { .. } => {
+            row.status = TaskStatus::Error;
+            let message = "the task passed its total_timeout_seconds before its next attempt";
+            row.failure = Some(Failure::new(FailureCode::Timeout, message));
+            row.ended_at = Some(now);
+        }
+        Event::GateReached { gate: Gate::Approval, until, .. } => {
+            row.approval = asked(spec, *until);
+        }
+        Event::GateFailed { failure, .. } => {
+            row.status = TaskStatus::Error;
+            row.failure = Some(failure.clone());
+            row.ended_at = Some(now);
+        }
+        Event::TaskOmitted { because, reason, .. } => {
+            row.status = TaskStatus::Skipped;
+            row.failure = Some(Failure::new(FailureCode::ConditionUnmet, reason.clone()));
+            row.caused_by = *because;
+            row.ended_at = Some(now);
+        }
+        Event::TaskReused { .. } => {
+            row.status = TaskStatus::Success;
+            row.ended_at = Some(now);
+        }
+        Event::TaskSkipped { because, .. } => {
+            row.status = TaskStatus::Skipped;
+            row.failure =
+                Some(Failure::new(FailureCode::DependencyFailed, "a task it waits for failed"));
+            row.caused_by = Some(*because);
+            row.ended_at = Some(now);
+        }
+        Event::TaskCancelled { .. } => {
+            row.status = TaskStatus::Cancelled;
+            row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
+            row.ended_at = Some(now);
+        }
+        // The row of a kept task came with the submission.
+        Event::TaskKept { .. } => row.status = TaskStatus::Success,
+        Event::GateReached { .. }
+        | Event::GatePassed { .. }
+        | Event::DispatchCancelled
+        | Event::DispatchEnded { .. } => (),
+    }
+}
+
+fn asked(spec: &TaskSpec, until: Option<Millis>) -> Option<Box<ApprovalReport>> {
+    let approval = spec.approval.as_deref()?;
+    Some(Box::new(ApprovalReport {
+        message: approval.message.clone(),
+        decisions: approval.decisions.clone(),
+        until: until.map(Timestamp),
+        decision: None,
+        note: None,
+    }))
+}
