@@ -138,6 +138,7 @@ mod tests {
     use rmcp::model::NumberOrString;
 
     use super::*;
+    use crate::runtime::Paused;
 
     #[test]
     fn the_same_is_not_told_twice() {
@@ -156,6 +157,7 @@ mod tests {
                 n_running,
                 waiting,
                 n_waiting,
+                paused: Paused::Nothing,
             };
             let notice = notices.next(&token, &progress, Duration::from_secs(seconds));
             notice.map(|it| (it.progress, it.message.unwrap()))

@@ -177,6 +177,18 @@ impl Refusal {
         self
     }
 
+    /// What of it is at `from` or below, moved to `to`; nothing if it is all elsewhere.
+    pub fn within(&self, from: &str, to: &str) -> Option<Self> {
+        let inner = |it: &Fault| {
+            let rest = it.path.strip_prefix(from)?;
+            let path = (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))?;
+            Some(Fault { path, ..it.clone() })
+        };
+        let faults: Vec<_> = self.faults.iter().filter_map(inner).collect();
+        let n_faults = faults.len();
+        Self::from_faults(faults, n_faults)
+    }
+
     /// The code of the first fault.
     pub fn code(&self) -> ErrorCode {
         self.faults[0].code

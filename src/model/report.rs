@@ -22,6 +22,16 @@ pub struct DispatchResult {
     pub results: Vec<TaskResult>,
     /// Counts and times over all tasks.
     pub summary: Summary,
+    /// Whether the whole dispatch is paused; absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// The tasks that are paused by name, and with them what depends on them; absent where there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<TaskId>,
+    /// How many tasks may run at once, where that was changed while the dispatch ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_workers: Option<u32>,
     /// What the caller should know that is no failure.
     pub warnings: Vec<String>,
     /// The index file of the traces; null before it is written.

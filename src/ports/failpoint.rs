@@ -116,7 +116,9 @@ impl Failpoint {
             Write::Adopt { .. } => Self::WroteAdopt.reach(),
             Write::Duration { .. } => Self::WroteDuration.reach(),
             // What any of these leaves behind is nothing that another one does not.
-            Write::Request(_)
+            Write::Meta { .. }
+            | Write::Document { .. }
+            | Write::Request(_)
             | Write::RequestHandled { .. }
             | Write::Claim { .. }
             | Write::Lease { .. }

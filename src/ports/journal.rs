@@ -88,6 +88,20 @@ pub enum Write {
         /// The longest chain of execution times.
         critical_path: Millis,
     },
+    /// What reports need of the dispatch has changed, see [`Accept::meta`].
+    Meta {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The whole of it, as JSON text that the runtime wrote and will read.
+        json: String,
+    },
+    /// The document has changed, see [`Accept::document`]; its tasks and edges are the same.
+    Document {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The whole of it, as JSON text that the runtime wrote and will read.
+        json: String,
+    },
     /// Another process than the owner asks something of a dispatch.
     Request(Box<Asked>),
     /// A request was carried out, or refused.
@@ -159,6 +173,8 @@ impl Write {
             | Self::Task { dispatch, .. }
             | Self::Output { dispatch, .. }
             | Self::End { dispatch, .. }
+            | Self::Meta { dispatch, .. }
+            | Self::Document { dispatch, .. }
             | Self::RequestHandled { dispatch, .. }
             | Self::Claim { dispatch, .. }
             | Self::Adopt { dispatch, .. } => Some(*dispatch),

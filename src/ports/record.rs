@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attempt, Millis, TaskIdx, TraceKind, UpstreamCall},
+    model::{Attempt, ControlAction, Millis, TaskIdx, TraceKind, UpstreamCall},
     scheduler::Event,
 };
 
@@ -33,6 +33,24 @@ pub enum RecordBody {
     CancelRequested {
         /// The tasks; all if empty.
         tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody asked to pause, to resume, or for another number of workers.
+    ControlRequested {
+        /// What was asked.
+        action: ControlAction,
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// A task that had not started was told something else.
+    InputReplaced {
+        /// The task.
+        task: TaskIdx,
+        /// Which of its fields are new: `input_data`, `description`.
+        fields: Vec<String>,
         /// Why.
         reason: String,
     },
@@ -75,6 +93,8 @@ impl RecordBody {
         match self {
             Self::Accepted { .. } => TraceKind::DispatchAccepted,
             Self::CancelRequested { .. } => TraceKind::CancelRequested,
+            Self::ControlRequested { .. } => TraceKind::ControlRequested,
+            Self::InputReplaced { .. } => TraceKind::InputReplaced,
             Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
@@ -92,6 +112,11 @@ impl RecordBody {
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
                 Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
+                Event::DispatchPaused => TraceKind::DispatchPaused,
+                Event::DispatchResumed => TraceKind::DispatchResumed,
+                Event::TasksPaused { .. } => TraceKind::TasksPaused,
+                Event::TasksResumed { .. } => TraceKind::TasksResumed,
+                Event::WorkersChanged { .. } => TraceKind::WorkersChanged,
                 Event::DispatchCancelled => TraceKind::DispatchCancelled,
                 Event::DispatchEnded { .. } => TraceKind::DispatchEnded,
             },
@@ -108,6 +133,7 @@ impl RecordBody {
                 | Event::AttemptInterrupted { task, attempt },
             ) => (Some(*task), Some(*attempt)),
             Self::ApprovalDecided { task, .. }
+            | Self::InputReplaced { task, .. }
             | Self::Scheduler(
                 Event::TaskKept { task }
                 | Event::TaskReused { task }
@@ -123,9 +149,16 @@ impl RecordBody {
             Self::Accepted { .. }
             | Self::CancelRequested { .. }
             | Self::ContextGathered { .. }
-            | Self::Scheduler(Event::DispatchCancelled | Event::DispatchEnded { .. }) => {
-                (None, None)
-            }
+            | Self::ControlRequested { .. }
+            | Self::Scheduler(
+                Event::DispatchPaused
+                | Event::DispatchResumed
+                | Event::TasksPaused { .. }
+                | Event::TasksResumed { .. }
+                | Event::WorkersChanged { .. }
+                | Event::DispatchCancelled
+                | Event::DispatchEnded { .. },
+            ) => (None, None),
         }
     }
 }

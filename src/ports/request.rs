@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{DispatchId, TaskIdx};
+use crate::model::{DispatchId, InputData, TaskIdx};
 
 /// The name of a request, made by whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -28,6 +28,39 @@ pub enum Request {
         decision: String,
         /// What is said about it; may be empty.
         note: String,
+    },
+    /// Start nothing new of it.
+    Pause {
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// Go on with what was paused.
+    Resume {
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// Another number of tasks may run at once.
+    SetWorkers {
+        /// How many.
+        max_workers: u32,
+        /// Why.
+        reason: String,
+    },
+    /// Tell a task that has not started something else; what is absent stays. It was checked by
+    /// whoever asks.
+    Replace {
+        /// The task.
+        task: TaskIdx,
+        /// Its input.
+        input_data: Option<InputData>,
+        /// What it is about.
+        description: Option<String>,
+        /// Why.
+        reason: String,
     },
 }
 
@@ -55,8 +88,11 @@ impl Request {
     /// The tasks that it names.
     pub fn tasks(&self) -> &[TaskIdx] {
         match self {
-            Self::Cancel { tasks, .. } => tasks,
-            Self::Decide { task, .. } => std::slice::from_ref(task),
+            Self::Cancel { tasks, .. } | Self::Pause { tasks, .. } | Self::Resume { tasks, .. } => {
+                tasks
+            }
+            Self::Decide { task, .. } | Self::Replace { task, .. } => std::slice::from_ref(task),
+            Self::SetWorkers { .. } => &[],
         }
     }
 }

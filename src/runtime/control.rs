@@ -1,12 +1,15 @@
 //! What users ask of a dispatch while it runs, carried out by its owner.
 
+use std::sync::Arc;
+
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use super::{batch::Batch, dispatcher::Dispatcher, live::Live, message::Heard, row};
 use crate::{
     model::{
-        ApprovalSpec, DispatchId, ErrorCode, Failure, FailureCode, Millis, Refusal, TaskIdx, text,
+        ApprovalSpec, ControlAction, DispatchId, ErrorCode, Failure, FailureCode, InputData,
+        Millis, Refusal, TaskIdx, TaskStatus, text,
     },
     ports::{Asked, RecordBody, Request, TaskRow, Write},
     scheduler::{Gate, GateAnswer, Input, Outbox},
@@ -52,8 +55,17 @@ impl Dispatcher {
 
     fn obey(&mut self, dispatch: DispatchId, request: Request, batch: &mut Batch) -> Heard {
         let now = self.dependencies.clock.now();
-        let Some(live) = self.lives.get_mut(&dispatch) else { return Heard::NotHere };
+        if !self.lives.contains_key(&dispatch) {
+            return Heard::NotHere;
+        }
         let is_cancel = matches!(request, Request::Cancel { .. });
+        if let Request::SetWorkers { max_workers, .. } = request {
+            if let Err(refusal) = self.rules.check_workers(max_workers) {
+                return Heard::Refused(refusal);
+            }
+            self.expect_workers(now, max_workers, batch);
+        }
+        let Some(live) = self.lives.get_mut(&dispatch) else { return Heard::NotHere };
         if let Err(refusal) = live.obey(now, request, &mut self.out, batch) {
             return Heard::Refused(refusal);
         }
@@ -92,6 +104,24 @@ impl Live {
             Request::Decide { task, decision, note } => {
                 self.decide((now, task), (decision, note), out, batch)
             }
+            Request::Pause { tasks, reason } => {
+                self.note_wish(now, ControlAction::Pause, (&tasks, reason), batch);
+                self.handle(now, Input::Pause { tasks }, out, batch);
+                Ok(())
+            }
+            Request::Resume { tasks, reason } => {
+                self.note_wish(now, ControlAction::Resume, (&tasks, reason), batch);
+                self.handle(now, Input::Resume { tasks }, out, batch);
+                Ok(())
+            }
+            Request::SetWorkers { max_workers, reason } => {
+                self.note_wish(now, ControlAction::SetMaxWorkers, (&[], reason), batch);
+                self.handle(now, Input::SetWorkers { workers_max: max_workers }, out, batch);
+                Ok(())
+            }
+            Request::Replace { task, input_data, description, reason } => {
+                self.replace((now, task), (input_data, description), reason, batch)
+            }
         }
     }
 
@@ -122,6 +152,56 @@ impl Live {
         self.handle(now, Input::Answer { task, gate: Gate::Approval, answer }, out, batch);
         Ok(())
     }
+}
+
+impl Live {
+    fn note_wish(
+        &mut self,
+        now: Millis,
+        action: ControlAction,
+        (tasks, reason): (&[TaskIdx], String),
+        batch: &mut Batch,
+    ) {
+        let tasks = tasks.to_vec();
+        self.record(now, RecordBody::ControlRequested { action, tasks, reason }, batch);
+    }
+
+    /// Tells a task something else. The whole document is written anew: it happens seldom.
+    fn replace(
+        &mut self,
+        (now, task): (Millis, TaskIdx),
+        (input_data, description): (Option<InputData>, Option<String>),
+        reason: String,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        let name = &self.document.tasks[task.as_usize()].task_id;
+        check_not_started(&self.rows[task.as_usize()], name.as_str())?;
+        let mut fields = Vec::new();
+        let spec = &mut Arc::make_mut(&mut self.document).tasks[task.as_usize()];
+        if let Some(input_data) = input_data {
+            spec.input_data = input_data;
+            fields.push("input_data".to_owned());
+        }
+        if let Some(description) = description {
+            spec.description = description;
+            fields.push("description".to_owned());
+        }
+        self.record(now, RecordBody::InputReplaced { task, fields, reason }, batch);
+        batch.writes.push(Write::Document { dispatch: self.id, json: self.document.write() });
+        Ok(())
+    }
+}
+
+/// Refuses a change to a task that an agent has, or that has ended.
+pub(super) fn check_not_started(row: &TaskRow, name: &str) -> Result<(), Refusal> {
+    if row.status == TaskStatus::Pending && row.attempts == 0 {
+        return Ok(());
+    }
+    let what = if row.status.is_final() { "has ended" } else { "has started" };
+    let message = format!("task \"{name}\" {what}");
+    let hint = "only what has not started can be changed; after the end, retry_dispatch takes \
+                overrides";
+    Err(Refusal::of(ErrorCode::AlreadyStarted, "/task_id", &message, hint))
 }
 
 /// Whether a decision is news.

@@ -123,6 +123,7 @@ impl Explainer {
                 "there was room again, which other dispatches or its agent's upstream had not left"
                     .to_owned()
             }
+            Trigger::Resumed => "a pause was lifted".to_owned(),
             Trigger::NextAttempt => format!("this is attempt {}", attempt.0),
         };
         format!("{chosen}, and {moment}")
@@ -142,6 +143,7 @@ enum Trigger {
     WorkerFree,
     RoomFree,
     NextAttempt,
+    Resumed,
 }
 
 impl Trigger {
@@ -149,7 +151,11 @@ impl Trigger {
         if attempt > Attempt(1) {
             Self::NextAttempt
         } else if decision.waited > Millis(0) {
-            if decision.is_allowed { Self::RoomFree } else { Self::WorkerFree }
+            match decision {
+                Decision { is_allowed: true, .. } => Self::RoomFree,
+                Decision { is_resumed: true, .. } => Self::Resumed,
+                _ => Self::WorkerFree,
+            }
         } else if decision.released_by.is_some() {
             Self::DependencyEnded
         } else if decision.worker_from.is_some() {
@@ -166,6 +172,7 @@ impl Trigger {
             Self::WorkerFree => "worker_free",
             Self::RoomFree => "room_free",
             Self::NextAttempt => "next_attempt",
+            Self::Resumed => "resumed",
         }
     }
 }

@@ -47,7 +47,7 @@ pub(super) struct Dispatcher {
     /// For jobs that report back.
     pub(super) to_control: mpsc::WeakUnboundedSender<Message>,
     pub(super) traces: mpsc::Sender<Job>,
-    rules: Arc<OwnedRules>,
+    pub(super) rules: Arc<OwnedRules>,
     pub(super) shutdown: CancellationToken,
     pub(super) lives: BTreeMap<DispatchId, Live>,
     pub(super) sharing: Sharing,

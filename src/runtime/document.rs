@@ -60,6 +60,15 @@ pub(super) struct Meta {
     /// How long the whole was expected to take, where an estimate was given or learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) estimated: Option<Millis>,
+    /// Whether the whole dispatch is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) paused: bool,
+    /// The tasks that are paused by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) paused_tasks: Vec<TaskIdx>,
+    /// How many may run at once, where that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_workers: Option<u32>,
 }
 
 impl StoredConfig {
@@ -165,7 +174,17 @@ impl Meta {
         retry_of: Option<DispatchId>,
         wants_context: bool,
     ) -> Self {
-        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context, estimated: None }
+        Self {
+            version: VERSION,
+            trace_dir,
+            warnings,
+            retry_of,
+            wants_context,
+            estimated: None,
+            paused: false,
+            paused_tasks: Vec::new(),
+            max_workers: None,
+        }
     }
 
     pub(super) fn write(&self) -> String {

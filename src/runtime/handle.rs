@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId, PlanReport,
-        ReadTraceRequest, Refusal, TracePage, View, json::Json,
+        AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
+        PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::Write,
@@ -201,6 +201,11 @@ impl DispatcherHandle {
         let (checked, extras) = self.retried(request).await?;
         let dispatch = self.submit(checked, extras).await?;
         Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// Checks the arguments of `control_dispatch`.
+    pub fn check_control(&self, args: &Json<'_>) -> Result<ControlRequest, Refusal> {
+        plan::check_control(args, &self.rules())
     }
 
     /// Removes what is older than `retention` says, or says what would go.

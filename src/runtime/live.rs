@@ -13,7 +13,7 @@ use super::{
     gather::Gathered,
     history::History,
     lanes::Lanes,
-    message::{AttemptEnd, Ended, Progress},
+    message::{AttemptEnd, Ended, Paused, Progress},
     row::{self, PENDING},
     submission::{Backends, Submission},
     tracer::TaskTrace,
@@ -94,6 +94,7 @@ impl Live {
             n_running: 0,
             waiting: Vec::new(),
             n_waiting: 0,
+            paused: Paused::Nothing,
         };
         Self {
             id: dispatch,
@@ -260,6 +261,7 @@ impl Live {
             n_running: self.running.len(),
             waiting: some(&self.waiting),
             n_waiting: self.waiting.len(),
+            paused: self.paused(),
         });
     }
 
@@ -321,10 +323,33 @@ impl Live {
         self.record(now, body, batch);
         if let Some(task) = subject {
             self.note_task((now, task), event, json, batch);
+        } else if is_control(event) {
+            self.note_control(batch);
         } else if let Event::DispatchEnded { status } = *event {
             let critical_path = self.longest_chain;
             self.ended_at = Some(now);
             batch.writes.push(Write::End { dispatch: self.id, status, at: now, critical_path });
+        }
+    }
+
+    /// Tells reports what is paused and how many may run.
+    fn note_control(&mut self, batch: &mut Batch) {
+        let mut meta = Meta::clone(&self.meta);
+        meta.paused = self.scheduler.is_paused();
+        meta.paused_tasks = self.scheduler.paused_tasks().collect();
+        let workers_max = self.scheduler.workers_limit();
+        meta.max_workers = (workers_max != self.document.config.max_workers)
+            .then_some(workers_max)
+            .or(meta.max_workers.map(|_| workers_max));
+        self.meta = Arc::new(meta);
+        batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+    }
+
+    fn paused(&self) -> Paused {
+        match self.scheduler.paused_tasks().next() {
+            _ if self.scheduler.is_paused() => Paused::Whole,
+            Some(_) => Paused::Tasks,
+            None => Paused::Nothing,
         }
     }
 
@@ -393,6 +418,18 @@ impl Live {
 /// How long the last attempt of a task took.
 pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
     Some(row.ended_at?.since(row.started_at?))
+}
+
+/// Whether reports have to say something else of the dispatch as a whole.
+fn is_control(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::DispatchPaused
+            | Event::DispatchResumed
+            | Event::TasksPaused { .. }
+            | Event::TasksResumed { .. }
+            | Event::WorkersChanged { .. }
+    )
 }
 
 fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {

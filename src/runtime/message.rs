@@ -125,6 +125,20 @@ pub struct Progress {
     pub waiting: Vec<TaskId>,
     /// How many wait for one.
     pub n_waiting: usize,
+    /// What of it is paused.
+    pub paused: Paused,
+}
+
+/// What of a dispatch is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Paused {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Some tasks, and what depends on them.
+    Tasks,
+    /// All of it.
+    Whole,
 }
 
 impl Progress {
@@ -136,7 +150,12 @@ impl Progress {
         };
         let running = some(", running ", &self.running, self.n_running);
         let waiting = some(", waiting for approval: ", &self.waiting, self.n_waiting);
-        format!("{} of {} done{failed}{running}{waiting}", self.n_ended, self.n_tasks)
+        let paused = match self.paused {
+            Paused::Nothing => "",
+            Paused::Tasks => ", partly paused",
+            Paused::Whole => ", paused",
+        };
+        format!("{} of {} done{failed}{running}{waiting}{paused}", self.n_ended, self.n_tasks)
     }
 }
 

@@ -10,6 +10,8 @@ mod approval_tests;
 mod attempt;
 mod batch;
 mod control;
+#[cfg(test)]
+mod control_tests;
 mod decision;
 mod defaults;
 mod dispatcher;
@@ -48,6 +50,7 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod steer;
 mod submission;
 #[cfg(test)]
 mod takeover_tests;
@@ -63,7 +66,7 @@ mod tracer;
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{DispatcherHandle, Ticket};
-pub use message::Progress;
+pub use message::{Paused, Progress};
 pub use options::{AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
 pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};

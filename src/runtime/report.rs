@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use super::{document::Meta, live::execution_time, row, trace};
+use super::{advice::Advice, document::Meta, live::execution_time, row, trace};
 use crate::{
     model::{
         ApprovalReport, DispatchResult, FailureCode, FailureReport, FirstError, Millis, PlanReport,
@@ -64,8 +64,9 @@ pub(super) fn dispatch_result(
     meta: &Meta,
     summary: Summary,
     page: Page,
-    (warnings, next_steps, view): (Vec<String>, Vec<String>, View),
+    (warnings, advice, view): (Vec<String>, Advice, View),
 ) -> DispatchResult {
+    let Advice { paused_tasks, next_steps } = advice;
     let target = target(row, meta);
     let is_ended = row.ended_at.is_some();
     let mut result = DispatchResult {
@@ -74,6 +75,9 @@ pub(super) fn dispatch_result(
         status: row.status,
         next_steps,
         summary,
+        paused: meta.paused && !is_ended,
+        paused_tasks,
+        max_workers: meta.max_workers,
         warnings,
         trace_index: is_ended.then(|| target.index_path().display().to_string()),
         retry_of: meta.retry_of,

@@ -83,6 +83,11 @@ pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskS
         Event::TaskKept { .. } => row.status = TaskStatus::Success,
         Event::GateReached { .. }
         | Event::GatePassed { .. }
+        | Event::DispatchPaused
+        | Event::DispatchResumed
+        | Event::TasksPaused { .. }
+        | Event::TasksResumed { .. }
+        | Event::WorkersChanged { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => (),
     }

@@ -210,6 +210,8 @@ fn attempts(records: &[Record]) -> Vec<TracedAttempt<'_>> {
             RecordBody::Accepted { .. }
             | RecordBody::CancelRequested { .. }
             | RecordBody::ApprovalDecided { .. }
+            | RecordBody::ControlRequested { .. }
+            | RecordBody::InputReplaced { .. }
             | RecordBody::ContextGathered { .. } => (),
         }
     }
@@ -235,6 +237,11 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         | Event::TaskOmitted { .. }
         | Event::AttemptStarted { .. }
         | Event::TaskSkipped { .. }
+        | Event::DispatchPaused
+        | Event::DispatchResumed
+        | Event::TasksPaused { .. }
+        | Event::TasksResumed { .. }
+        | Event::WorkersChanged { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => None,
     }

@@ -41,6 +41,11 @@ impl Scheduler {
             Event::TaskOmitted { task, .. } => self.end(task, TaskState::Omitted),
             Event::TaskSkipped { task, .. } => self.end(task, TaskState::Skipped),
             Event::TaskCancelled { task } => self.end(task, TaskState::Cancelled),
+            Event::DispatchPaused
+            | Event::DispatchResumed
+            | Event::TasksPaused { .. }
+            | Event::TasksResumed { .. } => self.apply_pause(event),
+            Event::WorkersChanged { workers_max } => self.policy.workers_max = workers_max,
             Event::DispatchCancelled => self.is_cancelled = true,
             Event::DispatchEnded { .. } => self.is_ended = true,
         }
@@ -70,6 +75,7 @@ impl Scheduler {
         let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
         let priority = self.graph.priority(task);
         match before {
+            TaskState::Ready if self.pauses.holds(task) => (),
             TaskState::Ready => self.queue.remove(task, priority),
             TaskState::Running => {
                 self.queue.end(task);
@@ -89,7 +95,9 @@ impl Scheduler {
         }
         match state {
             TaskState::Ready => {
-                self.queue.insert(task, priority);
+                if !self.pauses.holds(task) {
+                    self.queue.insert(task, priority);
+                }
                 self.reasons.ready(task, self.now);
             }
             TaskState::Running => {

@@ -7,7 +7,8 @@ use crate::model::{Attempt, TaskIdx};
 impl Scheduler {
     /// Whether a scheduler of this dispatch could have recorded `event` now.
     ///
-    /// Costs O(1), but for the end of the dispatch, which is compared with all its tasks.
+    /// Costs O(1), but for the end of the dispatch, which is compared with all its tasks, and for
+    /// lists of tasks.
     pub fn can_follow(&self, event: &Event) -> bool {
         !self.is_ended() && self.fits(event)
     }
@@ -20,6 +21,7 @@ impl Scheduler {
             }
             Event::AttemptStarted { task, attempt, .. } => {
                 self.is_in(task, &[TaskState::Ready])
+                    && self.may_start(task)
                     && self.attempt(task).0.checked_add(1) == Some(attempt.0)
             }
             Event::AttemptEnded { task, attempt, .. }
@@ -45,6 +47,11 @@ impl Scheduler {
             Event::TaskReused { task } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,
+            Event::DispatchPaused
+            | Event::DispatchResumed
+            | Event::TasksPaused { .. }
+            | Event::TasksResumed { .. } => self.fits_pause(event),
+            Event::WorkersChanged { workers_max } => self.can_have_workers(workers_max),
             Event::DispatchEnded { .. } => {
                 let mut tasks = (0..self.n_tasks()).map(TaskIdx::from_usize);
                 tasks.all(|it| !self.state(it).is_open())

@@ -7,6 +7,7 @@ use rustc_hash::FxHashMap;
 use super::{
     gate::Stage,
     message::{Action, Event, Input, Outbox},
+    pause::Pauses,
     policy::Policy,
     queue::{Next, Queue},
     reasons::Reasons,
@@ -24,8 +25,8 @@ use crate::{
 
 /// The state of one dispatch.
 ///
-/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready`; the counters
-/// agree with the states.
+/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready` that are not
+/// paused by name; the counters agree with the states.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) graph: Arc<TaskGraph>,
@@ -41,6 +42,8 @@ pub struct Scheduler {
     pub(super) tallies: FxHashMap<TaskIdx, Tally>,
     /// Of the tasks in `TaskState::Held`.
     pub(super) stages: FxHashMap<TaskIdx, Stage>,
+    /// What must not start.
+    pub(super) pauses: Pauses,
     /// Whether any task has a rule of its own for when it runs.
     pub(super) has_rules: bool,
     /// Whether any task has gates.
@@ -69,6 +72,7 @@ impl Scheduler {
             trials: FxHashMap::default(),
             tallies: FxHashMap::default(),
             stages: FxHashMap::default(),
+            pauses: Pauses::default(),
             has_rules: policy.tasks.iter().any(|it| it.1.trigger != TriggerRule::AllSuccess),
             has_gates: policy.tasks.iter().any(|it| !it.1.gates.is_empty()),
             asks: Vec::new(),
@@ -158,6 +162,9 @@ impl Scheduler {
             }
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
+            Input::Pause { tasks } => self.pause(&tasks, out),
+            Input::Resume { tasks } => self.resume(&tasks, out),
+            Input::SetWorkers { workers_max } => self.set_workers(workers_max, out),
         }
         // After the input: what is reported at the last moment still counts.
         self.handle_timeout(now, out);
@@ -195,7 +202,8 @@ impl Scheduler {
         if !self.asks.is_empty() {
             self.ask(now, out);
         }
-        while self.n_running < self.policy.workers_max
+        while !self.pauses.is_whole()
+            && self.n_running < self.policy.workers_max
             && let Some(next) = self.queue.next()
         {
             self.start_attempt(now, next, out);

@@ -1,10 +1,16 @@
 //! What must hold of every event, found out anew from all that came before: slow, and simple.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
-use crate::model::{
-    Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
+use crate::{
+    model::{
+        Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
+    },
+    plan::TaskGraph,
 };
 
 /// All that happened, by task.
@@ -13,11 +19,63 @@ pub(super) struct Oracle {
     histories: BTreeMap<TaskIdx, Vec<(Millis, Event)>>,
     /// The last sign of progress of each attempt.
     beats: BTreeMap<(TaskIdx, Attempt), Millis>,
+    graph: Arc<TaskGraph>,
+    is_paused: bool,
+    paused: BTreeSet<TaskIdx>,
+    pub(super) workers_max: u32,
 }
 
 impl Oracle {
-    pub(super) fn new(policy: Policy) -> Self {
-        Self { policy, histories: BTreeMap::new(), beats: BTreeMap::new() }
+    pub(super) fn new(policy: Policy, graph: Arc<TaskGraph>) -> Self {
+        Self {
+            workers_max: policy.workers_max,
+            policy,
+            histories: BTreeMap::new(),
+            beats: BTreeMap::new(),
+            graph,
+            is_paused: false,
+            paused: BTreeSet::new(),
+        }
+    }
+
+    /// Whether anything that was said keeps a task from starting.
+    pub(super) fn is_paused(&self, task: TaskIdx) -> bool {
+        let (mut seen, mut pending) = (BTreeSet::new(), vec![task]);
+        while let Some(task) = pending.pop().filter(|_| !self.paused.is_empty()) {
+            if self.paused.contains(&task) {
+                return true;
+            }
+            if seen.insert(task) {
+                pending.extend(self.graph.dependencies(task));
+            }
+        }
+        self.is_paused
+    }
+
+    fn take_pause(&mut self, event: &Event) {
+        match event {
+            Event::DispatchPaused => assert!(!std::mem::replace(&mut self.is_paused, true)),
+            Event::DispatchResumed => {
+                assert!(self.is_paused || !self.paused.is_empty());
+                self.is_paused = false;
+                self.paused.clear();
+            }
+            Event::TasksPaused { tasks } => {
+                tasks.iter().for_each(|it| assert!(self.paused.insert(*it)));
+            }
+            Event::TasksResumed { tasks } => {
+                tasks.iter().for_each(|it| assert!(self.paused.remove(it)));
+            }
+            Event::WorkersChanged { workers_max } => {
+                assert_ne!(self.workers_max, *workers_max);
+                self.workers_max = *workers_max;
+            }
+            _ => panic!("{event:?} is about no pause"),
+        }
+    }
+
+    fn n_running(&self) -> usize {
+        self.histories.keys().filter(|it| self.start_of_running(**it).is_some()).count()
     }
 
     /// Hears what the scheduler hears.
@@ -66,6 +124,11 @@ impl Oracle {
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => task,
+            Event::DispatchPaused
+            | Event::DispatchResumed
+            | Event::TasksPaused { .. }
+            | Event::TasksResumed { .. }
+            | Event::WorkersChanged { .. } => return self.take_pause(event),
             Event::DispatchCancelled | Event::DispatchEnded { .. } => return,
         };
         self.histories.entry(*task).or_default().push((now, event.clone()));
@@ -141,6 +204,8 @@ impl Oracle {
             Some(_) => false,
         };
         assert!(may_start, "started after {last:?}");
+        assert!(!self.is_paused(task), "started although it is paused");
+        assert!(self.n_running() < self.workers_max as usize, "more run than may");
         assert_eq!(attempt.0 as usize, self.starts(task).len() + 1, "attempts are counted through");
         let own = self.own(task);
         assert_eq!(deadline, now + own.timeout.unwrap_or(self.policy.timeout));

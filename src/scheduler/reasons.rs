@@ -12,6 +12,8 @@ pub(super) struct Reasons {
     freed: Vec<TaskIdx>,
     /// Whether starts of this round are due to what was allowed from outside.
     is_allowed: bool,
+    /// Whether a pause was lifted in this round.
+    is_resumed: bool,
 }
 
 /// Since when a task is ready, and because of which dependency.
@@ -24,7 +26,7 @@ struct Readiness {
 impl Reasons {
     pub(super) fn new(n_tasks: usize) -> Self {
         let readiness = vec![Readiness::default(); n_tasks];
-        Self { readiness, freed: Vec::new(), is_allowed: false }
+        Self { readiness, freed: Vec::new(), is_allowed: false, is_resumed: false }
     }
 
     /// Tasks that wait for nothing are ready from `now` on, since the dispatch starts only now.
@@ -52,6 +54,11 @@ impl Reasons {
         self.is_allowed = true;
     }
 
+    /// A pause was lifted.
+    pub(super) fn resumed(&mut self) {
+        self.is_resumed = true;
+    }
+
     /// A worker came free while `n_running` ran; it counts only where none was free before.
     pub(super) fn worker_freed(&mut self, task: TaskIdx, n_running: u32, workers_max: u32) {
         if n_running as usize + self.freed.len() >= workers_max as usize {
@@ -62,6 +69,7 @@ impl Reasons {
     pub(super) fn end_round(&mut self) {
         self.freed.clear();
         self.is_allowed = false;
+        self.is_resumed = false;
     }
 
     /// Says why the first of the ready tasks starts now.
@@ -79,6 +87,7 @@ impl Reasons {
             worker_from: self.freed.pop(),
             overtakes,
             is_allowed: self.is_allowed,
+            is_resumed: self.is_resumed,
         }
     }
 }

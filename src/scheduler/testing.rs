@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -115,6 +115,8 @@ enum Report {
 /// A dispatch, its journal and its agents.
 pub(super) struct World {
     pub(super) cancel_at: Option<(Millis, Option<TaskIdx>)>,
+    /// What else is wished, soonest first.
+    pub(super) wishes: VecDeque<(Millis, Input)>,
     pub(super) kept: Vec<TaskIdx>,
     /// After which steps the process dies.
     pub(super) crash_after: Vec<u64>,
@@ -143,14 +145,15 @@ impl World {
         let graph = Arc::new(graph);
         Self {
             cancel_at: None,
+            wishes: VecDeque::new(),
             kept: Vec::new(),
             crash_after: Vec::new(),
             crash_before: Vec::new(),
             answers: BTreeMap::new(),
             names: drawing.names,
             scheduler: Scheduler::new(Arc::clone(&graph), policy.clone()),
+            oracle: Oracle::new(policy.clone(), Arc::clone(&graph)),
             graph,
-            oracle: Oracle::new(policy.clone()),
             policy,
             now: Millis(0),
             reports: BinaryHeap::new(),
@@ -172,7 +175,7 @@ impl World {
     pub(super) fn set_limits(&mut self, tasks: Vec<(TaskIdx, TaskPolicy)>) {
         self.policy.tasks = tasks;
         self.scheduler = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
-        self.oracle = Oracle::new(self.policy.clone());
+        self.oracle = Oracle::new(self.policy.clone(), Arc::clone(&self.graph));
     }
 
     pub(super) fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Fate) {
@@ -202,9 +205,21 @@ impl World {
 
     fn step(&mut self, out: &mut Outbox) {
         let report_at = self.reports.peek().map(|it| it.0.0);
-        let next = [report_at, self.scheduler.poll_timeout(), self.cancel_at.map(|it| it.0)];
-        self.now = next.into_iter().flatten().min().expect("the dispatch is stuck").max(self.now);
-        if let Some((at, task)) = self.cancel_at
+        let wish_at = self.wishes.front().map(|it| it.0);
+        let cancel_at = self.cancel_at.map(|it| it.0);
+        let next = [report_at, self.scheduler.poll_timeout(), cancel_at, wish_at];
+        let Some(next) = next.into_iter().flatten().min() else {
+            // A pause ends only when somebody lifts it.
+            let is_paused = self.graph.tasks().any(|it| self.oracle.is_paused(it));
+            assert!(is_paused, "the dispatch is stuck");
+            self.scheduler.handle(self.now, Input::Resume { tasks: Vec::new() }, out);
+            return;
+        };
+        self.now = next.max(self.now);
+        if wish_at.is_some_and(|at| at <= self.now) {
+            let (_, input) = self.wishes.pop_front().unwrap();
+            self.scheduler.handle(self.now, input, out);
+        } else if let Some((at, task)) = self.cancel_at
             && at <= self.now
         {
             self.cancel_at = None;
@@ -278,6 +293,8 @@ impl World {
 
     fn log_event(&mut self, event: &Event) {
         let name = |it: &TaskIdx| &self.names[it.as_usize()];
+        let names =
+            |all: &[TaskIdx]| all.iter().map(|it| name(it).as_str()).collect::<Vec<_>>().join(" ");
         let line = match event {
             Event::TaskSkipped { task, because } => {
                 format!("skip {} because {}", name(task), name(because))
@@ -287,6 +304,11 @@ impl World {
             }
             Event::TaskOmitted { task, reason, .. } => format!("omit {}: {reason}", name(task)),
             Event::TaskReused { task } => format!("reuse {}", name(task)),
+            Event::DispatchPaused => "pause".to_owned(),
+            Event::DispatchResumed => "resume".to_owned(),
+            Event::TasksPaused { tasks } => format!("pause {}", names(tasks)),
+            Event::TasksResumed { tasks } => format!("resume {}", names(tasks)),
+            Event::WorkersChanged { workers_max } => format!("workers {workers_max}"),
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }
@@ -327,7 +349,6 @@ impl World {
     fn assert_invariants(&mut self) {
         let n_running = self.graph.tasks().filter(|&it| self.is(it, TaskState::Running)).count();
         assert_eq!(n_running, self.scheduler.n_running() as usize);
-        assert!(n_running <= self.policy.workers_max as usize);
         for task in self.graph.tasks() {
             let state = self.scheduler.state(task);
             if let Some(before) = self.finals.get(&task) {
@@ -338,8 +359,10 @@ impl World {
             }
             self.oracle.assert_nothing_is_due(self.now, task, &self.scheduler);
         }
-        let is_idle = n_running < self.policy.workers_max as usize;
-        let has_ready = self.graph.tasks().any(|it| self.is(it, TaskState::Ready));
+        let is_idle = n_running < self.oracle.workers_max as usize;
+        let is_startable =
+            |it: TaskIdx| self.is(it, TaskState::Ready) && !self.oracle.is_paused(it);
+        let has_ready = self.graph.tasks().any(is_startable);
         assert!(!(is_idle && has_ready), "a ready task waits although a worker is free");
     }
 
@@ -369,6 +392,11 @@ impl World {
                 | Event::GateReached { .. }
                 | Event::AttemptStarted { .. }
                 | Event::RetryDue { .. }
+                | Event::DispatchPaused
+                | Event::DispatchResumed
+                | Event::TasksPaused { .. }
+                | Event::TasksResumed { .. }
+                | Event::WorkersChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
             })
@@ -386,7 +414,9 @@ impl World {
                 |it: &Event| matches!(it, Event::GatePassed { task: of, .. } if of == task);
             let is_new = released_by.is_some_and(has_ended_now) || events.iter().any(has_passed);
             let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || may_crash);
+            let has_more = events.iter().any(|it| matches!(it, Event::WorkersChanged { .. }));
+            let is_let = decision.is_resumed || has_more;
+            assert!(is_new || waited == Millis(0) || worker_from.is_some() || is_let || may_crash);
         }
     }
 
@@ -416,6 +446,9 @@ impl World {
             assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
         }
         assert_eq!(replayed.is_ended(), self.scheduler.is_ended());
+        assert_eq!(replayed.is_paused(), self.scheduler.is_paused());
+        assert!(replayed.paused_tasks().eq(self.scheduler.paused_tasks()));
+        assert_eq!(replayed.workers_max(), self.scheduler.workers_max());
     }
 
     fn is(&self, task: TaskIdx, state: TaskState) -> bool {

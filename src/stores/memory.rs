@@ -322,6 +322,8 @@ impl State {
                 }
                 Write::Accept(_)
                 | Write::End { .. }
+                | Write::Meta { .. }
+                | Write::Document { .. }
                 | Write::RequestHandled { .. }
                 | Write::Claim { .. }
                 | Write::Adopt { .. }
@@ -368,6 +370,10 @@ impl State {
                     kept.critical_path = critical_path;
                     kept.head.has_ended = true;
                 });
+            }
+            Write::Meta { dispatch, json } => self.change(dispatch, |kept| kept.meta = json),
+            Write::Document { dispatch, json } => {
+                self.change(dispatch, |kept| kept.document = json);
             }
             Write::Request(asked) => self.requests.push((*asked, None)),
             Write::RequestHandled { request, refusal: None, .. } => {

@@ -80,3 +80,37 @@ async fn crash_an_approval_outlives_a_kill_and_its_task_runs_once() {
     assert_eq!(result["status"], "success");
     assert!(by_task(&result, "attempts").iter().all(|it| it.1 == 1));
 }
+
+#[tokio::test]
+async fn e2e_a_run_is_paused_steered_and_resumed_from_another_shell() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let rows: [(&str, &str, &[&str]); 3] =
+        [("held", "gate", &[]), ("after", "debug", &["held"]), ("other", "debug", &["held"])];
+    std::fs::write(space.path("tasks.json"), document(&space, &rows).to_string()).unwrap();
+    let mut program = space.start(&["run", "tasks.json"]);
+    let id = dispatch_of(&mut program).await.to_string();
+    standin.at_gate(1).await;
+    let paused = space.run(&["pause", &id, "after", "--reason", "not so fast"], "").await;
+    assert_eq!(paused.json()["paused_tasks"], json!(["after"]), "{paused:?}");
+    program.line_with("partly paused").await;
+    let workers = space.run(&["workers", &id, "3"], "").await;
+    assert_eq!(workers.json()["max_workers"], 3, "{workers:?}");
+    let told = r#"{"problem_description": "look here", "affected_files": ["${WORKSPACE}/x.py"]}"#;
+    let steered = space.run(&["steer", &id, "after", "--input", "-"], told).await;
+    assert_eq!(steered.code, Some(0), "{steered:?}");
+    let refused = space.run(&["steer", &id, "held", "--description", "late"], "").await;
+    assert!(refused.stderr.contains("error[already_started] at /task_id"), "{refused:?}");
+    let refused = space.run(&["workers", &id, "2000"], "").await;
+    assert!(refused.stderr.contains("error[out_of_range] at /max_workers"), "{refused:?}");
+    assert_eq!(space.run(&["steer", &id, "after"], "").await.code, Some(2));
+    standin.release(1);
+    program.line_with("2 of 3 done, partly paused").await;
+    let resumed = space.run(&["resume", &id], "").await;
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    let ended = program.output().await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let call = &standin.calls_of("after")[0];
+    assert_eq!(call.arguments["problem_description"], "look here");
+    assert_eq!(call.arguments["affected_files"], json!([space.path("x.py")]));
+}

@@ -12,6 +12,8 @@ mod call_tests;
 mod config;
 mod context;
 mod control;
+#[cfg(test)]
+mod control_tests;
 mod faults;
 mod fields;
 mod fill;
@@ -40,7 +42,7 @@ pub use self::{
         DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
         check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
     },
-    control::check_approve,
+    control::{check_approve, check_control, check_replacement},
     tasks::ESTIMATE_DEFAULT,
 };
 use self::{

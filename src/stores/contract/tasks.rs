@@ -1,6 +1,8 @@
 //! What every store must do about tasks: their rows, what is counted of them, their outputs.
 
-use super::{Maintained, Store, accepted, commit, id, moved, output, row, task};
+use super::{
+    Maintained, OTHER, Store, accepted, claimed, commit, id, moved, output, refuse, row, task,
+};
 use crate::{
     model::{ApprovalReport, Failure, FailureCode, Millis, TaskStatus, Timestamp},
     ports::{TaskRow, Write},
@@ -69,4 +71,24 @@ pub(in crate::stores) async fn a_large_output_reads_back(store: Store, _: Mainta
     commit(&store, vec![accepted(1, 1), output(1, 0, &large)]).await;
     let found = store.outputs(id(1), vec![task(0)]).await.unwrap();
     assert!(found[0].as_deref() == Some(large.as_str()));
+}
+
+pub(in crate::stores) async fn a_document_and_what_reports_need_of_it_are_replaced(
+    store: Store,
+    _: Maintained,
+) {
+    let document = |number, json: &str| Write::Document { dispatch: id(number), json: json.into() };
+    let meta = |number, json: &str| Write::Meta { dispatch: id(number), json: json.into() };
+    commit(&store, vec![accepted(1, 1), accepted(2, 1), document(1, "new"), meta(1, "new")]).await;
+    commit(&store, vec![meta(2, "other"), meta(2, "größer")]).await;
+    assert_eq!(store.document(id(1)).await, Ok(Some("new".to_owned())));
+    assert_eq!(store.document(id(2)).await, Ok(Some(r#"{"number":2}"#.to_owned())));
+    let meta_of = async |number| store.dispatch(id(number)).await.unwrap().unwrap().meta;
+    assert_eq!((meta_of(1).await.as_str(), meta_of(2).await.as_str()), ("new", "größer"));
+    refuse(&store, vec![document(3, "new")]).await;
+    refuse(&store, vec![meta(3, "new")]).await;
+    let stale = vec![claimed(1, OTHER, 1), document(1, "stale"), meta(1, "stale")];
+    store.commit(stale.into()).await.unwrap();
+    assert_eq!(store.document(id(1)).await, Ok(Some("new".to_owned())));
+    assert_eq!(meta_of(1).await, "new");
 }

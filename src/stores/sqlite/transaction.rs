@@ -38,6 +38,8 @@ pub(super) struct Statements<'c> {
     set_task: Statement<'c>,
     put_output: Statement<'c>,
     end: Statement<'c>,
+    set_meta: Statement<'c>,
+    set_document: Statement<'c>,
     add_request: Statement<'c>,
     drop_request: Statement<'c>,
     refuse_request: Statement<'c>,
@@ -80,6 +82,8 @@ impl<'c> Statements<'c> {
                              ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
             end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
                       WHERE id = ?1")?,
+            set_meta: sql("UPDATE dispatches SET meta = ?2 WHERE id = ?1")?,
+            set_document: sql("UPDATE documents SET json = ?2 WHERE dispatch = ?1")?,
             add_request: sql("INSERT INTO requests (uuid, dispatch, body) VALUES (?1, ?2, ?3)")?,
             drop_request: sql("DELETE FROM requests WHERE uuid = ?1")?,
             refuse_request: sql("UPDATE requests SET refusal = ?2 WHERE uuid = ?1")?,
@@ -156,6 +160,16 @@ impl Transaction<'_, '_> {
             Write::Output { dispatch, task, json } => self.output(*dispatch, *task, json),
             Write::End { dispatch, status, at, critical_path } => {
                 self.end(*dispatch, *status, (*at, *critical_path))
+            }
+            Write::Meta { dispatch, json } => {
+                let id = self.head(*dispatch)?.id;
+                self.statements.set_meta.execute(params![id, json])?;
+                Ok(())
+            }
+            Write::Document { dispatch, json } => {
+                let id = self.head(*dispatch)?.id;
+                self.statements.set_document.execute(params![id, json])?;
+                Ok(())
             }
             Write::Request(asked) => self.request(asked),
             Write::RequestHandled { request, refusal, .. } => {
