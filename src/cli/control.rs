@@ -50,7 +50,7 @@ pub async fn steer(
     if let Some(source) = input {
         let text = source::read(&source, bytes_max);
         match text.and_then(|it| Ok(json::read(&it)?.to_value())) {
-            Ok(value) => return ask_with(handle, request, input_of(value, workspace)).await,
+            Ok(value) => return ask_with(handle, request, input_of(&value, workspace)).await,
             Err(refusal) => return Ok(refuse(&refusal)),
         }
     }
@@ -86,7 +86,7 @@ async fn tell(handle: &DispatcherHandle, arguments: Value) -> Outcome {
 }
 
 /// The input with its places put in, as in a document.
-fn input_of(input: Value, workspace: &Path) -> Value {
+fn input_of(input: &Value, workspace: &Path) -> Value {
     let mut document = Value::Object(Map::new());
     document["tasks"] = Value::Array(vec![serde_json::json!({ "input_data": input })]);
     if let Some(places) = Places::of(workspace) {

@@ -25,7 +25,7 @@ impl Dispatcher {
     ) {
         match self.obey(dispatch, request, batch) {
             Heard::Done => batch.replies.push((dispatch, reply)),
-            heard => {
+            heard @ (Heard::Refused(_) | Heard::NotHere) => {
                 let _gone = reply.send(heard);
             }
         }

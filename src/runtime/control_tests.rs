@@ -47,9 +47,9 @@ async fn two_processes() -> [World; 2] {
 }
 
 /// Waits until a dispatch that is live in `world` goes so.
-async fn see(world: &World, id: DispatchId, is_so: impl Fn(&Progress) -> bool) {
+async fn see(world: &World, id: DispatchId, is_so: fn(&Progress) -> bool) {
     let mut progress = world.handle.follow(id).await.unwrap();
-    progress.wait_for(|it| is_so(it)).await.unwrap();
+    progress.wait_for(is_so).await.unwrap();
 }
 
 fn started(world: &World) -> Vec<String> {

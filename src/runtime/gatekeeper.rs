@@ -18,10 +18,9 @@ impl Dispatcher {
     /// Has a question answered; the answer comes back as `Message::Answer`.
     pub(super) fn ask(&mut self, _dispatch: DispatchId, _task: TaskIdx, gate: Gate) {
         match gate {
-            // No document can ask for one yet.
-            Gate::Condition | Gate::Reuse => (),
-            // People are asked by the result, and answer by a request.
-            Gate::Approval => (),
+            // No document can ask for the first two yet; about an approval people are asked by the
+            // result, and they answer by a request.
+            Gate::Condition | Gate::Reuse | Gate::Approval => (),
         }
     }
 }

@@ -340,7 +340,7 @@ impl Live {
         let workers_max = self.scheduler.workers_limit();
         meta.max_workers = (workers_max != self.document.config.max_workers)
             .then_some(workers_max)
-            .or(meta.max_workers.map(|_| workers_max));
+            .or_else(|| meta.max_workers.map(|_| workers_max));
         self.meta = Arc::new(meta);
         batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
     }

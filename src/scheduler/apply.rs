@@ -41,10 +41,10 @@ impl Scheduler {
             Event::TaskOmitted { task, .. } => self.end(task, TaskState::Omitted),
             Event::TaskSkipped { task, .. } => self.end(task, TaskState::Skipped),
             Event::TaskCancelled { task } => self.end(task, TaskState::Cancelled),
-            Event::DispatchPaused
-            | Event::DispatchResumed
-            | Event::TasksPaused { .. }
-            | Event::TasksResumed { .. } => self.apply_pause(event),
+            Event::DispatchPaused => self.apply_pause(),
+            Event::DispatchResumed => self.apply_resume(),
+            Event::TasksPaused { ref tasks } => self.apply_pause_of(tasks),
+            Event::TasksResumed { ref tasks } => self.apply_resume_of(tasks),
             Event::WorkersChanged { workers_max } => self.policy.workers_max = workers_max,
             Event::DispatchCancelled => self.is_cancelled = true,
             Event::DispatchEnded { .. } => self.is_ended = true,

@@ -47,10 +47,10 @@ impl Scheduler {
             Event::TaskReused { task } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,
-            Event::DispatchPaused
-            | Event::DispatchResumed
-            | Event::TasksPaused { .. }
-            | Event::TasksResumed { .. } => self.fits_pause(event),
+            Event::DispatchPaused => !self.is_paused(),
+            Event::DispatchResumed => self.has_pauses(),
+            Event::TasksPaused { ref tasks } => self.can_pause(tasks),
+            Event::TasksResumed { ref tasks } => self.can_resume(tasks),
             Event::WorkersChanged { workers_max } => self.can_have_workers(workers_max),
             Event::DispatchEnded { .. } => {
                 let mut tasks = (0..self.n_tasks()).map(TaskIdx::from_usize);

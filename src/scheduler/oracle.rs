@@ -52,25 +52,21 @@ impl Oracle {
         self.is_paused
     }
 
-    fn take_pause(&mut self, event: &Event) {
-        match event {
-            Event::DispatchPaused => assert!(!std::mem::replace(&mut self.is_paused, true)),
-            Event::DispatchResumed => {
-                assert!(self.is_paused || !self.paused.is_empty());
-                self.is_paused = false;
-                self.paused.clear();
-            }
-            Event::TasksPaused { tasks } => {
-                tasks.iter().for_each(|it| assert!(self.paused.insert(*it)));
-            }
-            Event::TasksResumed { tasks } => {
-                tasks.iter().for_each(|it| assert!(self.paused.remove(it)));
-            }
-            Event::WorkersChanged { workers_max } => {
-                assert_ne!(self.workers_max, *workers_max);
-                self.workers_max = *workers_max;
-            }
-            _ => panic!("{event:?} is about no pause"),
+    fn resume(&mut self) {
+        assert!(self.is_paused || !self.paused.is_empty());
+        self.is_paused = false;
+        self.paused.clear();
+    }
+
+    fn pause_more(&mut self, tasks: &[TaskIdx]) {
+        for it in tasks {
+            assert!(self.paused.insert(*it));
+        }
+    }
+
+    fn resume_some(&mut self, tasks: &[TaskIdx]) {
+        for it in tasks {
+            assert!(self.paused.remove(it));
         }
     }
 
@@ -124,11 +120,18 @@ impl Oracle {
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => task,
-            Event::DispatchPaused
-            | Event::DispatchResumed
-            | Event::TasksPaused { .. }
-            | Event::TasksResumed { .. }
-            | Event::WorkersChanged { .. } => return self.take_pause(event),
+            Event::DispatchPaused => {
+                return assert!(!std::mem::replace(&mut self.is_paused, true));
+            }
+            Event::DispatchResumed => return self.resume(),
+            Event::TasksPaused { tasks } => return self.pause_more(tasks),
+            Event::TasksResumed { tasks } => return self.resume_some(tasks),
+            Event::WorkersChanged { workers_max } => {
+                return assert_ne!(
+                    std::mem::replace(&mut self.workers_max, *workers_max),
+                    *workers_max
+                );
+            }
             Event::DispatchCancelled | Event::DispatchEnded { .. } => return,
         };
         self.histories.entry(*task).or_default().push((now, event.clone()));

@@ -85,43 +85,45 @@ impl Scheduler {
         }
     }
 
-    /// Takes a fact about pauses.
-    pub(super) fn apply_pause(&mut self, event: &Event) {
-        match event {
-            Event::DispatchPaused => self.pauses.is_whole = true,
-            Event::DispatchResumed => {
-                self.pauses.is_whole = false;
-                self.reasons.resumed();
-                self.change_roots(BTreeSet::new());
-            }
-            Event::TasksPaused { tasks } => {
-                let roots = self.pauses.roots.iter().chain(tasks).copied().collect();
-                self.change_roots(roots);
-            }
-            Event::TasksResumed { tasks } => {
-                self.reasons.resumed();
-                let stay = self.pauses.roots.iter().filter(|it| !tasks.contains(it));
-                let roots = stay.copied().collect();
-                self.change_roots(roots);
-            }
-            _ => debug_assert!(false, "{event:?} is about no pause"),
-        }
+    /// Takes the fact that the whole dispatch was paused.
+    pub(super) fn apply_pause(&mut self) {
+        self.pauses.is_whole = true;
     }
 
-    /// Whether a scheduler could have recorded this about pauses now.
-    pub(super) fn fits_pause(&self, event: &Event) -> bool {
-        let is_list = |tasks: &[TaskIdx]| {
-            let is_known = tasks.iter().all(|it| it.as_usize() < self.n_tasks());
-            is_known && !tasks.is_empty() && tasks.is_sorted_by(|a, b| a < b)
-        };
-        let is_root = |it: &TaskIdx| self.pauses.roots.contains(it);
-        match event {
-            Event::DispatchPaused => !self.pauses.is_whole,
-            Event::DispatchResumed => self.has_pauses(),
-            Event::TasksPaused { tasks } => is_list(tasks) && !tasks.iter().any(is_root),
-            Event::TasksResumed { tasks } => is_list(tasks) && tasks.iter().all(is_root),
-            _ => false,
-        }
+    /// Takes the fact that every pause was lifted.
+    pub(super) fn apply_resume(&mut self) {
+        self.pauses.is_whole = false;
+        self.reasons.resumed();
+        self.change_roots(BTreeSet::new());
+    }
+
+    /// Takes the fact that these tasks were paused, too.
+    pub(super) fn apply_pause_of(&mut self, tasks: &[TaskIdx]) {
+        let roots = self.pauses.roots.iter().chain(tasks).copied().collect();
+        self.change_roots(roots);
+    }
+
+    /// Takes the fact that these tasks are no longer paused by name.
+    pub(super) fn apply_resume_of(&mut self, tasks: &[TaskIdx]) {
+        let stay = self.pauses.roots.iter().filter(|it| !tasks.contains(it));
+        let roots = stay.copied().collect();
+        self.reasons.resumed();
+        self.change_roots(roots);
+    }
+
+    /// Whether a scheduler could have recorded now that tasks were paused.
+    pub(super) fn can_pause(&self, tasks: &[TaskIdx]) -> bool {
+        self.is_list(tasks) && !tasks.iter().any(|it| self.pauses.roots.contains(it))
+    }
+
+    /// Whether it could have recorded now that they go on.
+    pub(super) fn can_resume(&self, tasks: &[TaskIdx]) -> bool {
+        self.is_list(tasks) && tasks.iter().all(|it| self.pauses.roots.contains(it))
+    }
+
+    fn is_list(&self, tasks: &[TaskIdx]) -> bool {
+        let is_known = tasks.iter().all(|it| it.as_usize() < self.n_tasks());
+        is_known && !tasks.is_empty() && tasks.is_sorted_by(|a, b| a < b)
     }
 
     /// Whether a task may be handed to an agent as far as pauses go.
@@ -133,7 +135,8 @@ impl Scheduler {
         workers_max > 0 && workers_max != self.policy.workers_max
     }
 
-    fn has_pauses(&self) -> bool {
+    /// Whether anything is paused.
+    pub(super) fn has_pauses(&self) -> bool {
         self.pauses.is_whole || !self.pauses.roots.is_empty()
     }
 

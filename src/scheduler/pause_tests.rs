@@ -38,14 +38,14 @@ fn what_runs_goes_on_and_nothing_starts_before_the_pause_is_lifted() {
     check(
         "a\nb <- a\nc\nd",
         vec![(5, pause(&[])), (6, pause(&[])), (50, resume(&[])), (51, resume(&[]))],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             5 pause
             50 resume
             50 start b#1
             50 start d#1
-            60 finish Success"#]],
+            60 finish Success"]],
     );
 }
 
@@ -54,7 +54,7 @@ fn a_paused_branch_holds_what_depends_on_it_and_no_other() {
     check(
         "a\nb <- a\nc\nd <- b\ne <- c",
         vec![(5, pause(&[1])), (60, resume(&[1]))],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             5 pause b
@@ -62,7 +62,7 @@ fn a_paused_branch_holds_what_depends_on_it_and_no_other() {
             60 resume b
             60 start b#1
             70 start d#1
-            80 finish Success"#]],
+            80 finish Success"]],
     );
 }
 
@@ -71,13 +71,13 @@ fn a_branch_that_begins_with_what_has_ended_is_paused_all_the_same() {
     check(
         "a\nb <- a\nc <- b",
         vec![(15, pause(&[0])), (60, resume(&[0]))],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             10 start b#1
             15 pause a
             60 resume a
             60 start c#1
-            70 finish Success"#]],
+            70 finish Success"]],
     );
 }
 
@@ -86,14 +86,14 @@ fn a_task_below_two_paused_branches_waits_for_both() {
     check(
         "a\nb\nc <- a b",
         vec![(1, pause(&[1, 0, 1])), (30, resume(&[0, 2])), (60, resume(&[1]))],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start b#1
             1 pause a b
             30 resume a
             60 resume b
             60 start c#1
-            70 finish Success"#]],
+            70 finish Success"]],
     );
 }
 
@@ -108,7 +108,7 @@ fn a_pause_of_everything_and_of_a_branch_are_lifted_together() {
             (50, pause(&[1])),
             (60, resume(&[])),
         ],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             1 pause b
@@ -117,7 +117,7 @@ fn a_pause_of_everything_and_of_a_branch_are_lifted_together() {
             50 pause b
             60 resume
             60 start b#1
-            70 finish Success"#]],
+            70 finish Success"]],
     );
 }
 
@@ -130,13 +130,18 @@ fn a_paused_task_that_is_tried_again_waits() {
         world.wishes = [(Millis(5), pause(&[0])), (Millis(5_000), resume(&[0]))].into();
     };
     let text = "a !fail timeout 1\nb";
-    check_with(text, OnFailure::SkipDependents, prepare, &expect![[r#"
+    check_with(
+        text,
+        OnFailure::SkipDependents,
+        prepare,
+        &expect![[r"
         0 start a#1
         0 start b#1
         5 pause a
         5000 resume a
         5000 start a#2
-        5010 finish Success"#]]);
+        5010 finish Success"]],
+    );
 }
 
 #[test]
@@ -144,20 +149,20 @@ fn what_is_paused_can_be_cancelled() {
     check(
         "a\nb <- a\nc",
         vec![(5, pause(&[])), (30, Input::CancelTasks { tasks: tasks(&[1]) })],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             5 pause
-            30 finish Partial"#]],
+            30 finish Partial"]],
     );
     check(
         "a\nb <- a\nc",
         vec![(5, pause(&[1])), (30, Input::Cancel)],
-        &expect![[r#"
+        &expect![[r"
         0 start a#1
         0 start c#1
         5 pause b
-        30 finish Cancelled"#]],
+        30 finish Cancelled"]],
     );
 }
 
@@ -167,7 +172,7 @@ fn more_workers_start_more_at_once_and_fewer_wait_for_ends() {
     check(
         "a\nb\nc\nd\ne\nf\ng",
         vec![(5, workers(4)), (6, workers(0)), (6, workers(4)), (12, workers(1))],
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start b#1
             5 workers 4
@@ -177,7 +182,7 @@ fn more_workers_start_more_at_once_and_fewer_wait_for_ends() {
             10 start f#1
             12 workers 1
             20 start g#1
-            30 finish Success"#]],
+            30 finish Success"]],
     );
 }
 

@@ -129,8 +129,8 @@ pub fn check_control(args: &Json<'_>, rules: &Rules<'_>) -> Result<ControlReques
     })
 }
 
-/// Checks a task that is told something else as its document would be; `others` are all other tasks of
-/// that document. Paths of faults begin at the task. Costs O(document).
+/// Checks a task that is told something else as its document would be; `others` are all other
+/// tasks of that document. Paths of faults begin at the task. Costs O(document).
 pub fn check_replacement(
     task: TaskSpec,
     others: Vec<TaskSpec>,

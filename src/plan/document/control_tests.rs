@@ -29,14 +29,36 @@ fn check(args: &Value, expected: &Expect) {
 
 #[test]
 fn each_action_takes_its_own_fields() {
-    check(&json!({"action": "pause", "reason": "lunch"}), &expect![[r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"pause","reason":"lunch"}"#]]);
-    check(&json!({"action": "resume", "task_ids": ["a"]}), &expect![[r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"resume","task_ids":["a"]}"#]]);
-    check(&json!({"action": "set_max_workers", "max_workers": 64}), &expect![[r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"set_max_workers","max_workers":64}"#]]);
+    check(
+        &json!({"action": "pause", "reason": "lunch"}),
+        &expect![[
+            r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"pause","reason":"lunch"}"#
+        ]],
+    );
+    check(
+        &json!({"action": "resume", "task_ids": ["a"]}),
+        &expect![[
+            r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"resume","task_ids":["a"]}"#
+        ]],
+    );
+    check(
+        &json!({"action": "set_max_workers", "max_workers": 64}),
+        &expect![[
+            r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"set_max_workers","max_workers":64}"#
+        ]],
+    );
     check(
         &json!({"action": "replace_input", "task_id": "a", "input_data": {"b": null}}),
-        &expect![[r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"replace_input","task_id":"a","input_data":{"b":null}}"#]],
+        &expect![[
+            r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"replace_input","task_id":"a","input_data":{"b":null}}"#
+        ]],
     );
-    check(&json!({"action": "replace_input", "task_id": "a", "description": "d"}), &expect![[r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"replace_input","task_id":"a","description":"d"}"#]]);
+    check(
+        &json!({"action": "replace_input", "task_id": "a", "description": "d"}),
+        &expect![[
+            r#"{"dispatch_id":"01890a5d-ac96-774b-bcce-b302099a8057","action":"replace_input","task_id":"a","description":"d"}"#
+        ]],
+    );
 }
 
 #[test]
@@ -51,19 +73,28 @@ fn fields_that_do_not_fit_the_action_are_refused_together() {
             empty_value at /task_ids: "task_ids" must name at least one task
               hint: leave it out to mean all tasks"#]],
     );
-    check(&json!({"action": "set_max_workers", "task_ids": ["a"]}), &expect![[r#"
+    check(
+        &json!({"action": "set_max_workers", "task_ids": ["a"]}),
+        &expect![[r#"
         missing_field at /max_workers: "max_workers" is missing
           hint: say how many
         unknown_field at /task_ids: "task_ids" is nothing that action "set_max_workers" takes
-          hint: set_max_workers takes max_workers and reason"#]]);
-    check(&json!({"action": "set_max_workers", "max_workers": 65}), &expect![[r#"
+          hint: set_max_workers takes max_workers and reason"#]],
+    );
+    check(
+        &json!({"action": "set_max_workers", "max_workers": 65}),
+        &expect![[r#"
         out_of_range at /max_workers: "max_workers" must be from 1 to 64, not 65
-          hint: pass a number from 1 to 64"#]]);
-    check(&json!({"action": "replace_input"}), &expect![[r#"
+          hint: pass a number from 1 to 64"#]],
+    );
+    check(
+        &json!({"action": "replace_input"}),
+        &expect![[r#"
         missing_field at /task_id: "task_id" is missing
           hint: name the task
         missing_field at /input_data: "input_data" is missing
-          hint: give the task's whole new input_data, or a description"#]]);
+          hint: give the task's whole new input_data, or a description"#]],
+    );
     check(
         &json!({"action": "replace_input", "task_id": "a", "input_data": [], "description": " "}),
         &expect![[r#"
@@ -72,14 +103,20 @@ fn fields_that_do_not_fit_the_action_are_refused_together() {
             empty_value at /description: "description" must not be empty
               hint: say what is meant"#]],
     );
-    check(&json!({"action": "stop", "tasks": []}), &expect![[r#"
+    check(
+        &json!({"action": "stop", "tasks": []}),
+        &expect![[r#"
         unknown_field at /tasks: the document has no field "tasks"
           hint: control_dispatch takes dispatch_id, action, reason, and what the action needs: task_ids for pause and resume, max_workers for set_max_workers, task_id with input_data or description for replace_input
         invalid_enum at /action: "action" must be "pause", "resume", "set_max_workers" or "replace_input", not "stop"
-          hint: choose "pause", "resume", "set_max_workers" or "replace_input""#]]);
-    check(&json!({}), &expect![[r#"
+          hint: choose "pause", "resume", "set_max_workers" or "replace_input""#]],
+    );
+    check(
+        &json!({}),
+        &expect![[r#"
         missing_field at /action: "action" is missing
-          hint: say what to do"#]]);
+          hint: say what to do"#]],
+    );
 }
 
 fn specs(tasks: &[Value]) -> Vec<TaskSpec> {
