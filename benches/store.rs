@@ -250,6 +250,7 @@ fn row(dispatch: DispatchId, task: TaskIdx, status: TaskStatus) -> Write {
         failure: None,
         caused_by: None,
         reused: None,
+        approval: None,
     };
     Write::Task { dispatch, task, row }
 }

@@ -82,8 +82,20 @@ fn e2e_an_unknown_task_of_a_trace_is_refused_in_words_of_the_shell() {
 #[test]
 fn e2e_an_unknown_dispatch_is_refused_in_words_of_the_shell() {
     let space = TestSpace::new();
-    for command in ["result", "trace", "cancel", "retry"] {
-        let shown = space.shell(&[command, NO_DISPATCH]);
+    let commands: [&[&str]; 9] = [
+        &["result"],
+        &["trace"],
+        &["cancel"],
+        &["retry"],
+        &["approve", "look"],
+        &["pause"],
+        &["resume", "look"],
+        &["workers", "3"],
+        &["steer", "look", "--description", "d"],
+    ];
+    for command in commands {
+        let (name, rest) = command.split_first().unwrap();
+        let shown = space.shell(&[&[*name, NO_DISPATCH], rest].concat());
         assert_eq!(
             shown.stderr,
             format!(

@@ -17,7 +17,7 @@ use crate::{
     cli::{self, Arguments, Command, Exit, RunArguments, SettingsArguments, commands},
     config::{Environment, Flags, Loaded, Role, Settings},
     mcp,
-    model::View,
+    model::{ControlAction, View},
     ports::Failpoint,
     runtime::Recover,
     telemetry,
@@ -130,6 +130,13 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
             commands::trace(handle, id, task.as_deref(), &kinds).await
         }
         Command::Cancel { ids, reason } => commands::cancel(handle, ids, reason).await,
+        Command::Approve(arguments) => commands::approve(handle, arguments).await,
+        Command::Pause(arguments) => commands::pause(handle, ControlAction::Pause, arguments).await,
+        Command::Resume(arguments) => {
+            commands::pause(handle, ControlAction::Resume, arguments).await
+        }
+        Command::Workers(arguments) => commands::workers(handle, arguments).await,
+        Command::Steer(arguments) => commands::steer(handle, arguments, place).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
         Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,
         Command::Serve(_) | Command::Schema { .. } | Command::Config { .. } | Command::Doctor => {
@@ -165,6 +172,11 @@ fn flags(command: &Command, settings: SettingsArguments) -> Flags {
         | Command::Result { .. }
         | Command::Trace { .. }
         | Command::Cancel { .. }
+        | Command::Approve(_)
+        | Command::Pause(_)
+        | Command::Resume(_)
+        | Command::Workers(_)
+        | Command::Steer(_)
         | Command::Retry(_)
         | Command::Prune(_)
         | Command::Schema { .. }

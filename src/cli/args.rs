@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{DispatchId, Millis, TaskId, TraceKind};
+use crate::model::{ApprovalSpec, DispatchId, Millis, TaskId, TraceKind};
 
 /// Run many agent tasks in parallel, with dependencies, durable results and traces.
 #[derive(Debug, Parser)]
@@ -94,6 +94,16 @@ pub enum Command {
         #[arg(long, default_value = "")]
         reason: String,
     },
+    /// Decide on a task that waits for an approval
+    Approve(ApproveArguments),
+    /// Start nothing new of a dispatch, or of some of its tasks; what runs goes on
+    Pause(PauseArguments),
+    /// Go on with what was paused: with everything, or with these tasks
+    Resume(PauseArguments),
+    /// Change how many tasks of a dispatch run at once
+    Workers(WorkersArguments),
+    /// Give a task that has not started another input or description
+    Steer(SteerArguments),
     /// Run again what did not succeed, and keep the rest
     Retry(IdArguments),
     /// Remove dispatches that ended long ago, with their traces, and print what went as JSON
@@ -150,6 +160,66 @@ pub struct IdArguments {
     /// Only these tasks (and what depends on them)
     #[arg(value_name = "TASK", value_parser = parse_task_id)]
     pub tasks: Vec<TaskId>,
+}
+
+/// What `approve` takes.
+#[derive(Clone, Debug, Args)]
+pub struct ApproveArguments {
+    /// The dispatch
+    pub id: DispatchId,
+    /// The task that waits
+    #[arg(value_parser = parse_task_id)]
+    pub task: TaskId,
+    /// One of the task's decisions; `reject` fails it, every other lets it run
+    #[arg(long, default_value = ApprovalSpec::APPROVE)]
+    pub decision: String,
+    /// What to say about it, for the result and the trace
+    #[arg(long, value_name = "TEXT")]
+    pub note: Option<String>,
+}
+
+/// What `pause` and `resume` take.
+#[derive(Clone, Debug, Args)]
+pub struct PauseArguments {
+    /// What to pause or resume.
+    #[command(flatten)]
+    pub ids: IdArguments,
+    /// Why, for the trace
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What `workers` takes.
+#[derive(Clone, Debug, Args)]
+pub struct WorkersArguments {
+    /// The dispatch
+    pub id: DispatchId,
+    /// How many tasks may run at once from now on
+    #[arg(value_name = "N")]
+    pub max_workers: u32,
+    /// Why, for the trace
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
+/// What `steer` takes.
+#[derive(Clone, Debug, Args)]
+#[group(id = "news", required = true, multiple = true, args = ["input", "description"])]
+pub struct SteerArguments {
+    /// The dispatch
+    pub id: DispatchId,
+    /// The task, which must not have started
+    #[arg(value_parser = parse_task_id)]
+    pub task: TaskId,
+    /// The whole of its new `input_data`, as a JSON file; `-` is standard input
+    #[arg(long, value_name = "FILE")]
+    pub input: Option<DocumentSource>,
+    /// Its new description
+    #[arg(long, value_name = "TEXT")]
+    pub description: Option<String>,
+    /// Why, for the trace
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
 }
 
 /// The flags of `prune`; what is not given is as in the settings.

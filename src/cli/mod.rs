@@ -2,9 +2,11 @@
 //!
 //! Commands only translate; what they need is handed to them by the root.
 
+mod approve;
 mod args;
 mod cancel;
 mod config;
+mod control;
 mod doctor;
 pub mod expand;
 mod list;
@@ -20,8 +22,9 @@ mod source;
 mod trace;
 
 pub use args::{
-    Arguments, Command, DocumentSource, IdArguments, PlanFormat, PruneArguments, RunArguments,
-    ServeArguments, SettingsArguments,
+    ApproveArguments, Arguments, Command, DocumentSource, IdArguments, PauseArguments, PlanFormat,
+    PruneArguments, RunArguments, ServeArguments, SettingsArguments, SteerArguments,
+    WorkersArguments,
 };
 pub use doctor::{Check, Verdict};
 pub use output::{Exit, Outcome, report_error};
@@ -29,7 +32,18 @@ pub use output::{Exit, Outcome, report_error};
 /// The commands, each as a function of what it needs.
 pub mod commands {
     pub use super::{
-        cancel::cancel, config::config, doctor::doctor, list::list, plan::plan, prune::prune,
-        result::result, retry::retry, run::run, schema::schema, trace::trace,
+        approve::approve,
+        cancel::cancel,
+        config::config,
+        control::{pause, steer, workers},
+        doctor::doctor,
+        list::list,
+        plan::plan,
+        prune::prune,
+        result::result,
+        retry::retry,
+        run::run,
+        schema::schema,
+        trace::trace,
     };
 }

@@ -29,6 +29,9 @@ pub(super) enum Effect {
     ReadOnly,
     /// Starts agents, which write files and call upstreams.
     Changes,
+    /// Lets what runs go on otherwise, and takes nothing away; calling it twice is calling it
+    /// once.
+    Steers,
     /// Stops agents; calling it twice is calling it once.
     Stops,
 }
@@ -65,6 +68,11 @@ impl Entry {
                 .read_only(false)
                 .destructive(true)
                 .idempotent(false)
+                .open_world(true),
+            Effect::Steers => ToolAnnotations::with_title(self.title)
+                .read_only(false)
+                .destructive(false)
+                .idempotent(true)
                 .open_world(true),
             Effect::Stops => ToolAnnotations::with_title(self.title)
                 .read_only(false)

@@ -138,6 +138,7 @@ mod tests {
     use rmcp::model::NumberOrString;
 
     use super::*;
+    use crate::runtime::Paused;
 
     #[test]
     fn the_same_is_not_told_twice() {
@@ -146,8 +147,18 @@ mod tests {
         let mut told = |n_ended, seconds: u64| {
             let status = DispatchStatus::Running;
             let (n_tasks, n_unsuccessful, running, n_running) = (2, 0, Vec::new(), 0);
-            let progress =
-                Progress { status, n_tasks, n_ended, n_unsuccessful, running, n_running };
+            let (waiting, n_waiting) = (Vec::new(), 0);
+            let progress = Progress {
+                status,
+                n_tasks,
+                n_ended,
+                n_unsuccessful,
+                running,
+                n_running,
+                waiting,
+                n_waiting,
+                paused: Paused::Nothing,
+            };
             let notice = notices.next(&token, &progress, Duration::from_secs(seconds));
             notice.map(|it| (it.progress, it.message.unwrap()))
         };

@@ -69,6 +69,12 @@ pub enum ErrorCode {
     UnknownDispatch,
     /// A task that is not in the dispatch.
     UnknownTask,
+    /// A decision on a task that waits for none.
+    NotWaiting,
+    /// A change to a task that has started.
+    AlreadyStarted,
+    /// A wish about a dispatch that has ended.
+    AlreadyEnded,
     /// One idempotency key for two documents.
     IdempotencyConflict,
     /// Too much at once; come back later.
@@ -175,6 +181,18 @@ impl Refusal {
         self
     }
 
+    /// What of it is at `from` or below, moved to `to`; nothing if it is all elsewhere.
+    pub fn within(&self, from: &str, to: &str) -> Option<Self> {
+        let inner = |it: &Fault| {
+            let rest = it.path.strip_prefix(from)?;
+            let path = (rest.is_empty() || rest.starts_with('/')).then(|| format!("{to}{rest}"))?;
+            Some(Fault { path, ..it.clone() })
+        };
+        let faults: Vec<_> = self.faults.iter().filter_map(inner).collect();
+        let n_faults = faults.len();
+        Self::from_faults(faults, n_faults)
+    }
+
     /// The code of the first fault.
     pub fn code(&self) -> ErrorCode {
         self.faults[0].code
@@ -207,6 +225,15 @@ impl Refusal {
             body.errors = vec![body.error.clone()];
         }
         body
+    }
+}
+
+/// A refusal that was written and is read back; what was cut stays cut.
+impl From<RefusalBody> for Refusal {
+    fn from(body: RefusalBody) -> Self {
+        let RefusalBody { error, errors, error_count, retry_after_ms } = body;
+        let faults = if errors.is_empty() { vec![error] } else { errors };
+        Self { n_faults: error_count.max(faults.len()), faults, retry_after_ms }
     }
 }
 
@@ -254,6 +281,9 @@ impl ErrorCode {
             Self::UnknownPlan => "unknown_plan",
             Self::UnknownDispatch => "unknown_dispatch",
             Self::UnknownTask => "unknown_task",
+            Self::NotWaiting => "not_waiting",
+            Self::AlreadyStarted => "already_started",
+            Self::AlreadyEnded => "already_ended",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Busy => "busy",
             Self::StorageUnavailable => "storage_unavailable",

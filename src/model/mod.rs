@@ -4,8 +4,10 @@
 //! program publishes is generated from these types, so there is one source for each.
 
 mod agent;
+mod approval;
 mod cache;
 mod config;
+mod control;
 mod durations;
 mod error;
 mod fan_out;
@@ -28,8 +30,10 @@ mod trace;
 mod trigger;
 
 pub use agent::AgentName;
+pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
 pub use cache::{CacheMode, Reused};
 pub use config::{DispatchConfig, OnFailure};
+pub use control::{ApproveRequest, ControlAction, ControlRequest};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
 pub use fan_out::{ForEachSpec, JoinRule, LoopSpec};

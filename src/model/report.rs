@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, Reused, TaskId, TaskStatus,
-    Timestamp,
+    AgentName, ApprovalReport, Attempt, DispatchId, DispatchStatus, FailureCode, Reused, TaskId,
+    TaskStatus, Timestamp, WaitingFor,
 };
 
 /// A dispatch and what became of its tasks.
@@ -22,6 +22,16 @@ pub struct DispatchResult {
     pub results: Vec<TaskResult>,
     /// Counts and times over all tasks.
     pub summary: Summary,
+    /// Whether the whole dispatch is paused; absent where it is not.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub paused: bool,
+    /// The tasks that are paused by name, and with them what depends on them; absent where there
+    /// are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub paused_tasks: Vec<TaskId>,
+    /// How many tasks may run at once, where that was changed while the dispatch ran.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_workers: Option<u32>,
     /// What the caller should know that is no failure.
     pub warnings: Vec<String>,
     /// The index file of the traces; null before it is written.
@@ -57,6 +67,13 @@ pub struct TaskResult {
     /// What went wrong, to branch on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failure: Option<FailureReport>,
+    /// What a pending task waits for that is neither another task nor a worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waiting_for: Option<WaitingFor>,
+    /// What is asked, and what was decided, of a task that needs an approval; absent until it is
+    /// asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<ApprovalReport>,
     /// How often it was tried.
     pub attempts: u32,
     /// How long its last attempt took, in milliseconds.
@@ -125,6 +142,9 @@ pub struct Summary {
     pub running: usize,
     /// How many wait.
     pub pending: usize,
+    /// How many of those wait for a decision on their approval; absent where none does.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub waiting_for_approval: usize,
     /// From the dispatch's start to its end, or to now, in milliseconds.
     pub total_time_ms: u64,
     /// The sum of the tasks' execution times, in milliseconds: what one after the other would take.

@@ -6,8 +6,8 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    AgentName, CacheMode, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec, RetrySpec,
-    TaskId, TriggerRule,
+    AgentName, ApprovalSpec, CacheMode, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec,
+    RetrySpec, TaskId, TriggerRule,
 };
 
 /// One task of a dispatch document.
@@ -60,6 +60,9 @@ pub struct TaskSpec {
     /// unless set, else not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry: Option<RetrySpec>,
+    /// What somebody must decide before it starts; only what depends on it waits with it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approval: Option<Box<ApprovalSpec>>,
     /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
     /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -44,6 +44,8 @@ pub enum TraceKind {
     TasksAdded,
     /// A task is held until a question about it is answered.
     GateReached,
+    /// Somebody decided on the approval of a task.
+    ApprovalDecided,
     /// A held task goes on.
     GatePassed,
     /// A held task failed.
@@ -73,6 +75,20 @@ pub enum TraceKind {
     TaskCancelled,
     /// Somebody asked to cancel the dispatch or some of its tasks.
     CancelRequested,
+    /// Somebody asked to pause, to resume, or for another number of workers.
+    ControlRequested,
+    /// A task that had not started was told something else.
+    InputReplaced,
+    /// Nothing new of the dispatch starts.
+    DispatchPaused,
+    /// Nothing is paused any more.
+    DispatchResumed,
+    /// Nothing new starts of some tasks and of what depends on them.
+    TasksPaused,
+    /// Some tasks are no longer paused.
+    TasksResumed,
+    /// Another number of tasks may run at once.
+    WorkersChanged,
     /// The caller wanted no more of the dispatch.
     DispatchCancelled,
     /// The dispatch ended.

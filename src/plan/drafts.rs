@@ -102,6 +102,7 @@ impl<'r> DraftMaker<'r> {
             total_timeout_seconds: None,
             idle_timeout_seconds: None,
             retry: None,
+            approval: None,
             estimate_seconds: draft.estimate_seconds,
             for_each: None,
             repeat: None,

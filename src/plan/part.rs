@@ -41,6 +41,7 @@ pub fn part(pattern: &TaskSpec, number: usize, scope: &Scope) -> Result<TaskSpec
         description,
         input_data: filler.map(&pattern.input_data)?.into(),
         when: None,
+        approval: None,
         for_each: None,
         repeat: None,
         ..pattern.clone()

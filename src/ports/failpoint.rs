@@ -117,8 +117,10 @@ impl Failpoint {
             Write::Duration { .. } => Self::WroteDuration.reach(),
             // What any of these leaves behind is nothing that another one does not.
             Write::Grow { .. }
-            | Write::RequestCancel { .. }
-            | Write::CancelHandled { .. }
+            | Write::Meta { .. }
+            | Write::Document { .. }
+            | Write::Request(_)
+            | Write::RequestHandled { .. }
             | Write::Claim { .. }
             | Write::Lease { .. }
             | Write::Plan { .. }

@@ -11,10 +11,10 @@ use std::{fmt::Debug, sync::Arc};
 use futures::future::BoxFuture;
 use uuid::Uuid;
 
-use super::{Changes, Digest, KnownResult, Record, Remember};
+use super::{Asked, Changes, Digest, KnownResult, Record, Remember, RequestId, RequestState};
 use crate::model::{
-    AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, Reused,
-    TaskId, TaskIdx, TaskStatus, TraceKind,
+    AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis,
+    PlanId, Reused, TaskId, TaskIdx, TaskStatus, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -97,19 +97,30 @@ pub enum Write {
         /// The longest chain of execution times.
         critical_path: Millis,
     },
-    /// Another process wants a dispatch or some of its tasks cancelled.
-    RequestCancel {
+    /// What reports need of the dispatch has changed, see [`Accept::meta`].
+    Meta {
         /// The dispatch.
         dispatch: DispatchId,
-        /// The tasks; all if empty.
-        tasks: Vec<TaskIdx>,
-        /// Why.
-        reason: String,
+        /// The whole of it, as JSON text that the runtime wrote and will read.
+        json: String,
     },
-    /// The requests to cancel a dispatch were carried out.
-    CancelHandled {
+    /// The document has changed, see [`Accept::document`]; its tasks and edges are the same.
+    Document {
         /// The dispatch.
         dispatch: DispatchId,
+        /// The whole of it, as JSON text that the runtime wrote and will read.
+        json: String,
+    },
+    /// Another process than the owner asks something of a dispatch.
+    Request(Box<Asked>),
+    /// A request was carried out, or refused.
+    RequestHandled {
+        /// The dispatch.
+        dispatch: DispatchId,
+        /// The request.
+        request: RequestId,
+        /// Why it was not carried out, as JSON text that the runtime wrote and will read.
+        refusal: Option<String>,
     },
     /// All writes of the commit about the dispatch are its owner's. Where somebody else owns it by
     /// now, none of them takes effect, and [`Committed::fenced`] says so.
@@ -169,13 +180,15 @@ impl Write {
         match self {
             Self::Accept(it) => Some(it.dispatch),
             Self::Remember(it) => Some(it.dispatch),
+            Self::Request(it) => Some(it.dispatch),
             Self::Record { dispatch, .. }
             | Self::Task { dispatch, .. }
             | Self::Output { dispatch, .. }
             | Self::Grow { dispatch, .. }
             | Self::End { dispatch, .. }
-            | Self::RequestCancel { dispatch, .. }
-            | Self::CancelHandled { dispatch }
+            | Self::Meta { dispatch, .. }
+            | Self::Document { dispatch, .. }
+            | Self::RequestHandled { dispatch, .. }
             | Self::Claim { dispatch, .. }
             | Self::Adopt { dispatch, .. } => Some(*dispatch),
             Self::Lease { .. } | Self::Plan { .. } | Self::Duration { .. } => None,
@@ -233,6 +246,8 @@ pub struct TaskRow {
     pub caused_by: Option<TaskIdx>,
     /// Where its result was taken from, if it did not run for that reason.
     pub reused: Option<Box<Reused>>,
+    /// What was asked before it may start, and what was decided.
+    pub approval: Option<Box<ApprovalReport>>,
 }
 
 /// A task as it stands in the store.
@@ -284,17 +299,6 @@ pub struct OpenOwner {
 
 /// A dispatch and its tasks, in document order.
 pub type Overview = (DispatchRow, Vec<StoredTask>);
-
-/// A request to cancel, by another process than the owner.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct CancelAsked {
-    /// The dispatch.
-    pub dispatch: DispatchId,
-    /// The tasks; all if empty.
-    pub tasks: Vec<TaskIdx>,
-    /// Why.
-    pub reason: String,
-}
 
 /// What an idempotency key stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -405,11 +409,15 @@ pub trait Journal: Debug + Send + Sync {
         key: String,
     ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>>;
 
-    /// Requests to cancel dispatches of `owner` that were not handled yet.
-    fn cancel_requests(
+    /// Requests about dispatches of `owner` that were not handled yet, in the order in which they
+    /// came.
+    fn requests(&self, owner: OwnerId) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>>;
+
+    /// Where a request stands; nothing once it was carried out.
+    fn request(
         &self,
-        owner: OwnerId,
-    ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>>;
+        request: RequestId,
+    ) -> BoxFuture<'static, Result<Option<RequestState>, StoreError>>;
 
     /// Tells of changes from now on, by whatever process. It costs something only while somebody
     /// holds one of these.

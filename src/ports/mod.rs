@@ -9,6 +9,7 @@ mod failpoint;
 mod journal;
 mod ownership;
 mod record;
+mod request;
 mod reuse;
 mod traces;
 mod upkeep;
@@ -21,11 +22,12 @@ pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;
 pub use journal::{
-    Accept, CancelAsked, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner,
-    Overview, OwnerId, RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
+    Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId,
+    RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
+pub use request::{Asked, Request, RequestId, RequestState};
 pub use reuse::{Digest, KnownResult, Remember};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,

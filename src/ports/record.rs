@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attempt, Millis, TaskIdx, TraceKind, UpstreamCall},
+    model::{Attempt, ControlAction, Millis, TaskIdx, TraceKind, UpstreamCall},
     scheduler::Event,
 };
 
@@ -36,6 +36,33 @@ pub enum RecordBody {
         /// Why.
         reason: String,
     },
+    /// Somebody asked to pause, to resume, or for another number of workers.
+    ControlRequested {
+        /// What was asked.
+        action: ControlAction,
+        /// The tasks; all if empty.
+        tasks: Vec<TaskIdx>,
+        /// Why.
+        reason: String,
+    },
+    /// A task that had not started was told something else.
+    InputReplaced {
+        /// The task.
+        task: TaskIdx,
+        /// Which of its fields are new: `input_data`, `description`.
+        fields: Vec<String>,
+        /// Why.
+        reason: String,
+    },
+    /// Somebody decided on the approval of a task.
+    ApprovalDecided {
+        /// The task.
+        task: TaskIdx,
+        /// What was decided.
+        decision: String,
+        /// What was said about it; may be empty.
+        note: String,
+    },
     /// A fact of the scheduler.
     Scheduler(Event),
     /// An agent called a tool of an upstream.
@@ -66,6 +93,9 @@ impl RecordBody {
         match self {
             Self::Accepted { .. } => TraceKind::DispatchAccepted,
             Self::CancelRequested { .. } => TraceKind::CancelRequested,
+            Self::ControlRequested { .. } => TraceKind::ControlRequested,
+            Self::InputReplaced { .. } => TraceKind::InputReplaced,
+            Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
@@ -84,6 +114,11 @@ impl RecordBody {
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
                 Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
+                Event::DispatchPaused => TraceKind::DispatchPaused,
+                Event::DispatchResumed => TraceKind::DispatchResumed,
+                Event::TasksPaused { .. } => TraceKind::TasksPaused,
+                Event::TasksResumed { .. } => TraceKind::TasksResumed,
+                Event::WorkersChanged { .. } => TraceKind::WorkersChanged,
                 Event::DispatchCancelled => TraceKind::DispatchCancelled,
                 Event::DispatchEnded { .. } => TraceKind::DispatchEnded,
             },
@@ -99,7 +134,9 @@ impl RecordBody {
                 | Event::AttemptEnded { task, attempt, .. }
                 | Event::AttemptInterrupted { task, attempt },
             ) => (Some(*task), Some(*attempt)),
-            Self::Scheduler(
+            Self::ApprovalDecided { task, .. }
+            | Self::InputReplaced { task, .. }
+            | Self::Scheduler(
                 Event::TaskKept { task }
                 | Event::TaskReused { task, .. }
                 | Event::TaskJoined { task }
@@ -116,8 +153,14 @@ impl RecordBody {
             Self::Accepted { .. }
             | Self::CancelRequested { .. }
             | Self::ContextGathered { .. }
+            | Self::ControlRequested { .. }
             | Self::Scheduler(
-                Event::TasksAdded { parent: None, .. }
+                Event::DispatchPaused
+                | Event::DispatchResumed
+                | Event::TasksPaused { .. }
+                | Event::TasksResumed { .. }
+                | Event::WorkersChanged { .. }
+                | Event::TasksAdded { parent: None, .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. },
             ) => (None, None),

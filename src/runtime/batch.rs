@@ -2,7 +2,10 @@
 
 use tokio::sync::oneshot;
 
-use super::{message::Submitted, tracer::TaskTrace};
+use super::{
+    message::{Heard, Submitted},
+    tracer::TaskTrace,
+};
 use crate::{model::DispatchId, ports::Write, scheduler::Action};
 
 /// The outcome of one round, carried out only once `writes` are durable.
@@ -17,7 +20,7 @@ pub(super) struct Batch {
     /// Submitters to be answered.
     pub(super) accepted: Vec<(DispatchId, oneshot::Sender<Submitted>)>,
     /// Those who want to know whether it was done.
-    pub(super) replies: Vec<(DispatchId, oneshot::Sender<bool>)>,
+    pub(super) replies: Vec<(DispatchId, oneshot::Sender<Heard>)>,
     /// Dispatches in which something happened.
     pub(super) touched: Vec<DispatchId>,
 }
@@ -31,7 +34,7 @@ impl Batch {
         self.touched.retain(|it| !gone.contains(it));
         for (id, reply) in std::mem::take(&mut self.replies) {
             if gone.contains(&id) {
-                let _gone = reply.send(false);
+                let _gone = reply.send(Heard::NotHere);
             } else {
                 self.replies.push((id, reply));
             }

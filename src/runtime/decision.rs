@@ -132,6 +132,7 @@ impl Explainer {
                 "there was room again, which other dispatches or its agent's upstream had not left"
                     .to_owned()
             }
+            Trigger::Resumed => "a pause was lifted".to_owned(),
             Trigger::NextAttempt => format!("this is attempt {}", attempt.0),
         };
         format!("{chosen}, and {moment}")
@@ -152,6 +153,7 @@ enum Trigger {
     ClaimFree,
     RoomFree,
     NextAttempt,
+    Resumed,
 }
 
 impl Trigger {
@@ -161,7 +163,11 @@ impl Trigger {
         } else if decision.claim_from.is_some() {
             Self::ClaimFree
         } else if decision.waited > Millis(0) {
-            if decision.is_allowed { Self::RoomFree } else { Self::WorkerFree }
+            match decision {
+                Decision { is_allowed: true, .. } => Self::RoomFree,
+                Decision { is_resumed: true, .. } => Self::Resumed,
+                _ => Self::WorkerFree,
+            }
         } else if decision.released_by.is_some() {
             Self::DependencyEnded
         } else if decision.worker_from.is_some() {
@@ -179,6 +185,7 @@ impl Trigger {
             Self::ClaimFree => "claim_free",
             Self::RoomFree => "room_free",
             Self::NextAttempt => "next_attempt",
+            Self::Resumed => "resumed",
         }
     }
 }

@@ -8,14 +8,14 @@ use tokio::{
     task::{Id, JoinError, JoinSet},
 };
 use tokio_util::sync::CancellationToken;
-use tracing::{debug, error, info};
+use tracing::{error, info};
 
 use super::{
     attempt::{self, AttemptJob},
     batch::Batch,
     gather::gather,
     live::{Live, Waiter},
-    message::{AttemptEnd, Inboxes, Message, Submitted},
+    message::{AttemptEnd, Heard, Inboxes, Message, Submitted},
     options::Dependencies,
     reuse::LOOKS_MAX,
     rules::OwnedRules,
@@ -25,7 +25,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
-    ports::{Accept, CancelAsked, Changes, Failpoint, RecordBody, Tenure, Write},
+    ports::{Accept, Changes, Failpoint, RecordBody, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
 
@@ -116,7 +116,7 @@ impl Dispatcher {
             match self.next_wake().await {
                 Wake::Ended(end) => self.take_end(end, &mut batch),
                 Wake::Message(message) => self.take_message(message, &mut batch),
-                Wake::Changed => self.poll_cancels(&mut batch).await,
+                Wake::Changed => self.poll_requests(&mut batch).await,
                 Wake::Time => self.take_time(&mut batch),
                 Wake::Shutdown => break,
             }
@@ -201,13 +201,8 @@ impl Dispatcher {
                 batch.replies.push((live.id, reply));
                 self.adopt(*live, found, batch);
             }
-            Message::Cancel { asked, reply } => {
-                if self.lives.contains_key(&asked.dispatch) {
-                    batch.replies.push((asked.dispatch, reply));
-                    self.cancel(asked, batch);
-                } else {
-                    let _gone = reply.send(false);
-                }
+            Message::Ask { dispatch, request, reply } => {
+                self.take_request((dispatch, request), reply, batch);
             }
             Message::Wait { dispatch, tasks, reply } => {
                 if let Some(live) = self.lives.get_mut(&dispatch)
@@ -334,17 +329,6 @@ impl Dispatcher {
         });
     }
 
-    fn cancel(&mut self, asked: CancelAsked, batch: &mut Batch) {
-        let now = self.dependencies.clock.now();
-        let dispatch = asked.dispatch;
-        if let Some(live) = self.lives.get_mut(&dispatch) {
-            live.cancel(now, asked, &mut self.out, batch);
-            // A dispatch that still gathers context has not started, and must end all the same.
-            live.handle(now, Input::Start, &mut self.out, batch);
-            batch.touched.push(dispatch);
-        }
-    }
-
     fn take_end(&mut self, end: Result<(Id, AttemptEnd), JoinError>, batch: &mut Batch) {
         let (id, end) = match end {
             Ok((id, end)) => (id, Some(end)),
@@ -376,20 +360,6 @@ impl Dispatcher {
         }
     }
 
-    /// Carries out what other processes asked for.
-    async fn poll_cancels(&mut self, batch: &mut Batch) {
-        let me = self.dependencies.ownership.me();
-        match self.dependencies.journal.cancel_requests(me).await {
-            Ok(requests) => {
-                for asked in requests {
-                    batch.writes.push(Write::CancelHandled { dispatch: asked.dispatch });
-                    self.cancel(asked, batch);
-                }
-            }
-            Err(error) => debug!(%error, "failed to look for cancel requests"),
-        }
-    }
-
     async fn carry_out(&mut self, batch: Batch) {
         Failpoint::RoundDurable.reach();
         for (_, reply) in batch.accepted {
@@ -397,7 +367,7 @@ impl Dispatcher {
             Failpoint::SubmitterTold.reach();
         }
         for (_, reply) in batch.replies {
-            let _gone = reply.send(true);
+            let _gone = reply.send(Heard::Done);
         }
         let mut finished = Vec::new();
         for (dispatch, action) in batch.actions {

@@ -89,6 +89,15 @@ pub(super) struct Meta {
     /// How long the whole was expected to take, where an estimate was given or learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) estimated: Option<Millis>,
+    /// Whether the whole dispatch is paused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(super) paused: bool,
+    /// The tasks that are paused by name.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) paused_tasks: Vec<TaskIdx>,
+    /// How many may run at once, where that was changed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) max_workers: Option<u32>,
 }
 
 impl StoredConfig {
@@ -205,6 +214,7 @@ impl StoredDocument {
         let given = [
             task.when.as_ref().map(|_| Gate::Condition),
             reuses.then_some(Gate::Reuse),
+            task.approval.as_ref().map(|_| Gate::Approval),
             (!runs_itself).then_some(Gate::Expansion),
         ];
         given.into_iter().flatten().collect()
@@ -242,7 +252,17 @@ impl Meta {
         retry_of: Option<DispatchId>,
         wants_context: bool,
     ) -> Self {
-        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context, estimated: None }
+        Self {
+            version: VERSION,
+            trace_dir,
+            warnings,
+            retry_of,
+            wants_context,
+            estimated: None,
+            paused: false,
+            paused_tasks: Vec::new(),
+            max_workers: None,
+        }
     }
 
     pub(super) fn write(&self) -> String {
@@ -262,6 +282,7 @@ pub(super) fn estimate(task: &TaskSpec) -> Millis {
 }
 
 fn task_policy(task: &TaskSpec) -> TaskPolicy {
+    let approval = task.approval.as_ref();
     TaskPolicy {
         timeout: task.timeout_seconds.map(Millis::from_seconds),
         total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
@@ -269,6 +290,7 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
         trigger: task.trigger_rule,
         join: task.for_each.as_ref().map_or(TriggerRule::AllSuccess, |it| it.join.trigger()),
+        approval_timeout: approval.map(|it| Millis::from_seconds(it.timeout_seconds)),
         ..TaskPolicy::default()
     }
 }

@@ -1,4 +1,4 @@
-//! Waiting for a dispatch and cancelling it, in whatever process it runs.
+//! Waiting for a dispatch and asking things of it, in whatever process it runs.
 //!
 //! A dispatch that is live in this process is waited for in the dispatcher; any other one in the
 //! store, which is read again only when it has changed.
@@ -10,22 +10,39 @@ use tokio::{
     time::Instant,
 };
 use tracing::warn;
+use uuid::Uuid;
 
 use super::{
+    control::{self, Decided},
     handle::DispatcherHandle,
-    message::{Ended, Message, Progress},
+    message::{Ended, Heard, Message, Progress},
+    options::Recover,
     orphans::Adopter,
     query,
 };
 use crate::{
-    model::{CancelRequest, DispatchId, DispatchResult, Refusal, TaskId, TaskIdx},
-    ports::{CancelAsked, DispatchRow, Write},
+    model::{
+        ApproveRequest, CancelRequest, DispatchId, DispatchResult, Refusal, RefusalBody, TaskId,
+        TaskIdx,
+    },
+    ports::{Asked, Changes, DispatchRow, Request, RequestId, RequestState, StoreError, Write},
 };
 
-/// How often a cancel looks for the owner anew, when it changes under its hands.
-const CANCEL_TRIES_MAX: u32 = 3;
+/// How often a request looks for the owner anew, when it changes under its hands.
+const TRIES_MAX: u32 = 3;
+/// How long a request waits for the owner's answer.
+const ANSWER_WAIT: Duration = Duration::from_secs(5);
 /// How long a cancel waits for its effect before it answers how things stand.
 const CANCEL_WAIT: Duration = Duration::from_secs(5);
+
+/// How far something that was asked has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Asking {
+    /// It is done, and durable.
+    Done,
+    /// It is in the store; the owner has not seen it.
+    Recorded,
+}
 
 impl DispatcherHandle {
     /// Waits until a dispatch has ended and its traces stand, at most `wait`. Returns whether it
@@ -64,12 +81,55 @@ impl DispatcherHandle {
         let dispatch = request.dispatch_id;
         let tasks = self.places(dispatch, request.task_ids.as_deref()).await?;
         let reason = request.reason.unwrap_or_default();
-        let asked = CancelAsked { dispatch, tasks: tasks.clone(), reason };
-        if !self.cancel_here(asked.clone()).await {
-            self.cancel_elsewhere(asked).await?;
-        }
+        self.ask(dispatch, Request::Cancel { tasks: tasks.clone(), reason }).await?;
         self.wait_for(dispatch, tasks, CANCEL_WAIT).await?;
         self.result(dispatch).await
+    }
+
+    /// Decides on the approval of a task, in whatever process its dispatch runs.
+    pub async fn approve(&self, request: ApproveRequest) -> Result<DispatchResult, Refusal> {
+        let ApproveRequest { dispatch_id: dispatch, task_id, decision, note } = request;
+        let (_, rows) = query::overview(&self.dependencies.journal, dispatch).await?;
+        let task = query::places(&rows, std::slice::from_ref(&task_id));
+        let task = task.map_err(|it| it.moved("/task_ids", "/task_id"))?[0];
+        let row = &rows[task.as_usize()].row;
+        if control::check_decision(row, task_id.as_str(), &decision)? == Decided::Already {
+            return self.result(dispatch).await;
+        }
+        let note = note.unwrap_or_default();
+        let done = self.ask(dispatch, Request::Decide { task, decision, note }).await?;
+        self.result_after(dispatch, done).await
+    }
+
+    /// Asks something of a dispatch, in whatever process it runs.
+    pub(super) async fn ask(
+        &self,
+        dispatch: DispatchId,
+        request: Request,
+    ) -> Result<Asking, Refusal> {
+        match self.ask_here(dispatch, request.clone()).await {
+            Heard::Done => Ok(Asking::Done),
+            Heard::Refused(refusal) => Err(refusal),
+            Heard::NotHere => self.ask_elsewhere(dispatch, request).await,
+        }
+    }
+
+    /// The result after something was asked, and a warning where it is not done yet.
+    pub(super) async fn result_after(
+        &self,
+        dispatch: DispatchId,
+        done: Asking,
+    ) -> Result<DispatchResult, Refusal> {
+        let mut result = self.result(dispatch).await?;
+        if done == Asking::Recorded {
+            result.warnings.push(
+                "the process that runs this dispatch has not answered yet; what was asked is \
+                 recorded, and is done as soon as it, or another `serve` that takes the dispatch \
+                 over, sees it"
+                    .to_owned(),
+            );
+        }
+        Ok(result)
     }
 
     /// Waits for tasks, or for the whole dispatch if there are none; `None` if time is over first.
@@ -138,32 +198,70 @@ impl DispatcherHandle {
         Ok(tasks.iter().all(is_final))
     }
 
-    async fn cancel_here(&self, asked: CancelAsked) -> bool {
+    async fn ask_here(&self, dispatch: DispatchId, request: Request) -> Heard {
         let (reply, answer) = oneshot::channel();
-        let sent = self.control.send(Message::Cancel { asked, reply });
-        sent.is_ok() && answer.await.unwrap_or(false)
+        match self.control.send(Message::Ask { dispatch, request, reply }) {
+            Ok(()) => answer.await.unwrap_or(Heard::NotHere),
+            Err(_) => Heard::NotHere,
+        }
     }
 
-    /// Asks the owner to cancel; takes the dispatch over if the owner is gone.
-    async fn cancel_elsewhere(&self, asked: CancelAsked) -> Result<(), Refusal> {
-        let journal = &self.dependencies.journal;
-        for _ in 0..CANCEL_TRIES_MAX {
-            let row = query::dispatch_row(journal, asked.dispatch).await?;
+    /// Asks the owner; takes the dispatch over if the owner is gone. A process that only lives for
+    /// this question takes over only what it ends.
+    async fn ask_elsewhere(
+        &self,
+        dispatch: DispatchId,
+        request: Request,
+    ) -> Result<Asking, Refusal> {
+        let is_cancel = matches!(request, Request::Cancel { .. });
+        let may_adopt = is_cancel || self.options.recover != Recover::Never;
+        for _ in 0..TRIES_MAX {
+            let row = query::dispatch_row(&self.dependencies.journal, dispatch).await?;
             if row.ended_at.is_some() {
-                return Ok(());
+                let ended = || control::already_ended(dispatch);
+                return if is_cancel { Ok(Asking::Done) } else { Err(ended()) };
             }
-            if self.dependencies.ownership.is_alive(row.tenure.owner) {
+            if !may_adopt || self.dependencies.ownership.is_alive(row.tenure.owner) {
                 break;
             }
-            if self.adopt(&row).await && self.cancel_here(asked.clone()).await {
-                return Ok(());
+            if self.adopt(&row).await {
+                match self.ask_here(dispatch, request.clone()).await {
+                    Heard::Done => return Ok(Asking::Done),
+                    Heard::Refused(refusal) => return Err(refusal),
+                    Heard::NotHere => {}
+                }
             }
         }
         // Whoever owns the dispatch, now or later, finds the request.
-        let CancelAsked { dispatch, tasks, reason } = asked;
-        let write = Write::RequestCancel { dispatch, tasks, reason };
-        journal.commit(vec![write].into()).await.map_err(|it| query::refuse(&it))?;
-        Ok(())
+        let id = RequestId(Uuid::now_v7());
+        let changes = self.dependencies.journal.changes();
+        let write = Write::Request(Box::new(Asked { id, dispatch, request }));
+        let committed = self.dependencies.journal.commit(vec![write].into()).await;
+        committed.map_err(|it| query::refuse(&it))?;
+        if is_cancel {
+            // Its effect is waited for.
+            return Ok(Asking::Recorded);
+        }
+        let answered = tokio::time::timeout(ANSWER_WAIT, self.see_answer(id, changes)).await;
+        answered.unwrap_or(Ok(Asking::Recorded))
+    }
+
+    /// Waits until the owner has done what was asked, or refused it.
+    async fn see_answer(&self, id: RequestId, mut changes: Changes) -> Result<Asking, Refusal> {
+        loop {
+            let state = self.dependencies.journal.request(id).await;
+            match state.map_err(|it| query::refuse(&it))? {
+                None => return Ok(Asking::Done),
+                Some(RequestState::Refused(json)) => {
+                    let body: Result<RefusalBody, _> = serde_json::from_str(&json);
+                    let body = body.map_err(|it| {
+                        query::refuse(&StoreError::Corrupt(format!("an answer: {it}")))
+                    })?;
+                    return Err(body.into());
+                }
+                Some(RequestState::Waits) => changes.next().await,
+            }
+        }
     }
 
     async fn adopt(&self, row: &DispatchRow) -> bool {

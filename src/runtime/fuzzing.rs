@@ -65,7 +65,7 @@ fn pick(line: &[u8]) -> Option<Event> {
     let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
     let failure = |code| Err(Failure::new(code, ""));
     let ended = |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at };
-    Some(match kind % 11 {
+    Some(match kind % 16 {
         0 => Event::TaskKept { task },
         1 | 2 => Event::AttemptStarted {
             task,
@@ -81,6 +81,11 @@ fn pick(line: &[u8]) -> Option<Event> {
         7 => Event::TaskExpired { task },
         8 => Event::AttemptInterrupted { task, attempt },
         9 => Event::TaskSkipped { task, because: task },
+        10 => Event::DispatchPaused,
+        11 => Event::TasksPaused { tasks: vec![task] },
+        12 => Event::TasksResumed { tasks: vec![task] },
+        13 => Event::DispatchResumed,
+        14 => Event::WorkersChanged { workers_max: attempt.0 },
         _ if at == 0 => Event::DispatchCancelled,
         _ => Event::TaskCancelled { task },
     })
@@ -90,6 +95,8 @@ fn pick(line: &[u8]) -> Option<Event> {
 fn go_on(mut scheduler: Scheduler, mut now: Millis) {
     let mut out = Outbox::default();
     scheduler.handle(now, Input::Start, &mut out);
+    // A pause ends only when somebody lifts it.
+    scheduler.handle(now, Input::Resume { tasks: Vec::new() }, &mut out);
     for _ in 0..STEPS_MAX {
         let started = out.actions.iter().find_map(|it| match *it {
             Action::StartAttempt { task, attempt, .. } => Some((task, attempt)),

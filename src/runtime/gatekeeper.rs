@@ -52,7 +52,7 @@ impl Dispatcher {
             Gate::Condition => self.ask_condition(dispatch, task),
             Gate::Reuse => self.look_for_result(dispatch, task),
             Gate::Expansion => self.ask_expansion(dispatch, task),
-            // No document can ask for one yet.
+            // People are asked by the result, and they answer by a request.
             Gate::Approval => (),
         }
     }

@@ -11,6 +11,7 @@ use super::{
     document::{Parts, StoredDocument, estimate},
     gatekeeper::Found,
     live::{Live, TRACE_FILES_MAX},
+    message::Heard,
     row::PENDING,
     submission::Backends,
 };
@@ -87,12 +88,12 @@ impl Dispatcher {
         &mut self,
         dispatch: DispatchId,
         addition: Addition,
-        reply: Option<oneshot::Sender<bool>>,
+        reply: Option<oneshot::Sender<Heard>>,
         batch: &mut Batch,
     ) {
         let now = self.dependencies.clock.now();
         let Some(live) = self.lives.get_mut(&dispatch) else {
-            let _gone = reply.map(|it| it.send(false));
+            let _gone = reply.map(|it| it.send(Heard::NotHere));
             return;
         };
         let parent = addition.parent;

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId, PlanReport,
-        ReadTraceRequest, Refusal, TracePage, View, json::Json,
+        AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
+        PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::Write,
@@ -45,7 +45,7 @@ const TRACE_LIMIT: u32 = 100;
 #[derive(Clone, Debug)]
 pub struct DispatcherHandle {
     pub(super) dependencies: Dependencies,
-    options: Arc<Options>,
+    pub(super) options: Arc<Options>,
     rules: Arc<OwnedRules>,
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
@@ -201,6 +201,11 @@ impl DispatcherHandle {
         let (checked, extras) = self.retried(request).await?;
         let dispatch = self.submit(checked, extras).await?;
         Ok(Ticket { dispatch, wait_ms })
+    }
+
+    /// Checks the arguments of `control_dispatch`.
+    pub fn check_control(&self, args: &Json<'_>) -> Result<ControlRequest, Refusal> {
+        plan::check_control(args, &self.rules())
     }
 
     /// Removes what is older than `retention` says, or says what would go.

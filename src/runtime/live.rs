@@ -13,8 +13,8 @@ use super::{
     gather::Gathered,
     history::History,
     lanes::Lanes,
-    message::{AttemptEnd, Ended, Progress},
-    row::{PENDING, execution_time, is_end_of, may_end, update_row},
+    message::{AttemptEnd, Ended, Paused, Progress},
+    row::{self, PENDING, execution_time, is_end_of, may_end},
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
@@ -22,8 +22,8 @@ use crate::{
     model::{Attempt, DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus, Timestamp},
     plan::{DurationKeys, TaskGraph},
     ports::{
-        CancelAsked, DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask,
-        TaskRow, Tenure, TraceTarget, Write,
+        DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask, TaskRow, Tenure,
+        TraceTarget, Write,
     },
     scheduler::{Event, Input, Outbox, Scheduler},
 };
@@ -54,6 +54,8 @@ pub(super) struct Live {
     pub(super) traces_from_store: bool,
     history: History,
     running: BTreeSet<TaskIdx>,
+    /// Those that wait for an approval.
+    waiting: BTreeSet<TaskIdx>,
     last_seq: u64,
     n_ended: usize,
     n_unsuccessful: usize,
@@ -90,6 +92,9 @@ impl Live {
             n_unsuccessful: 0,
             running: Vec::new(),
             n_running: 0,
+            waiting: Vec::new(),
+            n_waiting: 0,
+            paused: Paused::Nothing,
         };
         Self {
             id: dispatch,
@@ -108,6 +113,7 @@ impl Live {
             traces_from_store: n_tasks > TRACE_FILES_MAX,
             history: History::default(),
             running: BTreeSet::new(),
+            waiting: BTreeSet::new(),
             last_seq: 0,
             n_ended: 0,
             n_unsuccessful: 0,
@@ -130,10 +136,11 @@ impl Live {
         self.last_seq = record.seq;
         let RecordBody::Scheduler(event) = &record.body else { return Ok(()) };
         self.scheduler.replay(record.at, event);
-        if let (Some(task), _) = record.body.subject()
-            && may_end(event)
-        {
-            self.count_end(task, event);
+        if let (Some(task), _) = record.body.subject() {
+            self.note_waiting(task);
+            if may_end(event) {
+                self.count_end(task, event);
+            }
         }
         Ok(())
     }
@@ -229,23 +236,6 @@ impl Live {
         self.note(now, out, output.map(|it| (task, Attempt(0), it)), batch);
     }
 
-    /// Takes a request to cancel.
-    pub(super) fn cancel(
-        &mut self,
-        now: Millis,
-        asked: CancelAsked,
-        out: &mut Outbox,
-        batch: &mut Batch,
-    ) {
-        let body = RecordBody::CancelRequested { tasks: asked.tasks.clone(), reason: asked.reason };
-        self.record(now, body, batch);
-        let input = match asked.tasks {
-            tasks if tasks.is_empty() => Input::Cancel,
-            tasks => Input::CancelTasks { tasks },
-        };
-        self.handle(now, input, out, batch);
-    }
-
     /// Puts one entry of the journal into `batch`.
     pub(super) fn record(&mut self, now: Millis, body: RecordBody, batch: &mut Batch) {
         self.last_seq += 1;
@@ -265,16 +255,18 @@ impl Live {
 
     /// Tells those who follow how it goes.
     pub(super) fn publish(&self, status: DispatchStatus) {
-        let n_running = self.running.len();
         let name = |it: &TaskIdx| self.document.tasks[it.as_usize()].task_id.clone();
-        let running = self.running.iter().take(3).map(name).collect();
+        let some = |of: &BTreeSet<TaskIdx>| of.iter().take(3).map(name).collect();
         self.progress.send_replace(Progress {
             status,
             n_tasks: self.rows.len(),
             n_ended: self.n_ended,
             n_unsuccessful: self.n_unsuccessful,
-            running,
-            n_running,
+            running: some(&self.running),
+            n_running: self.running.len(),
+            waiting: some(&self.waiting),
+            n_waiting: self.waiting.len(),
+            paused: self.paused(),
         });
     }
 
@@ -336,10 +328,33 @@ impl Live {
         self.record(now, body, batch);
         if let Some(task) = subject {
             self.note_task((now, task), event, json, batch);
+        } else if is_control(event) {
+            self.note_control(batch);
         } else if let Event::DispatchEnded { status } = *event {
             let critical_path = self.longest_chain;
             self.ended_at = Some(now);
             batch.writes.push(Write::End { dispatch: self.id, status, at: now, critical_path });
+        }
+    }
+
+    /// Tells reports what is paused and how many may run.
+    fn note_control(&mut self, batch: &mut Batch) {
+        let mut meta = Meta::clone(&self.meta);
+        meta.paused = self.scheduler.is_paused();
+        meta.paused_tasks = self.scheduler.paused_tasks().collect();
+        let workers_max = self.scheduler.workers_limit();
+        meta.max_workers = (workers_max != self.document.config.max_workers)
+            .then_some(workers_max)
+            .or_else(|| meta.max_workers.map(|_| workers_max));
+        self.meta = Arc::new(meta);
+        batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+    }
+
+    fn paused(&self) -> Paused {
+        match self.scheduler.paused_tasks().next() {
+            _ if self.scheduler.is_paused() => Paused::Whole,
+            Some(_) => Paused::Tasks,
+            None => Paused::Nothing,
         }
     }
 
@@ -350,7 +365,9 @@ impl Live {
         output: Option<String>,
         batch: &mut Batch,
     ) {
-        update_row(&mut self.rows[task.as_usize()], now, event);
+        let spec = &self.document.tasks[task.as_usize()];
+        row::update(&mut self.rows[task.as_usize()], now, event, spec);
+        self.note_waiting(task);
         let row = self.rows[task.as_usize()].clone();
         if row.status == TaskStatus::Running {
             self.running.insert(task);
@@ -373,6 +390,14 @@ impl Live {
             }
         }
         batch.writes.push(Write::Task { dispatch: self.id, task, row });
+    }
+
+    fn note_waiting(&mut self, task: TaskIdx) {
+        if row::waits_for_approval(&self.rows[task.as_usize()]) {
+            self.waiting.insert(task);
+        } else {
+            self.waiting.remove(&task);
+        }
     }
 
     fn count_end(&mut self, task: TaskIdx, event: &Event) {
@@ -413,4 +438,16 @@ fn first_scheduler(
         }
         None => Scheduler::new(Arc::clone(graph), document.policy(dispatch, by_task.to_vec())),
     }
+}
+
+/// Whether reports have to say something else of the dispatch as a whole.
+fn is_control(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::DispatchPaused
+            | Event::DispatchResumed
+            | Event::TasksPaused { .. }
+            | Event::TasksResumed { .. }
+            | Event::WorkersChanged { .. }
+    )
 }

@@ -68,6 +68,9 @@ fn write_task(out: &mut String, task: &TaskResult) {
     if let Some(from) = &task.reused {
         _ = write!(out, ", reused from task {} of dispatch {}", from.task_id, from.dispatch_id);
     }
+    if let (Some(_), Some(approval)) = (task.waiting_for, &task.approval) {
+        _ = write!(out, "\n  - Waits for a decision: {}", text::escape(&approval.message));
+    }
     if let Some(error) = &task.error {
         _ = write!(out, "\n  - Error: {}", text::escape(error));
     }

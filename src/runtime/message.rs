@@ -11,7 +11,7 @@ use crate::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
         UpstreamCall,
     },
-    ports::{CancelAsked, Tenure},
+    ports::{Request, Tenure},
 };
 
 /// What the dispatcher is told by handles.
@@ -21,10 +21,9 @@ pub(super) enum Message {
     Submit { submission: Box<Submission>, reply: oneshot::Sender<Submitted> },
     /// An unfinished dispatch of a process that is gone, and what was found of it. Answers whether
     /// it is this process's now.
-    Adopt { live: Box<super::live::Live>, found: Tenure, reply: oneshot::Sender<bool> },
-    /// No more of a dispatch, or of some of its tasks. Answers whether that was done, which it is
-    /// not if the dispatch is not live here.
-    Cancel { asked: CancelAsked, reply: oneshot::Sender<bool> },
+    Adopt { live: Box<super::live::Live>, found: Tenure, reply: oneshot::Sender<Heard> },
+    /// A wish about a dispatch that runs.
+    Ask { dispatch: DispatchId, request: Request, reply: oneshot::Sender<Heard> },
     /// Tell me when these tasks, or all if empty, have ended. Dropped if it is not live here, or no
     /// longer.
     Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
@@ -36,9 +35,20 @@ pub(super) enum Message {
     Answer { dispatch: DispatchId, found: Found },
     /// There are more tasks. Answers, where somebody wants to know, whether they are added, which
     /// they are not if the dispatch is not live here.
-    Grow { dispatch: DispatchId, addition: Addition, reply: Option<oneshot::Sender<bool>> },
+    Grow { dispatch: DispatchId, addition: Addition, reply: Option<oneshot::Sender<Heard>> },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
+}
+
+/// What became of something that was asked.
+#[derive(Debug)]
+pub(super) enum Heard {
+    /// It was done, and that is durable.
+    Done,
+    /// It cannot be done.
+    Refused(Refusal),
+    /// The dispatch is not live here.
+    NotHere,
 }
 
 /// What was waited for has ended and is durable; its trace files may still be on their way.
@@ -118,6 +128,24 @@ pub struct Progress {
     pub running: Vec<TaskId>,
     /// How many run.
     pub n_running: usize,
+    /// Some of the tasks that wait for an approval, at most three.
+    pub waiting: Vec<TaskId>,
+    /// How many wait for one.
+    pub n_waiting: usize,
+    /// What of it is paused.
+    pub paused: Paused,
+}
+
+/// What of a dispatch is paused.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Paused {
+    /// Nothing.
+    #[default]
+    Nothing,
+    /// Some tasks, and what depends on them.
+    Tasks,
+    /// All of it.
+    Whole,
 }
 
 impl Progress {
@@ -127,15 +155,26 @@ impl Progress {
             0 => String::new(),
             n => format!(" ({n} without success)"),
         };
-        let names: Vec<_> = self.running.iter().map(TaskId::as_str).collect();
-        let more = match self.n_running.saturating_sub(names.len()) {
-            0 => String::new(),
-            n => format!(" and {n} more"),
+        let running = some(", running ", &self.running, self.n_running);
+        let waiting = some(", waiting for approval: ", &self.waiting, self.n_waiting);
+        let paused = match self.paused {
+            Paused::Nothing => "",
+            Paused::Tasks => ", partly paused",
+            Paused::Whole => ", paused",
         };
-        let running = match names.len() {
-            0 => String::new(),
-            _ => format!(", running {}{more}", names.join(", ")),
-        };
-        format!("{} of {} done{failed}{running}", self.n_ended, self.n_tasks)
+        format!("{} of {} done{failed}{running}{waiting}{paused}", self.n_ended, self.n_tasks)
     }
+}
+
+/// Names some of `n_tasks` tasks; nothing if there are none.
+fn some(before: &str, names: &[TaskId], n_tasks: usize) -> String {
+    if names.is_empty() {
+        return String::new();
+    }
+    let more = match n_tasks.saturating_sub(names.len()) {
+        0 => String::new(),
+        n => format!(" and {n} more"),
+    };
+    let names: Vec<_> = names.iter().map(TaskId::as_str).collect();
+    format!("{before}{}{more}", names.join(", "))
 }

@@ -4,10 +4,16 @@
 //! schedulers decide, makes their facts durable in one commit, and only then acts. Everyone else
 //! holds a [`DispatcherHandle`].
 
+mod advice;
+#[cfg(test)]
+mod approval_tests;
 mod attempt;
 mod batch;
 #[cfg(test)]
 mod condition_tests;
+mod control;
+#[cfg(test)]
+mod control_tests;
 mod decision;
 mod defaults;
 mod dispatcher;
@@ -54,6 +60,7 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod steer;
 mod submission;
 #[cfg(test)]
 mod takeover_tests;
@@ -70,7 +77,7 @@ mod work;
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{DispatcherHandle, Ticket};
-pub use message::Progress;
+pub use message::{Paused, Progress};
 pub use options::{AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
 pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};

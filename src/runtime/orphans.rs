@@ -16,7 +16,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
-    message::Message,
+    message::{Heard, Message},
     options::{Dependencies, Recover},
     recovery::{self, RecoveryError},
 };
@@ -112,7 +112,7 @@ impl Adopter {
         let message = Message::Adopt { live: Box::new(live), found: row.tenure, reply };
         let is_sent = control.send(message).is_ok();
         drop(control);
-        let is_taken = is_sent && answer.await.unwrap_or(false);
+        let is_taken = is_sent && matches!(answer.await, Ok(Heard::Done));
         if is_taken {
             info!(dispatch_id = %id, "dispatch taken over");
         }

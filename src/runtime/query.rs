@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{decision::Explainer, document::Meta, report, trace};
+use super::{advice::Advice, decision::Explainer, document::Meta, report, trace};
 use crate::{
     model::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
@@ -54,7 +54,8 @@ pub(super) async fn result(
     if meta.wants_context {
         warnings.extend(context_warnings(journal, query.dispatch).await?);
     }
-    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, query.view)))
+    let advice = Advice::new((&row, &meta), &summary, &tasks, page.next.is_some());
+    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, advice, query.view)))
 }
 
 /// The places of tasks that are named by their ids.

@@ -2,11 +2,11 @@
 
 use serde_json::Value;
 
-use super::{document::Meta, row::execution_time, trace};
+use super::{advice::Advice, document::Meta, row, row::execution_time, trace};
 use crate::{
     model::{
-        DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,
-        Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
+        ApprovalReport, DispatchResult, FailureCode, FailureReport, FirstError, Millis, PlanReport,
+        Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, WaitingFor, text,
     },
     ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
     scheduler::Event,
@@ -64,16 +64,20 @@ pub(super) fn dispatch_result(
     meta: &Meta,
     summary: Summary,
     page: Page,
-    (warnings, view): (Vec<String>, View),
+    (warnings, advice, view): (Vec<String>, Advice, View),
 ) -> DispatchResult {
+    let Advice { paused_tasks, next_steps } = advice;
     let target = target(row, meta);
     let is_ended = row.ended_at.is_some();
     let mut result = DispatchResult {
         dispatch_id: row.dispatch,
         correlation_id: row.dispatch,
         status: row.status,
-        next_steps: next_steps(row, &summary, page.next.is_some()),
+        next_steps,
         summary,
+        paused: meta.paused && !is_ended,
+        paused_tasks,
+        max_workers: meta.max_workers,
         warnings,
         trace_index: is_ended.then(|| target.index_path().display().to_string()),
         retry_of: meta.retry_of,
@@ -112,6 +116,7 @@ pub(super) fn task_result(
         None => text::escape_lines(&it.message),
     });
     let has_file = row.status.is_final();
+    let waits = row::waits_for_approval(row);
     TaskResult {
         task_id: stored.task_id.clone(),
         agent: stored.agent.clone(),
@@ -119,6 +124,8 @@ pub(super) fn task_result(
         output: Value::Null,
         error,
         failure,
+        waiting_for: waits.then_some(WaitingFor::Approval),
+        approval: row.approval.as_deref().map(approval),
         attempts: row.attempts,
         execution_time_ms: execution_time(row).map(|it| it.0),
         started_at: row.started_at.map(Timestamp),
@@ -126,6 +133,17 @@ pub(super) fn task_result(
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
         output_truncated: false,
         reused: row.reused.as_deref().cloned(),
+    }
+}
+
+/// An approval as users see it: the message comes from strangers.
+fn approval(stored: &ApprovalReport) -> ApprovalReport {
+    ApprovalReport {
+        message: text::escape_lines(&stored.message),
+        decisions: stored.decisions.iter().map(|it| text::escape(it)).collect(),
+        until: stored.until,
+        decision: stored.decision.as_deref().map(text::escape),
+        note: stored.note.as_deref().map(text::escape_lines),
     }
 }
 
@@ -171,6 +189,7 @@ pub(super) fn summarise(
         cancelled: count(TaskStatus::Cancelled),
         running: count(TaskStatus::Running),
         pending: count(TaskStatus::Pending),
+        waiting_for_approval: tasks.iter().filter(|it| row::waits_for_approval(&it.row)).count(),
         total_time_ms: total,
         sequential_time_ms: sequential,
         speedup: speedup(sequential, total),
@@ -205,37 +224,6 @@ fn speedup(sequential: u64, total: u64) -> f64 {
 fn error_percent(took: u64, expected: u64) -> f64 {
     let ratio = took as f64 / expected.max(1) as f64;
     ((ratio - 1.0) * 1_000.0).round() / 10.0
-}
-
-fn next_steps(row: &DispatchRow, summary: &Summary, has_more: bool) -> Vec<String> {
-    let id = row.dispatch;
-    let mut steps = Vec::new();
-    if row.status == DispatchStatus::Running {
-        steps.push(format!(
-            "it goes on by itself: get_result {{\"dispatch_id\": \"{id}\", \"wait_ms\": 45000}}"
-        ));
-    }
-    if has_more {
-        steps.push("more results: get_result with cursor set to next_cursor".to_owned());
-    }
-    if summary.failed > 0 {
-        steps.push(format!(
-            "see why: read_trace {{\"dispatch_id\": \"{id}\", \"kinds\": [\"attempt_ended\"]}}"
-        ));
-    }
-    let n_lost = summary.failed + summary.skipped + summary.cancelled;
-    // Of a success only those are missing whose conditions were not met.
-    if n_lost > 0 && !matches!(row.status, DispatchStatus::Running | DispatchStatus::Success) {
-        let noun = if n_lost == 1 { "task" } else { "tasks" };
-        steps.push(format!(
-            "after mending the cause: retry_dispatch {{\"dispatch_id\": \"{id}\"}} runs {n_lost} \
-             {noun} again and keeps the rest"
-        ));
-    }
-    if row.status == DispatchStatus::Success {
-        steps.push("review the outputs; each task's trace_file has its calls and times".to_owned());
-    }
-    steps
 }
 
 /// Cuts a plan to what fits one answer; `plan_id` stands for the whole.

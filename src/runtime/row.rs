@@ -1,9 +1,12 @@
-//! What each fact makes of a task's row.
+//! What each fact makes of the row that the store keeps of its task.
 
 use crate::{
-    model::{Attempt, Failure, FailureCode, Millis, TaskIdx, TaskStatus},
+    model::{
+        ApprovalReport, Attempt, Failure, FailureCode, Millis, TaskIdx, TaskSpec, TaskStatus,
+        Timestamp,
+    },
     ports::TaskRow,
-    scheduler::Event,
+    scheduler::{Event, Gate},
 };
 
 /// A row of a task that has not started.
@@ -15,6 +18,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     failure: None,
     caused_by: None,
     reused: None,
+    approval: None,
 };
 
 /// How long the last attempt of a task took.
@@ -24,8 +28,10 @@ pub(super) fn execution_time(row: &TaskRow) -> Option<Millis> {
 
 /// Whether it is the fact that ends this attempt, or stands for it.
 pub(super) fn is_end_of(event: &Event, of: TaskIdx, which: Attempt) -> bool {
-    matches!(event, Event::AttemptEnded { task, attempt, .. } if (*task, *attempt) == (of, which))
-        || matches!(event, Event::TaskReused { task, .. } | Event::TaskJoined { task } if *task == of)
+    let is_it = |task: &TaskIdx| *task == of;
+    matches!(event, Event::AttemptEnded { task, attempt, .. } if is_it(task) && *attempt == which)
+        || matches!(event, Event::TaskReused { task, .. } if is_it(task))
+        || matches!(event, Event::TaskJoined { task } if is_it(task))
 }
 
 /// Whether a task may have ended with `event`; it may also be about an attempt before its last.
@@ -42,8 +48,14 @@ pub(super) fn may_end(event: &Event) -> bool {
     )
 }
 
-/// Changes a task's row by one fact about it.
-pub(super) fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
+/// Whether somebody must decide before the task of this row goes on.
+pub(super) fn waits_for_approval(row: &TaskRow) -> bool {
+    let is_asked = row.approval.as_ref().is_some_and(|it| it.decision.is_none());
+    is_asked && row.status == TaskStatus::Pending
+}
+
+/// Changes the row of the task that `event` is about.
+pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskSpec) {
     match event {
         Event::AttemptStarted { attempt, .. } => {
             row.status = TaskStatus::Running;
@@ -63,16 +75,13 @@ pub(super) fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.status = TaskStatus::Pending;
         }
         Event::TaskExpired { .. } => {
-            row.status = TaskStatus::Error;
             let message = "the task passed its total_timeout_seconds before its next attempt";
-            row.failure = Some(Failure::new(FailureCode::Timeout, message));
-            row.ended_at = Some(now);
+            fail(row, now, Failure::new(FailureCode::Timeout, message));
         }
-        Event::GateFailed { failure, .. } => {
-            row.status = TaskStatus::Error;
-            row.failure = Some(failure.clone());
-            row.ended_at = Some(now);
+        Event::GateReached { gate: Gate::Approval, until, .. } => {
+            row.approval = asked(spec, *until);
         }
+        Event::GateFailed { failure, .. } => fail(row, now, failure.clone()),
         Event::TaskOmitted { because, reason, .. } => {
             row.status = TaskStatus::Skipped;
             row.failure = Some(Failure::new(FailureCode::ConditionUnmet, reason.clone()));
@@ -105,7 +114,29 @@ pub(super) fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
         Event::TasksAdded { .. }
         | Event::GateReached { .. }
         | Event::GatePassed { .. }
+        | Event::DispatchPaused
+        | Event::DispatchResumed
+        | Event::TasksPaused { .. }
+        | Event::TasksResumed { .. }
+        | Event::WorkersChanged { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => (),
     }
+}
+
+fn fail(row: &mut TaskRow, now: Millis, failure: Failure) {
+    row.status = TaskStatus::Error;
+    row.failure = Some(failure);
+    row.ended_at = Some(now);
+}
+
+fn asked(spec: &TaskSpec, until: Option<Millis>) -> Option<Box<ApprovalReport>> {
+    let approval = spec.approval.as_deref()?;
+    Some(Box::new(ApprovalReport {
+        message: approval.message.clone(),
+        decisions: approval.decisions.clone(),
+        until: until.map(Timestamp),
+        decision: None,
+        note: None,
+    }))
 }

@@ -3,12 +3,16 @@
 use std::sync::Arc;
 
 use super::{Options, Paths};
-use crate::plan::{AgentRule, Limits, Rules};
+use crate::{
+    model::{ErrorCode, Refusal},
+    plan::{AgentRule, Limits, Rules},
+};
 
 /// What [`Rules`] borrows.
 #[derive(Debug)]
 pub(super) struct OwnedRules {
     limits: Limits,
+    workers_total_max: u32,
     agents: Vec<AgentRule>,
     paths: Arc<Paths>,
 }
@@ -19,11 +23,23 @@ impl OwnedRules {
         let rule = |it: &super::AgentOptions| it.input;
         Self {
             limits: options.limits.clone(),
+            workers_total_max: options.workers_total_max,
             agents: agents
                 .map(|(name, it)| AgentRule { name: name.clone(), input: rule(it) })
                 .collect(),
             paths,
         }
+    }
+
+    /// Refuses more workers than a dispatch of this process may have.
+    pub(super) fn check_workers(&self, max_workers: u32) -> Result<(), Refusal> {
+        let most = self.limits.max_workers.min(self.workers_total_max).max(1);
+        if (1..=most).contains(&max_workers) {
+            return Ok(());
+        }
+        let message = format!("\"max_workers\" must be from 1 to {most}, not {max_workers}");
+        let hint = format!("pass a number from 1 to {most}, or raise limits.max_workers");
+        Err(Refusal::of(ErrorCode::OutOfRange, "/max_workers", &message, &hint))
     }
 
     /// The rules as the plan room takes them.

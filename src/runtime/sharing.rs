@@ -108,6 +108,12 @@ impl Dispatcher {
         governor.admit(&mut fleet);
     }
 
+    /// Makes ready for a dispatch that is about to have at most so many workers more.
+    pub(super) fn expect_workers(&mut self, now: Millis, more: u32, batch: &mut Batch) {
+        let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
+        self.sharing.governor.prepare(more, &mut fleet);
+    }
+
     /// Tells the governor how an attempt ended, before its scheduler hears of it.
     pub(super) fn note_end(&mut self, id: Id, end: &AttemptEnd, batch: &mut Batch) {
         let Some(flight) = self.sharing.flights.remove(&id) else { return };

@@ -29,9 +29,10 @@ use crate::{
     },
     plan::{InputKind, Limits},
     ports::{
-        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CancelAsked, Changes, Clock,
+        AgentBackend, AgentDirectory, Asked, AttemptCall, BindError, Binding, Changes, Clock,
         Committed, Digest, DispatchRow, Journal, KeyedDispatch, KnownResult, OpenOwner, Overview,
-        OwnerId, Ownership, Record, RecordFilter, StoreError, StoredTask, Write,
+        OwnerId, Ownership, Record, RecordFilter, RequestId, RequestState, StoreError, StoredTask,
+        Write,
     },
     stores::MemoryStore,
 };
@@ -476,8 +477,12 @@ impl Journal for Flaky {
         self.read(self.inner.by_idempotency_key(key))
     }
 
-    fn cancel_requests(&self, owner: OwnerId) -> Answer<Vec<CancelAsked>> {
-        self.read(self.inner.cancel_requests(owner))
+    fn requests(&self, owner: OwnerId) -> Answer<Vec<Asked>> {
+        self.read(self.inner.requests(owner))
+    }
+
+    fn request(&self, request: RequestId) -> Answer<Option<RequestState>> {
+        self.read(self.inner.request(request))
     }
 
     fn plan(&self, plan: PlanId) -> Answer<Option<String>> {

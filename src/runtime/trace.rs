@@ -35,13 +35,22 @@ pub(super) fn event(record: &Record, name_of: &dyn Fn(TaskIdx) -> String) -> Tra
 }
 
 fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
+    let names = |tasks: &[TaskIdx]| tasks.iter().map(|it| name_of(*it)).collect::<Vec<_>>();
     match body {
         RecordBody::Accepted { n_tasks, max_workers } => {
             json!({ "total_tasks": n_tasks, "max_workers": max_workers })
         }
         RecordBody::CancelRequested { tasks, reason } => {
-            let names: Vec<_> = tasks.iter().map(|it| name_of(*it)).collect();
-            json!({ "task_ids": names, "reason": reason })
+            json!({ "task_ids": names(tasks), "reason": reason })
+        }
+        RecordBody::ControlRequested { action, tasks, reason } => {
+            json!({ "action": action, "task_ids": names(tasks), "reason": reason })
+        }
+        RecordBody::InputReplaced { fields, reason, .. } => {
+            json!({ "fields": fields, "reason": reason })
+        }
+        RecordBody::ApprovalDecided { decision, note, .. } => {
+            json!({ "decision": decision, "note": note })
         }
         RecordBody::UpstreamCall { call, .. } => json!(call),
         RecordBody::ContextGathered { n_asked, n_gathered, missing, duration_ms } => json!({
@@ -78,7 +87,13 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
             | Event::TaskExpired { .. }
             | Event::AttemptInterrupted { .. }
             | Event::TaskCancelled { .. }
+            | Event::DispatchPaused
+            | Event::DispatchResumed
             | Event::DispatchCancelled => Value::Null,
+            Event::TasksPaused { tasks } | Event::TasksResumed { tasks } => {
+                json!({ "task_ids": names(tasks) })
+            }
+            Event::WorkersChanged { workers_max } => json!({ "max_workers": workers_max }),
         },
     }
 }

@@ -119,6 +119,8 @@ struct Content<'a> {
     output: Redacted<'a, Value>,
     error: Value,
     failure: Value,
+    #[serde(skip_serializing_if = "Value::is_null")]
+    approval: Value,
     execution_time_ms: Option<u64>,
     started_at: Option<Timestamp>,
     ended_at: Option<Timestamp>,
@@ -181,6 +183,7 @@ fn with_task(
         output: Redacted(&output),
         error: clean(&result.error),
         failure: clean(&result.failure),
+        approval: clean(&result.approval),
         execution_time_ms: result.execution_time_ms,
         started_at: result.started_at,
         ended_at: result.ended_at,
@@ -212,6 +215,9 @@ fn attempts(records: &[Record]) -> Vec<TracedAttempt<'_>> {
             }
             RecordBody::Accepted { .. }
             | RecordBody::CancelRequested { .. }
+            | RecordBody::ApprovalDecided { .. }
+            | RecordBody::ControlRequested { .. }
+            | RecordBody::InputReplaced { .. }
             | RecordBody::ContextGathered { .. } => (),
         }
     }
@@ -239,6 +245,11 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         | Event::TaskOmitted { .. }
         | Event::AttemptStarted { .. }
         | Event::TaskSkipped { .. }
+        | Event::DispatchPaused
+        | Event::DispatchResumed
+        | Event::TasksPaused { .. }
+        | Event::TasksResumed { .. }
+        | Event::WorkersChanged { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => None,
     }

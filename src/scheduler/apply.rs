@@ -43,6 +43,11 @@ impl Scheduler {
             Event::TaskOmitted { task, .. } => self.end(task, TaskState::Omitted),
             Event::TaskSkipped { task, .. } => self.end(task, TaskState::Skipped),
             Event::TaskCancelled { task } => self.end(task, TaskState::Cancelled),
+            Event::DispatchPaused => self.apply_pause(),
+            Event::DispatchResumed => self.apply_resume(),
+            Event::TasksPaused { ref tasks } => self.apply_pause_of(tasks),
+            Event::TasksResumed { ref tasks } => self.apply_resume_of(tasks),
+            Event::WorkersChanged { workers_max } => self.policy.workers_max = workers_max,
             Event::DispatchCancelled => self.is_cancelled = true,
             Event::DispatchEnded { .. } => self.is_ended = true,
         }
@@ -72,6 +77,7 @@ impl Scheduler {
         let before = std::mem::replace(&mut self.tasks[task.as_usize()].state, state);
         let priority = self.graph.priority(task);
         match before {
+            TaskState::Ready if self.pauses.holds(task) => (),
             TaskState::Ready => self.dequeue(task),
             TaskState::Running => {
                 self.queue.end(task);
@@ -91,7 +97,9 @@ impl Scheduler {
         }
         match state {
             TaskState::Ready => {
-                self.queue.insert(task, priority);
+                if !self.pauses.holds(task) {
+                    self.queue.insert(task, priority);
+                }
                 self.reasons.ready(task, self.now);
             }
             TaskState::Running => {

@@ -7,7 +7,6 @@ impl World {
     pub(super) fn assert_invariants(&mut self) {
         let n_running = self.graph.tasks().filter(|&it| self.is(it, TaskState::Running)).count();
         assert_eq!(n_running, self.scheduler.n_running() as usize);
-        assert!(n_running <= self.policy.workers_max as usize);
         for task in self.graph.tasks() {
             let state = self.scheduler.state(task);
             if let Some(before) = self.finals.get(&task) {
@@ -18,11 +17,15 @@ impl World {
             }
             self.oracle.assert_nothing_is_due(self.now, task, &self.scheduler);
         }
-        let is_idle = n_running < self.policy.workers_max as usize;
-        for task in self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready)) {
+        let is_idle = n_running < self.oracle.workers_max as usize;
+        for task in self.graph.tasks().filter(|it| self.is_startable(*it)) {
             assert!(!is_idle || self.is_held_up(task), "it waits although a worker is free");
         }
         self.assert_claims_hold();
+    }
+
+    fn is_startable(&self, task: TaskIdx) -> bool {
+        self.is(task, TaskState::Ready) && !self.oracle.is_paused(task)
     }
 
     /// Whether a ready task waits for what another one claims: that has it, or goes before.
@@ -31,7 +34,7 @@ impl World {
         let needs = claims.needs(task);
         let wants = |it: TaskIdx, key| claims.needs(it).iter().any(|need| need.key == key);
         let is_before = |it: TaskIdx| self.graph.priority(it) < self.graph.priority(task);
-        let mut others = self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready));
+        let mut others = self.graph.tasks().filter(|it| self.is_startable(*it));
         needs.iter().any(|it| self.in_use(it.key) + it.amount > claims.capacity(it.key))
             || others.any(|it| is_before(it) && needs.iter().any(|need| wants(it, need.key)))
     }
@@ -77,6 +80,11 @@ impl World {
                 | Event::GateReached { .. }
                 | Event::AttemptStarted { .. }
                 | Event::RetryDue { .. }
+                | Event::DispatchPaused
+                | Event::DispatchResumed
+                | Event::TasksPaused { .. }
+                | Event::TasksResumed { .. }
+                | Event::WorkersChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
             })
@@ -98,8 +106,10 @@ impl World {
             let is_new = released_by.is_some_and(has_ended_now) || events.iter().any(has_passed);
             let may_crash = !self.crash_after.is_empty() || !self.crash_before.is_empty();
             // With other priorities, others make way.
-            let is_other = |it: &Event| matches!(it, Event::TasksAdded { .. });
-            let has_way = decision.claim_from.is_some() || events.iter().any(is_other);
+            let is_other =
+                |it: &Event| matches!(it, Event::TasksAdded { .. } | Event::WorkersChanged { .. });
+            let has_way =
+                decision.claim_from.is_some() || decision.is_resumed || events.iter().any(is_other);
             assert!(is_new || waited == Millis(0) || worker_from.is_some() || has_way || may_crash);
         }
     }
@@ -130,5 +140,8 @@ impl World {
             assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
         }
         assert_eq!(replayed.is_ended(), self.scheduler.is_ended());
+        assert_eq!(replayed.is_paused(), self.scheduler.is_paused());
+        assert!(replayed.paused_tasks().eq(self.scheduler.paused_tasks()));
+        assert_eq!(replayed.workers_max(), self.scheduler.workers_max());
     }
 }

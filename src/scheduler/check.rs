@@ -7,7 +7,8 @@ use crate::model::{Attempt, TaskIdx};
 impl Scheduler {
     /// Whether a scheduler of this dispatch could have recorded `event` now.
     ///
-    /// Costs O(1), but for the end of the dispatch, which is compared with all its tasks.
+    /// Costs O(1), but for the end of the dispatch, which is compared with all its tasks, and for
+    /// lists of tasks.
     pub fn can_follow(&self, event: &Event) -> bool {
         !self.is_ended() && self.fits(event)
     }
@@ -20,6 +21,7 @@ impl Scheduler {
             }
             Event::AttemptStarted { task, attempt, .. } => {
                 self.is_in(task, &[TaskState::Ready])
+                    && self.may_start(task)
                     && self.attempt(task).0.checked_add(1) == Some(attempt.0)
                     && self.has_room(task)
             }
@@ -48,6 +50,11 @@ impl Scheduler {
             Event::TaskReused { task, .. } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
             Event::DispatchCancelled => true,
+            Event::DispatchPaused => !self.is_paused(),
+            Event::DispatchResumed => self.has_pauses(),
+            Event::TasksPaused { ref tasks } => self.can_pause(tasks),
+            Event::TasksResumed { ref tasks } => self.can_resume(tasks),
+            Event::WorkersChanged { workers_max } => self.can_have_workers(workers_max),
             Event::DispatchEnded { .. } => {
                 let mut tasks = (0..self.n_tasks()).map(TaskIdx::from_usize);
                 tasks.all(|it| !self.state(it).is_open())

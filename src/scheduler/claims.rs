@@ -45,10 +45,18 @@ impl Scheduler {
         }
         if before == TaskState::Running {
             self.holders.give_back(claims, task);
-        } else if before != TaskState::Ready || after == TaskState::Running {
+            self.make_way(task);
+        } else if before == TaskState::Ready && after != TaskState::Running {
+            self.make_way(task);
+        }
+    }
+
+    /// Lets those go on who only waited for what `task` had or wanted.
+    pub(super) fn make_way(&mut self, task: TaskIdx) {
+        if !self.uses.claims {
             return;
         }
-        for woken in self.holders.wake(claims, task) {
+        for woken in self.holders.wake(&self.policy.claims, task) {
             self.reasons.made_way(woken, task);
             self.queue.insert(woken, self.graph.priority(woken));
         }

@@ -96,6 +96,15 @@ impl Governor {
         (from..n_members).for_each(|member| self.hold(fleet, member));
     }
 
+    /// Makes ready for a member that is about to have as many as `more` workers more.
+    pub fn prepare(&mut self, more: u32, fleet: &mut impl Fleet) {
+        let wanted = may_want(fleet).saturating_add(u64::from(more));
+        if !self.is_shared && wanted > u64::from(self.workers_max) {
+            self.is_shared = true;
+            (0..fleet.n_members()).for_each(|member| self.hold(fleet, member));
+        }
+    }
+
     /// Counts an attempt that is handed to an agent.
     pub fn start_attempt(&mut self, now: Millis, lane: LaneId) {
         self.limiters[lane.0].start(now);

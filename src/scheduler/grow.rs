@@ -69,13 +69,14 @@ impl Scheduler {
         self.tasks.resize(self.graph.len(), blank);
         self.n_open += self.tasks.len() - n_before;
         self.reasons.grow(self.tasks.len());
-        self.requeue();
         if let Some(parent) = parent {
             self.set(parent, TaskState::Blocked);
             self.expanded.entry(parent).or_insert_with(|| TaskIdx::from_usize(n_before));
             self.tallies.remove(&parent);
             self.tasks[parent.as_usize()].n_waiting = 0;
         }
+        self.extend_pauses();
+        self.requeue();
         let graph = Arc::clone(&self.graph);
         for task in (n_before..self.tasks.len()).map(TaskIdx::from_usize) {
             if let Some(parent) = parent {
@@ -97,7 +98,8 @@ impl Scheduler {
     fn requeue(&mut self) {
         let (graph, tasks) = (Arc::clone(&self.graph), &self.tasks);
         let is = |it: &TaskIdx, state| tasks[it.as_usize()].state == state;
-        let ready: Vec<TaskIdx> = graph.tasks().filter(|it| is(it, TaskState::Ready)).collect();
+        let is_queued = |it: &TaskIdx| is(it, TaskState::Ready) && !self.pauses.holds(*it);
+        let ready: Vec<TaskIdx> = graph.tasks().filter(is_queued).collect();
         let running = graph.tasks().filter(|it| is(it, TaskState::Running));
         self.queue.rebuild(graph.len(), &self.policy.lanes);
         self.holders = Holders::new(&self.policy.claims);

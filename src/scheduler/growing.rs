@@ -11,6 +11,7 @@ use crate::{
 /// A world with more tasks.
 pub(super) struct Growing {
     growth: Arc<Growth>,
+    parent: Option<TaskIdx>,
     names: Vec<String>,
     edges: Vec<Edge>,
 }
@@ -65,16 +66,16 @@ impl World {
         let estimates = (0..names.len()).map(|it| Millis(1 + (it % 7) as u64)).collect();
         let graph = Arc::new(TaskGraph::build(estimates, &edges).unwrap());
         let growth = Arc::new(Growth { graph, policy });
-        self.growing = Some(Growing { growth: Arc::clone(&growth), names, edges });
+        self.growing = Some(Growing { growth: Arc::clone(&growth), parent, names, edges });
         growth
     }
 
     /// What was said to grow is durable.
     pub(super) fn adopt_growth(&mut self) {
-        let Growing { growth, names, edges } = self.growing.take().unwrap();
+        let Growing { growth, parent, names, edges } = self.growing.take().unwrap();
         self.graph = Arc::clone(&growth.graph);
         self.policy = Policy { ..growth.policy.clone() };
-        self.oracle.grow(self.policy.clone());
+        self.oracle.grow(Arc::clone(&self.graph), self.policy.clone(), parent);
         self.names = names;
         self.edges = edges;
         self.growths.push(growth);

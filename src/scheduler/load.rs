@@ -9,9 +9,14 @@ impl Scheduler {
         self.policy.workers_max.min(u32::try_from(self.n_open).unwrap_or(u32::MAX))
     }
 
-    /// How many workers of its own have nothing to do; 0 before the start.
+    /// How many attempts may run at once by its own limit, however many tasks are left.
+    pub fn workers_limit(&self) -> u32 {
+        self.policy.workers_max
+    }
+
+    /// How many workers of its own have nothing to do; 0 before the start and while it is paused.
     pub fn n_idle(&self) -> u32 {
-        if !self.is_started {
+        if !self.is_started || self.is_paused() {
             return 0;
         }
         self.policy.workers_max.saturating_sub(self.n_running())

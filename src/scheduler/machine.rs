@@ -8,6 +8,7 @@ use super::{
     gate::Stage,
     grow::Growth,
     message::{Action, Event, Input, Outbox},
+    pause::Pauses,
     policy::{Policy, Uses},
     queue::{Next, Queue},
     reasons::Reasons,
@@ -23,8 +24,8 @@ use crate::{
 
 /// The state of one dispatch.
 ///
-/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready` that were not
-/// set aside for the claims of others; the counters agree with the states.
+/// Invariant: `queue` holds exactly the priorities of the tasks in `TaskState::Ready` that are not
+/// paused by name, nor set aside for the claims of others; the counters agree with the states.
 #[derive(Debug)]
 pub struct Scheduler {
     pub(super) graph: Arc<TaskGraph>,
@@ -40,6 +41,8 @@ pub struct Scheduler {
     pub(super) tallies: FxHashMap<TaskIdx, Tally>,
     /// Of the tasks in `TaskState::Held`.
     pub(super) stages: FxHashMap<TaskIdx, Stage>,
+    /// What must not start.
+    pub(super) pauses: Pauses,
     /// What is never looked at, because no task uses it.
     pub(super) uses: Uses,
     pub(super) holders: Holders,
@@ -71,6 +74,7 @@ impl Scheduler {
             trials: FxHashMap::default(),
             tallies: FxHashMap::default(),
             stages: FxHashMap::default(),
+            pauses: Pauses::default(),
             uses: Uses::of(&policy),
             holders: Holders::new(&policy.claims),
             expanded: FxHashMap::default(),
@@ -164,6 +168,9 @@ impl Scheduler {
             Input::Grow { parent, growth } => self.grow(parent, growth, out),
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
+            Input::Pause { tasks } => self.pause(&tasks, out),
+            Input::Resume { tasks } => self.resume(&tasks, out),
+            Input::SetWorkers { workers_max } => self.set_workers(workers_max, out),
         }
         // After the input: what is reported at the last moment still counts.
         self.handle_timeout(now, out);
@@ -201,7 +208,8 @@ impl Scheduler {
         if !self.asks.is_empty() {
             self.ask(now, out);
         }
-        while self.n_running < self.policy.workers_max
+        while !self.pauses.is_whole()
+            && self.n_running < self.policy.workers_max
             && let Some(next) = self.queue.next()
         {
             if !self.set_aside(next) {

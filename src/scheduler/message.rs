@@ -65,6 +65,21 @@ pub enum Input {
         /// All tasks, the new ones last.
         growth: Arc<Growth>,
     },
+    /// Nothing new shall start of these tasks and of what depends on them.
+    Pause {
+        /// The tasks; the whole dispatch if empty.
+        tasks: Vec<TaskIdx>,
+    },
+    /// What was paused shall go on.
+    Resume {
+        /// The tasks, as they were paused; every pause is lifted if empty.
+        tasks: Vec<TaskIdx>,
+    },
+    /// Another number of attempts may run at once from now on.
+    SetWorkers {
+        /// How many; 0 is ignored.
+        workers_max: u32,
+    },
     /// The caller wants no more of the whole dispatch.
     Cancel,
     /// The caller wants no more of these tasks, and so of what depends on them.
@@ -196,6 +211,25 @@ pub enum Event {
         /// The task given up.
         task: TaskIdx,
     },
+    /// Nothing new of the dispatch starts.
+    DispatchPaused,
+    /// Nothing is paused any more.
+    DispatchResumed,
+    /// Nothing new starts of these tasks and of what depends on them.
+    TasksPaused {
+        /// The tasks that were named, in order.
+        tasks: Vec<TaskIdx>,
+    },
+    /// These tasks are no longer paused by name.
+    TasksResumed {
+        /// The tasks that were named, in order.
+        tasks: Vec<TaskIdx>,
+    },
+    /// Another number of attempts may run at once from now on.
+    WorkersChanged {
+        /// How many; at least 1.
+        workers_max: u32,
+    },
     /// The caller gave the whole dispatch up while tasks were open.
     DispatchCancelled,
     /// Nothing is left to do.
@@ -228,6 +262,9 @@ pub struct Decision {
     /// Whether it was a limit beyond the dispatch that let it start only now.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_allowed: bool,
+    /// Whether it could start because a pause was lifted.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_resumed: bool,
 }
 
 impl Decision {

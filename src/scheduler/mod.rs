@@ -39,6 +39,9 @@ mod machine;
 mod message;
 #[cfg(test)]
 mod oracle;
+mod pause;
+#[cfg(test)]
+mod pause_tests;
 mod policy;
 mod queue;
 #[cfg(test)]

@@ -1,10 +1,16 @@
 //! What must hold of every event, found out anew from all that came before: slow, and simple.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use super::{Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
-use crate::model::{
-    Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
+use crate::{
+    model::{
+        Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
+    },
+    plan::TaskGraph,
 };
 
 /// All that happened, by task.
@@ -13,15 +19,70 @@ pub(super) struct Oracle {
     histories: BTreeMap<TaskIdx, Vec<(Millis, Event)>>,
     /// The last sign of progress of each attempt.
     beats: BTreeMap<(TaskIdx, Attempt), Millis>,
+    graph: Arc<TaskGraph>,
+    /// Which task each part came from.
+    wholes: BTreeMap<TaskIdx, TaskIdx>,
+    is_paused: bool,
+    paused: BTreeSet<TaskIdx>,
+    pub(super) workers_max: u32,
 }
 
 impl Oracle {
-    pub(super) fn new(policy: Policy) -> Self {
-        Self { policy, histories: BTreeMap::new(), beats: BTreeMap::new() }
+    pub(super) fn new(policy: Policy, graph: Arc<TaskGraph>) -> Self {
+        Self {
+            workers_max: policy.workers_max,
+            policy,
+            histories: BTreeMap::new(),
+            beats: BTreeMap::new(),
+            graph,
+            wholes: BTreeMap::new(),
+            is_paused: false,
+            paused: BTreeSet::new(),
+        }
+    }
+
+    /// Whether anything that was said keeps a task from starting.
+    pub(super) fn is_paused(&self, task: TaskIdx) -> bool {
+        let (mut seen, mut pending) = (BTreeSet::new(), vec![task]);
+        while let Some(task) = pending.pop().filter(|_| !self.paused.is_empty()) {
+            if self.paused.contains(&task) {
+                return true;
+            }
+            if seen.insert(task) {
+                pending.extend(self.graph.dependencies(task));
+                pending.extend(self.wholes.get(&task));
+            }
+        }
+        self.is_paused
+    }
+
+    fn resume(&mut self) {
+        assert!(self.is_paused || !self.paused.is_empty());
+        self.is_paused = false;
+        self.paused.clear();
+    }
+
+    fn pause_more(&mut self, tasks: &[TaskIdx]) {
+        for it in tasks {
+            assert!(self.paused.insert(*it));
+        }
+    }
+
+    fn resume_some(&mut self, tasks: &[TaskIdx]) {
+        for it in tasks {
+            assert!(self.paused.remove(it));
+        }
+    }
+
+    fn n_running(&self) -> usize {
+        self.histories.keys().filter(|it| self.start_of_running(**it).is_some()).count()
     }
 
     /// There are more tasks.
-    pub(super) fn grow(&mut self, policy: Policy) {
+    pub(super) fn grow(&mut self, graph: Arc<TaskGraph>, policy: Policy, parent: Option<TaskIdx>) {
+        let added = (self.graph.len()..graph.len()).map(TaskIdx::from_usize);
+        self.wholes.extend(added.filter_map(|it| Some((it, parent?))));
+        self.graph = graph;
         self.policy = policy;
     }
 
@@ -76,6 +137,18 @@ impl Oracle {
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
             | Event::TaskCancelled { task } => task,
+            Event::DispatchPaused => {
+                return assert!(!std::mem::replace(&mut self.is_paused, true));
+            }
+            Event::DispatchResumed => return self.resume(),
+            Event::TasksPaused { tasks } => return self.pause_more(tasks),
+            Event::TasksResumed { tasks } => return self.resume_some(tasks),
+            Event::WorkersChanged { workers_max } => {
+                return assert_ne!(
+                    std::mem::replace(&mut self.workers_max, *workers_max),
+                    *workers_max
+                );
+            }
             Event::TasksAdded { parent: None, .. }
             | Event::DispatchCancelled
             | Event::DispatchEnded { .. } => return,
@@ -153,6 +226,8 @@ impl Oracle {
             Some(_) => false,
         };
         assert!(may_start, "started after {last:?}");
+        assert!(!self.is_paused(task), "started although it is paused");
+        assert!(self.n_running() < self.workers_max as usize, "more run than may");
         assert_eq!(attempt.0 as usize, self.starts(task).len() + 1, "attempts are counted through");
         let own = self.own(task);
         assert_eq!(deadline, now + own.timeout.unwrap_or(self.policy.timeout));

@@ -1,9 +1,9 @@
 //! Random dispatches from seeds: graphs, limits, gates, fates, cancels and crashes.
 
-use std::sync::Arc;
+use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Gate, GateAnswer, GateSet, RetryPolicy, TaskPolicy,
+    Gate, GateAnswer, GateSet, Input, RetryPolicy, TaskPolicy,
     testing::{Fate, World, policy},
 };
 use crate::{
@@ -11,7 +11,7 @@ use crate::{
         Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule,
         testing::reused_from,
     },
-    plan::{ClaimTable, Edge, Need, testing::Drawing},
+    plan::{ClaimTable, Edge, Need, TaskGraph, testing::Drawing},
 };
 
 /// Runs a random graph with random limits, fates, cancels and crashes, and checks what must hold
@@ -38,6 +38,9 @@ pub(super) fn simulate(seed: u64) {
         1 | 2 => Some((Millis(rng.below(1_000)), Some(task))),
         _ => None,
     };
+    if rng.below(3) == 0 {
+        world.wishes = random_wishes(&mut rng, &world.graph);
+    }
     if rng.below(5) == 0 {
         world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
     }
@@ -64,6 +67,25 @@ pub(super) fn simulate(seed: u64) {
         .map(|it| TaskPolicy { gates: GateSet::NONE, ..it })
         .collect();
     world.run(|_, _| random_fate(&mut rng));
+}
+
+/// Pauses and resumes of everything and of parts, and changes of the number of workers.
+fn random_wishes(rng: &mut Rng, graph: &TaskGraph) -> VecDeque<(Millis, Input)> {
+    let mut times: Vec<_> = (0..rng.below(8)).map(|_| Millis(rng.below(2_000))).collect();
+    times.sort_unstable();
+    let wish = |at| {
+        let tasks = match rng.below(3) {
+            0 => Vec::new(),
+            _ => graph.tasks().filter(|_| rng.below(6) == 0).collect(),
+        };
+        let input = match rng.below(5) {
+            0 => Input::SetWorkers { workers_max: u32::try_from(rng.below(7)).unwrap() },
+            1 | 2 => Input::Resume { tasks },
+            _ => Input::Pause { tasks },
+        };
+        (at, input)
+    };
+    times.into_iter().map(wish).collect()
 }
 
 fn random_limits(rng: &mut Rng) -> TaskPolicy {

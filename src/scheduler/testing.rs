@@ -2,7 +2,7 @@
 
 use std::{
     cmp::Reverse,
-    collections::{BTreeMap, BinaryHeap},
+    collections::{BTreeMap, BinaryHeap, VecDeque},
     sync::Arc,
 };
 
@@ -127,6 +127,8 @@ enum Report {
 /// A dispatch, its journal and its agents.
 pub(super) struct World {
     pub(super) cancel_at: Option<(Millis, Option<TaskIdx>)>,
+    /// What else is wished, soonest first.
+    pub(super) wishes: VecDeque<(Millis, Input)>,
     pub(super) kept: Vec<TaskIdx>,
     /// After which steps the process dies.
     pub(super) crash_after: Vec<u64>,
@@ -168,6 +170,7 @@ impl World {
         let graph = Arc::new(graph);
         Self {
             cancel_at: None,
+            wishes: VecDeque::new(),
             kept: Vec::new(),
             crash_after: Vec::new(),
             crash_before: Vec::new(),
@@ -182,8 +185,8 @@ impl World {
             first: (Arc::clone(&graph), policy.clone()),
             names: drawing.names,
             scheduler: Scheduler::new(Arc::clone(&graph), policy.clone()),
+            oracle: Oracle::new(policy.clone(), Arc::clone(&graph)),
             graph,
-            oracle: Oracle::new(policy.clone()),
             policy,
             now: Millis(0),
             reports: BinaryHeap::new(),
@@ -212,7 +215,7 @@ impl World {
         self.policy.tasks = tasks;
         self.first.1 = self.policy.clone();
         self.scheduler = Scheduler::new(Arc::clone(&self.graph), self.policy.clone());
-        self.oracle = Oracle::new(self.policy.clone());
+        self.oracle = Oracle::new(self.policy.clone(), Arc::clone(&self.graph));
     }
 
     pub(super) fn run(&mut self, mut fate: impl FnMut(TaskIdx, Attempt) -> Fate) {
@@ -242,10 +245,22 @@ impl World {
 
     fn step(&mut self, out: &mut Outbox) {
         let report_at = self.reports.peek().map(|it| it.0.0);
-        let asked = [self.cancel_at.as_ref().map(|it| it.0), self.added.as_ref().map(|it| it.0)];
-        let next = [report_at, self.scheduler.poll_timeout()].into_iter().chain(asked);
-        self.now = next.flatten().min().expect("the dispatch is stuck").max(self.now);
-        if let Some((at, task)) = self.cancel_at
+        let wish_at = self.wishes.front().map(|it| it.0);
+        let cancel_at = self.cancel_at.map(|it| it.0);
+        let added_at = self.added.as_ref().map(|it| it.0);
+        let next = [report_at, self.scheduler.poll_timeout(), cancel_at, wish_at, added_at];
+        let Some(next) = next.into_iter().flatten().min() else {
+            // A pause ends only when somebody lifts it.
+            let is_paused = self.graph.tasks().any(|it| self.oracle.is_paused(it));
+            assert!(is_paused, "the dispatch is stuck");
+            self.scheduler.handle(self.now, Input::Resume { tasks: Vec::new() }, out);
+            return;
+        };
+        self.now = next.max(self.now);
+        if wish_at.is_some_and(|at| at <= self.now) {
+            let (_, input) = self.wishes.pop_front().unwrap();
+            self.scheduler.handle(self.now, input, out);
+        } else if let Some((at, task)) = self.cancel_at
             && at <= self.now
         {
             self.cancel_at = None;
@@ -326,6 +341,8 @@ impl World {
 
     fn log_event(&mut self, event: &Event) {
         let name = |it: &TaskIdx| &self.names[it.as_usize()];
+        let names =
+            |all: &[TaskIdx]| all.iter().map(|it| name(it).as_str()).collect::<Vec<_>>().join(" ");
         let line = match event {
             Event::TaskSkipped { task, because } => {
                 format!("skip {} because {}", name(task), name(because))
@@ -340,6 +357,11 @@ impl World {
                 format!("expand {} up to {n_tasks} tasks", name(task))
             }
             Event::TasksAdded { n_tasks, .. } => format!("grow to {n_tasks} tasks"),
+            Event::DispatchPaused => "pause".to_owned(),
+            Event::DispatchResumed => "resume".to_owned(),
+            Event::TasksPaused { tasks } => format!("pause {}", names(tasks)),
+            Event::TasksResumed { tasks } => format!("resume {}", names(tasks)),
+            Event::WorkersChanged { workers_max } => format!("workers {workers_max}"),
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }

@@ -48,10 +48,12 @@ macro_rules! journal_contract {
             a_stale_owner_writes_nothing
             leases_are_told_of_owners_of_open_dispatches_only
             an_ended_dispatch_is_no_longer_open
-            cancel_requests_wait_for_the_owner
+            requests_wait_for_the_owner
+            a_refused_request_says_why
             plans_read_back
             concurrent_commits_are_all_answered_and_readable
             a_large_output_reads_back
+            a_document_and_what_reports_need_of_it_are_replaced
             an_empty_commit_is_answered
             changes_are_heard_of_once_and_none_is_missed
             what_ended_first_comes_first
@@ -84,14 +86,15 @@ macro_rules! journal_contract {
 }
 pub(super) use journal_contract;
 pub(super) use ownership::{
-    a_stale_owner_writes_nothing, an_adopted_dispatch_has_its_new_owner_in_the_next_epoch,
-    an_ended_dispatch_is_no_longer_open, cancel_requests_wait_for_the_owner,
+    a_refused_request_says_why, a_stale_owner_writes_nothing,
+    an_adopted_dispatch_has_its_new_owner_in_the_next_epoch, an_ended_dispatch_is_no_longer_open,
     changes_are_heard_of_once_and_none_is_missed,
     leases_are_told_of_owners_of_open_dispatches_only, one_of_two_adopters_wins,
-    what_went_on_or_ended_is_not_adopted,
+    requests_wait_for_the_owner, what_went_on_or_ended_is_not_adopted,
 };
 pub(super) use tasks::{
-    a_dispatch_that_grows_has_its_new_tasks_behind_the_others, a_large_output_reads_back,
+    a_dispatch_that_grows_has_its_new_tasks_behind_the_others,
+    a_document_and_what_reports_need_of_it_are_replaced, a_large_output_reads_back,
     an_output_is_replaced_by_a_later_attempt, counters_follow_the_tasks,
     outputs_come_in_the_order_asked, task_rows_read_back_whole,
 };
@@ -171,6 +174,7 @@ pub(super) fn row(status: TaskStatus) -> TaskRow {
         failure: None,
         caused_by: None,
         reused: None,
+        approval: None,
     }
 }
 
@@ -311,6 +315,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         worker_from: Some(task),
         overtakes: true,
         is_allowed: true,
+        is_resumed: true,
     };
     let scheduler = [
         Event::TaskKept { task },
@@ -328,12 +333,15 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         Event::TaskSkipped { task, because: task },
         Event::TaskCancelled { task },
         Event::DispatchCancelled,
+        Event::TasksPaused { tasks: vec![task] },
+        Event::WorkersChanged { workers_max: 7 },
         Event::DispatchEnded { status },
     ];
     let missing = vec!["rag:x is not there".to_owned()];
     let others = [
         RecordBody::Accepted { n_tasks: 1, max_workers: 5 },
         RecordBody::UpstreamCall { task, attempt, call },
+        RecordBody::ApprovalDecided { task, decision: "go".to_owned(), note: String::new() },
         RecordBody::ContextGathered { n_asked: 2, n_gathered: 1, missing, duration_ms: 4 },
     ];
     let bodies = scheduler.map(RecordBody::Scheduler).into_iter().chain(others);

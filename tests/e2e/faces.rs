@@ -45,6 +45,10 @@ over_every_face! {
         e2e_sse_retries_what_failed;
     cancels_what_runs => e2e_stdio_cancels_what_runs, e2e_http_cancels_what_runs,
         e2e_sse_cancels_what_runs;
+    decides_on_what_waits => e2e_stdio_decides_on_what_waits, e2e_http_decides_on_what_waits,
+        e2e_sse_decides_on_what_waits;
+    steers_what_runs => e2e_stdio_steers_what_runs, e2e_http_steers_what_runs,
+        e2e_sse_steers_what_runs;
     refuses_with_every_fault => e2e_stdio_refuses_with_every_fault,
         e2e_http_refuses_with_every_fault, e2e_sse_refuses_with_every_fault;
     tells_progress_while_it_waits => e2e_stdio_tells_progress_while_it_waits,
@@ -89,6 +93,8 @@ async fn introduces_itself(face: Face, version: &ProtocolVersion) {
             ("read_trace", true),
             ("cancel_dispatch", false),
             ("retry_dispatch", false),
+            ("approve_task", false),
+            ("control_dispatch", false),
         ]
     );
     for tool in &tools {
@@ -186,6 +192,77 @@ async fn cancels_what_runs(face: Face, version: &ProtocolVersion) {
     let trace = client.ask("read_trace", kinds).await;
     assert_eq!(trace["events"][0]["data"]["reason"], "no longer wanted");
     assert_eq!(standin.calls_of("after").len(), 0);
+}
+
+async fn decides_on_what_waits(face: Face, version: &ProtocolVersion) {
+    let (standin, space, client) = open(face, version).await;
+    let mut document = document(&space, &[("asked", "coder", &[]), ("after", "coder", &["asked"])]);
+    document["tasks"][0]["approval"] =
+        json!({ "message": "go on?", "decisions": ["go", "reject"] });
+    document["wait"] = json!(false);
+    let started = client.ask("dispatch", document).await;
+    let id = id_of(&started);
+    let held = &started["results"][0];
+    assert_eq!((&held["status"], &held["waiting_for"]), (&json!("pending"), &json!("approval")));
+    assert_eq!(held["approval"]["message"], "go on?");
+    assert!(started["next_steps"][0].as_str().unwrap().contains("approve_task"), "{started}");
+    let decide = |task: &str, decision: &str| json!({ "dispatch_id": id, "task_id": task, "decision": decision, "note": "by hand" });
+    assert_eq!(client.refusal("approve_task", decide("asked", "stop")).await, ["invalid_enum"]);
+    assert_eq!(client.refusal("approve_task", decide("after", "go")).await, ["not_waiting"]);
+    assert_eq!(client.refusal("approve_task", decide("x", "go")).await, ["unknown_task"]);
+    assert_eq!(standin.calls().len(), 0);
+    client.ask("approve_task", decide("asked", "go")).await;
+    let result = client.ask("get_result", json!({ "dispatch_id": id, "wait_ms": 20_000 })).await;
+    assert_eq!(result["status"], "success");
+    assert_eq!(result["results"][0]["approval"]["decision"], "go");
+    client.ask("approve_task", decide("asked", "go")).await;
+    assert_eq!(client.refusal("approve_task", decide("asked", "reject")).await, ["not_waiting"]);
+}
+
+async fn steers_what_runs(face: Face, version: &ProtocolVersion) {
+    let (standin, space, client) = open(face, version).await;
+    let rows: [(&str, &str, &[&str]); 3] =
+        [("held", "gate", &[]), ("after", "debug", &["held"]), ("last", "debug", &["after"])];
+    let mut document = document(&space, &rows);
+    document["wait"] = json!(false);
+    let id = id_of(&client.ask("dispatch", document).await);
+    standin.at_gate(1).await;
+    let control = |action: &str, more: Value| {
+        let mut args = json!({ "dispatch_id": id, "action": action });
+        args.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+        args
+    };
+    let paused = client.ask("control_dispatch", control("pause", json!({}))).await;
+    assert_eq!(paused["paused"], true);
+    assert!(paused["next_steps"][0].as_str().unwrap().contains("control_dispatch"), "{paused}");
+    let workers = control("set_max_workers", json!({ "max_workers": 7 }));
+    assert_eq!(client.ask("control_dispatch", workers).await["max_workers"], 7);
+    let told = json!({ "problem_description": "something else" });
+    let steer = |task: &str| {
+        control("replace_input", json!({ "task_id": task, "input_data": told, "reason": "news" }))
+    };
+    client.ask("control_dispatch", steer("after")).await;
+    assert_eq!(client.refusal("control_dispatch", steer("held")).await, ["already_started"]);
+    let wrong = control("pause", json!({ "max_workers": 7 }));
+    assert_eq!(client.refusal("control_dispatch", wrong).await, ["unknown_field"]);
+    let outside = control(
+        "replace_input",
+        json!({ "task_id": "after", "input_data":
+            { "problem_description": "p", "affected_files": ["/etc/passwd"] } }),
+    );
+    assert_eq!(client.refusal("control_dispatch", outside).await, ["path_not_allowed"]);
+    standin.release(1);
+    let held = json!({ "dispatch_id": id, "task_ids": ["held"], "wait_ms": 20_000 });
+    client.ask("get_result", held).await;
+    assert_eq!(standin.calls_of("after").len(), 0);
+    let resumed = client.ask("control_dispatch", control("resume", json!({}))).await;
+    assert_eq!(resumed["paused"], Value::Null);
+    let result = client.ask("get_result", json!({ "dispatch_id": id, "wait_ms": 20_000 })).await;
+    assert_eq!(result["status"], "success");
+    let call = &standin.calls_of("after")[0];
+    assert_eq!(call.arguments["problem_description"], "something else");
+    let late = control("pause", json!({}));
+    assert_eq!(client.refusal("control_dispatch", late).await, ["already_ended"]);
 }
 
 async fn refuses_with_every_fault(face: Face, version: &ProtocolVersion) {

@@ -8,6 +8,7 @@
 #![cfg(unix)]
 
 mod client;
+mod control;
 mod crash;
 mod faces;
 #[cfg(debug_assertions)]

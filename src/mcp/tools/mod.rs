@@ -1,6 +1,8 @@
 //! The tools, one a file: what a call takes, does and answers.
 
+mod approve_task;
 mod cancel_dispatch;
+mod control_dispatch;
 mod dispatch;
 mod get_result;
 mod plan_tasks;
@@ -26,7 +28,9 @@ pub(super) async fn call(
         get_result::NAME => answer(get_result::call(server, args, context).await),
         read_trace::NAME => answer(read_trace::call(handle, args).await),
         cancel_dispatch::NAME => answer(cancel_dispatch::call(handle, args).await),
+        approve_task::NAME => answer(approve_task::call(handle, args).await),
         retry_dispatch::NAME => answer(retry_dispatch::call(server, args, context).await),
+        control_dispatch::NAME => answer(control_dispatch::call(handle, args).await),
         _ => {
             let shown = text::escape(&text::cut(name, 100));
             return Err(ErrorData::invalid_params(format!("unknown tool: {shown}"), None));
@@ -35,7 +39,7 @@ pub(super) async fn call(
 }
 
 /// What each tool is, in the order in which clients see them.
-pub(super) fn all() -> [super::catalog::Entry; 6] {
+pub(super) fn all() -> [super::catalog::Entry; 8] {
     [
         plan_tasks::entry(),
         dispatch::entry(),
@@ -43,5 +47,7 @@ pub(super) fn all() -> [super::catalog::Entry; 6] {
         read_trace::entry(),
         cancel_dispatch::entry(),
         retry_dispatch::entry(),
+        approve_task::entry(),
+        control_dispatch::entry(),
     ]
 }

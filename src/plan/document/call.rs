@@ -279,7 +279,7 @@ pub fn check_retry(args: &Json<'_>) -> Result<RetryCall, Refusal> {
     Ok(RetryCall { request, wait_ms })
 }
 
-fn finish(faults: Faults) -> Refusal {
+pub(super) fn finish(faults: Faults) -> Refusal {
     let unknown = || {
         let message = "the arguments were refused for no reason that could be named";
         Refusal::of(ErrorCode::Internal, "", message, "report this")
@@ -322,7 +322,7 @@ fn read_cursor(json: &Json<'_>, faults: &mut Faults) -> Option<String> {
     fields::text(json, &at, Blank::Refused, 1_000, faults).map(str::to_owned)
 }
 
-fn require_dispatch_id<const N: usize>(
+pub(super) fn require_dispatch_id<const N: usize>(
     object: &Object<'_, '_, N>,
     faults: &mut Faults,
 ) -> Option<DispatchId> {
@@ -352,7 +352,11 @@ fn read_uuid<T: FromStr>(
     id
 }
 
-fn read_task_id(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<TaskId> {
+pub(super) fn read_task_id(
+    json: &Json<'_>,
+    place: &Place<'_>,
+    faults: &mut Faults,
+) -> Option<TaskId> {
     let Json::String(id) = json else {
         fields::wrong_type(json, "a task id", place, faults);
         return None;
@@ -367,7 +371,7 @@ fn read_task_id(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opti
     Some(TaskId::new(id))
 }
 
-fn read_task_ids(json: &Json<'_>, faults: &mut Faults) -> Option<Vec<TaskId>> {
+pub(super) fn read_task_ids(json: &Json<'_>, faults: &mut Faults) -> Option<Vec<TaskId>> {
     let place = Place::ROOT.key("task_ids");
     let items = fields::list(json, &place, faults)?;
     if items.is_empty() {

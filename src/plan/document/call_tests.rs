@@ -12,8 +12,9 @@ use super::{
     *,
 };
 use crate::model::{
-    CancelRequest, CoderInput, DebugInput, DispatchRequest, GetResultRequest, PlanRequest,
-    ReadTraceRequest, RetryRequest, RetrySpec, TaskOverride,
+    ApprovalSpec, ApproveRequest, CancelRequest, CoderInput, ControlRequest, DebugInput,
+    DispatchRequest, GetResultRequest, PlanRequest, ReadTraceRequest, RetryRequest, RetrySpec,
+    TaskOverride,
 };
 
 const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
@@ -317,6 +318,9 @@ fn every_field_of_a_schema_is_read_and_no_other() {
     check_fields::<RetryRequest, _>(&call::RETRY);
     check_fields::<TaskOverride, _>(&call::OVERRIDE);
     check_fields::<RetrySpec, _>(&retry::RETRY);
+    check_fields::<ApprovalSpec, _>(&approval::APPROVAL);
+    check_fields::<ApproveRequest, _>(&control::APPROVE);
+    check_fields::<ControlRequest, _>(&control::CONTROL);
 }
 
 /// Every word that a schema offers for a field of an enum.

@@ -28,7 +28,7 @@ pub(super) static CONFIG: Fields<7> = Fields {
 const ON_FAILURE: [&str; 3] = ["skip_dependents", "fail_fast", "continue"];
 
 /// The most tasks that may run at once, whatever the server allows.
-const WORKERS_MAX: u32 = 1_024;
+pub(super) const WORKERS_MAX: u32 = 1_024;
 /// The longest timeout in seconds, whatever the server allows.
 pub(super) const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 

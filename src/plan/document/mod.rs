@@ -3,6 +3,9 @@
 //! The reader works on [`Json`], not on serde's derived code, because that stops at the first
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
+mod approval;
+#[cfg(test)]
+mod approval_tests;
 #[cfg(test)]
 mod cache_tests;
 mod call;
@@ -13,6 +16,9 @@ mod claims;
 mod claims_tests;
 mod config;
 mod context;
+mod control;
+#[cfg(test)]
+mod control_tests;
 mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;
@@ -47,6 +53,7 @@ pub use self::{
         DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
         check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
     },
+    control::{check_approve, check_control, check_replacement},
     tasks::ESTIMATE_DEFAULT,
 };
 use self::{

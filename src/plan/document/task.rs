@@ -1,7 +1,9 @@
 //! Reads one task: each field by its rule, all faults of it at once.
 
+use std::collections::BTreeMap;
+
 use super::{
-    claims, config, context,
+    approval, claims, config, context,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
     fill::Filler,
@@ -18,7 +20,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<18> = Fields {
+pub(super) static TASK: Fields<19> = Fields {
     names: [
         "task_id",
         "agent",
@@ -38,12 +40,13 @@ pub(super) static TASK: Fields<18> = Fields {
         "for_each",
         "loop",
         "cache",
+        "approval",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
            idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, \
-           cache",
+           cache, approval",
 };
 
 const TASK_ID: usize = 0;
@@ -64,6 +67,7 @@ const WHEN: usize = 14;
 const FOR_EACH: usize = 15;
 const LOOP: usize = 16;
 const CACHE: usize = 17;
+const APPROVAL: usize = 18;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -107,6 +111,9 @@ struct Current<'p> {
     idx: TaskIdx,
     place: Place<'p>,
 }
+
+/// The globs that a task writes, and what it needs of resources.
+type Claims = (Option<Box<[String]>>, Option<BTreeMap<String, u32>>);
 
 impl<'j> TaskReader<'_, 'j> {
     /// Reads the task at a position of `tasks`; what is faulty comes out empty.
@@ -152,12 +159,8 @@ impl<'j> TaskReader<'_, 'j> {
             .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
         let at = place.key("retry");
         let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
-        let at = place.key("writes");
-        let writes =
-            object.get(WRITES).and_then(|it| claims::read_writes(it, &at, self.rules, self.faults));
-        let at = place.key("resources");
-        let resources =
-            object.get(RESOURCES).and_then(|it| claims::read_resources(it, &at, self.faults));
+        let (writes, resources) =
+            self.read_claims(object.get(WRITES), object.get(RESOURCES), &place);
         let at = place.key("trigger_rule");
         let trigger_rule =
             object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
@@ -167,6 +170,8 @@ impl<'j> TaskReader<'_, 'j> {
         let (for_each, repeat) = self.read_many(object.get(FOR_EACH), object.get(LOOP), of, &place);
         let at = place.key("cache");
         let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
+        let at = place.key("approval");
+        let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &at, self.faults));
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -180,6 +185,7 @@ impl<'j> TaskReader<'_, 'j> {
             total_timeout_seconds,
             idle_timeout_seconds,
             retry,
+            approval: approval.map(Box::new),
             estimate_seconds,
             writes,
             resources,
@@ -274,6 +280,17 @@ impl<'j> TaskReader<'_, 'j> {
             }
         });
         data
+    }
+
+    fn read_claims(
+        &mut self,
+        writes: Option<&Json<'_>>,
+        resources: Option<&Json<'_>>,
+        place: &Place<'_>,
+    ) -> Claims {
+        let (globs, names) = (place.key("writes"), place.key("resources"));
+        let writes = writes.and_then(|it| claims::read_writes(it, &globs, self.rules, self.faults));
+        (writes, resources.and_then(|it| claims::read_resources(it, &names, self.faults)))
     }
 
     fn read_any_input(

@@ -10,7 +10,9 @@ use super::{
 };
 use crate::{
     model::{DispatchStatus, Millis, TaskStatus},
-    ports::{CancelAsked, Committed, OpenOwner, OwnerId, Tenure, Write},
+    ports::{
+        Asked, Committed, OpenOwner, OwnerId, Request, RequestId, RequestState, Tenure, Write,
+    },
 };
 
 pub(in crate::stores) async fn an_ended_dispatch_is_no_longer_open(store: Store, _: Maintained) {
@@ -110,28 +112,53 @@ pub(in crate::stores) async fn leases_are_told_of_owners_of_open_dispatches_only
     assert_eq!(store.open_owners().await, Ok(vec![unknown]));
 }
 
-pub(in crate::stores) async fn cancel_requests_wait_for_the_owner(store: Store, _: Maintained) {
-    let asked = |number, reason: &str| CancelAsked {
-        dispatch: id(number),
-        tasks: vec![task(0)],
-        reason: reason.to_owned(),
-    };
-    let request = |it: CancelAsked| Write::RequestCancel {
-        dispatch: it.dispatch,
-        tasks: it.tasks,
-        reason: it.reason,
-    };
-    let requests = async |owner| store.cancel_requests(owner).await.unwrap();
+fn asked(name: u128, number: u128, request: Request) -> Asked {
+    Asked { id: RequestId(Uuid::from_u128(name)), dispatch: id(number), request }
+}
+
+fn cancel(at: usize) -> Request {
+    Request::Cancel { tasks: vec![task(at)], reason: "größer".to_owned() }
+}
+
+fn handled(of: &Asked, refusal: Option<&str>) -> Write {
+    let refusal = refusal.map(str::to_owned);
+    Write::RequestHandled { dispatch: of.dispatch, request: of.id, refusal }
+}
+
+fn request(of: &Asked) -> Write {
+    Write::Request(Box::new(of.clone()))
+}
+
+pub(in crate::stores) async fn requests_wait_for_the_owner(store: Store, _: Maintained) {
+    let (decision, note) = ("approve".to_owned(), String::new());
+    let decide = Request::Decide { task: task(0), decision, note };
+    let all = [asked(9, 1, cancel(0)), asked(8, 2, decide), asked(7, 1, cancel(0))];
+    let requests = async |owner| store.requests(owner).await.unwrap();
     commit(&store, vec![accepted(1, 1), accepted(2, 1)]).await;
-    commit(&store, vec![request(asked(1, "one")), request(asked(2, "two"))]).await;
-    assert_eq!(requests(OWNER).await, [asked(1, "one"), asked(2, "two")]);
-    let other = OTHER;
-    assert_eq!(requests(other).await, []);
-    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), other)]).await;
-    commit(&store, vec![Write::CancelHandled { dispatch: id(1) }]).await;
-    assert_eq!(requests(OWNER).await, []);
-    assert_eq!(requests(other).await, [asked(2, "two")]);
-    refuse(&store, vec![request(CancelAsked { tasks: vec![task(1)], ..asked(1, "") })]).await;
+    commit(&store, all.iter().map(request).collect()).await;
+    assert_eq!(requests(OWNER).await, all);
+    assert_eq!(requests(OTHER).await, []);
+    commit(&store, vec![adopted(2, tenure(OWNER, 1, 0), OTHER)]).await;
+    commit(&store, vec![handled(&all[0], None)]).await;
+    assert_eq!(requests(OWNER).await, [all[2].clone()]);
+    assert_eq!(requests(OTHER).await, [all[1].clone()]);
+    refuse(&store, vec![request(&asked(6, 1, cancel(1)))]).await;
+    refuse(&store, vec![request(&asked(6, 3, cancel(0)))]).await;
+}
+
+pub(in crate::stores) async fn a_refused_request_says_why(store: Store, upkeep: Maintained) {
+    let one = asked(1, 1, cancel(0));
+    commit(&store, vec![accepted(1, 1)]).await;
+    assert_eq!(store.request(one.id).await, Ok(None));
+    commit(&store, vec![request(&one)]).await;
+    assert_eq!(store.request(one.id).await, Ok(Some(RequestState::Waits)));
+    commit(&store, vec![handled(&one, Some("{}"))]).await;
+    assert_eq!(store.request(one.id).await, Ok(Some(RequestState::Refused("{}".to_owned()))));
+    assert_eq!(store.requests(OWNER).await, Ok(Vec::new()));
+    commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
+    upkeep.forget(vec![id(1)]).await.unwrap();
+    while !upkeep.sweep(Millis(0)).await.unwrap().is_done {}
+    assert_eq!(store.request(one.id).await, Ok(None));
 }
 
 pub(in crate::stores) async fn changes_are_heard_of_once_and_none_is_missed(

@@ -1,8 +1,10 @@
-//! What every store must do about the tasks of a dispatch: their rows, their counts, their outputs.
+//! What every store must do about tasks: their rows, what is counted of them, their outputs.
 
-use super::{Maintained, Store, accepted, commit, id, moved, output, task};
+use super::{Maintained, OTHER, Store, accepted, claimed, commit, id, moved, output, refuse, task};
 use crate::{
-    model::{AgentName, Failure, FailureCode, Millis, TaskId, TaskStatus},
+    model::{
+        AgentName, ApprovalReport, Failure, FailureCode, Millis, TaskId, TaskStatus, Timestamp,
+    },
     ports::{StoreError, TaskRow, Write},
 };
 
@@ -31,6 +33,13 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
         failure: Some(Failure::new(FailureCode::DependencyFailed, "\"a\" failed: größer")),
         caused_by: Some(task(1)),
         reused: None,
+        approval: Some(Box::new(ApprovalReport {
+            message: "größer?".to_owned(),
+            decisions: vec!["approve".to_owned(), "reject".to_owned()],
+            until: Some(Timestamp(Millis(86_400_000))),
+            decision: Some("approve".to_owned()),
+            note: Some(String::new()),
+        })),
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
     commit(&store, vec![accepted(1, 2), write]).await;
@@ -92,4 +101,24 @@ pub(in crate::stores) async fn a_dispatch_that_grows_has_its_new_tasks_behind_th
     assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");
     let unknown = Write::Grow { dispatch: id(9), document: String::new(), tasks: Vec::new() };
     assert!(store.commit(vec![unknown].into()).await.is_err());
+}
+
+pub(in crate::stores) async fn a_document_and_what_reports_need_of_it_are_replaced(
+    store: Store,
+    _: Maintained,
+) {
+    let document = |number, json: &str| Write::Document { dispatch: id(number), json: json.into() };
+    let meta = |number, json: &str| Write::Meta { dispatch: id(number), json: json.into() };
+    commit(&store, vec![accepted(1, 1), accepted(2, 1), document(1, "new"), meta(1, "new")]).await;
+    commit(&store, vec![meta(2, "other"), meta(2, "größer")]).await;
+    assert_eq!(store.document(id(1)).await, Ok(Some("new".to_owned())));
+    assert_eq!(store.document(id(2)).await, Ok(Some(r#"{"number":2}"#.to_owned())));
+    let meta_of = async |number| store.dispatch(id(number)).await.unwrap().unwrap().meta;
+    assert_eq!((meta_of(1).await.as_str(), meta_of(2).await.as_str()), ("new", "größer"));
+    refuse(&store, vec![document(3, "new")]).await;
+    refuse(&store, vec![meta(3, "new")]).await;
+    let stale = vec![claimed(1, OTHER, 1), document(1, "stale"), meta(1, "stale")];
+    store.commit(stale.into()).await.unwrap();
+    assert_eq!(store.document(id(1)).await, Ok(Some("new".to_owned())));
+    assert_eq!(meta_of(1).await, "new");
 }

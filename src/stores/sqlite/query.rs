@@ -5,7 +5,7 @@ use rusqlite::{Connection, OptionalExtension as _, Params, Row, params};
 use super::{
     duration,
     row::{
-        DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, cancel_row, count, dispatch_row, key,
+        DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, asked_row, count, dispatch_row, key,
         keyed_row, name, only, open_owner_row, record_row, task_row,
     },
     trouble::Trouble,
@@ -13,8 +13,8 @@ use super::{
 use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
     ports::{
-        CancelAsked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record,
-        RecordFilter, StoredTask,
+        Asked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter,
+        RequestId, RequestState, StoredTask,
     },
 };
 
@@ -122,14 +122,20 @@ pub(super) fn by_idempotency_key(
     one(connection, sql, [key], keyed_row)
 }
 
-pub(super) fn cancel_requests(
+pub(super) fn requests(connection: &Connection, owner: OwnerId) -> Result<Vec<Asked>, Trouble> {
+    let sql = "SELECT requests.uuid, dispatches.uuid, requests.body \
+               FROM requests JOIN dispatches ON dispatches.id = requests.dispatch \
+               WHERE dispatches.owner = ?1 AND requests.refusal IS NULL ORDER BY requests.id";
+    all(connection, sql, [owner.0.as_bytes()], asked_row)
+}
+
+pub(super) fn request(
     connection: &Connection,
-    owner: OwnerId,
-) -> Result<Vec<CancelAsked>, Trouble> {
-    let sql = "SELECT dispatches.uuid, cancel_requests.tasks, cancel_requests.reason \
-               FROM cancel_requests JOIN dispatches ON dispatches.id = cancel_requests.dispatch \
-               WHERE dispatches.owner = ?1 ORDER BY cancel_requests.id";
-    all(connection, sql, [owner.0.as_bytes()], cancel_row)
+    request: RequestId,
+) -> Result<Option<RequestState>, Trouble> {
+    let sql = "SELECT refusal FROM requests WHERE uuid = ?1";
+    let refusal = one(connection, sql, [request.0.as_bytes()], only::<Option<String>>)?;
+    Ok(refusal.map(|it| it.map_or(RequestState::Waits, RequestState::Refused)))
 }
 
 pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<String>, Trouble> {

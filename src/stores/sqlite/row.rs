@@ -9,10 +9,13 @@ use uuid::Uuid;
 
 use super::trouble::Trouble;
 use crate::{
-    model::{AgentName, DispatchId, Failure, FailureCode, Millis, Reused, TaskId, TaskIdx},
+    model::{
+        AgentName, ApprovalReport, DispatchId, Failure, FailureCode, Millis, Reused, TaskId,
+        TaskIdx,
+    },
     ports::{
-        CancelAsked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, StoredTask,
-        TaskRow, Tenure,
+        Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
+        StoredTask, TaskRow, Tenure,
     },
 };
 
@@ -23,7 +26,7 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
                                        ended_at, failure_code, failure_message, caused_by, \
-                                       reused";
+                                       reused, approval";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -93,6 +96,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             failure: read_failure(row)?,
             caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
             reused: read_reused(row)?,
+            approval: read_approval(row)?,
         },
     })
 }
@@ -113,10 +117,11 @@ pub(super) fn keyed_row(row: &Row<'_>) -> Result<KeyedDispatch, Trouble> {
     Ok(KeyedDispatch { dispatch: DispatchId::from_bytes(row.get(0)?), digest: row.get(1)? })
 }
 
-pub(super) fn cancel_row(row: &Row<'_>) -> Result<CancelAsked, Trouble> {
-    let tasks = serde_json::from_str(text(row, 1)?)
-        .map_err(|error| Trouble::corrupt(format!("a cancel request: {error}")))?;
-    Ok(CancelAsked { dispatch: DispatchId::from_bytes(row.get(0)?), tasks, reason: row.get(2)? })
+pub(super) fn asked_row(row: &Row<'_>) -> Result<Asked, Trouble> {
+    let request = serde_json::from_str(text(row, 2)?)
+        .map_err(|error| Trouble::corrupt(format!("a request: {error}")))?;
+    let id = RequestId(Uuid::from_bytes(row.get(0)?));
+    Ok(Asked { id, dispatch: DispatchId::from_bytes(row.get(1)?), request })
 }
 
 /// The first column of a row that has only this one.
@@ -150,6 +155,12 @@ fn read_reused(row: &Row<'_>) -> Result<Option<Box<Reused>>, Trouble> {
     let json: Option<String> = row.get(10)?;
     let read = |it: String| serde_json::from_str(&it);
     json.map(read).transpose().map_err(|error| Trouble::corrupt(format!("a task: {error}")))
+}
+
+fn read_approval(row: &Row<'_>) -> Result<Option<Box<ApprovalReport>>, Trouble> {
+    let json = row.get_ref(11)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let read = |it| serde_json::from_str(it);
+    json.map(read).transpose().map_err(|error| Trouble::corrupt(format!("an approval: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

@@ -23,9 +23,9 @@ use super::{
 use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
-        CancelAsked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal,
-        KeyedDispatch, KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, StoreError,
-        StoreUsage, StoredTask, Swept, Upkeep, Write,
+        Asked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
+        KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState,
+        StoreError, StoreUsage, StoredTask, Swept, Upkeep, Write,
     },
 };
 
@@ -183,11 +183,15 @@ impl Journal for SqliteStore {
         self.readers.ask(move |it| query::by_idempotency_key(it, &key))
     }
 
-    fn cancel_requests(
+    fn requests(&self, owner: OwnerId) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>> {
+        self.readers.ask(move |it| query::requests(it, owner))
+    }
+
+    fn request(
         &self,
-        owner: OwnerId,
-    ) -> BoxFuture<'static, Result<Vec<CancelAsked>, StoreError>> {
-        self.readers.ask(move |it| query::cancel_requests(it, owner))
+        request: RequestId,
+    ) -> BoxFuture<'static, Result<Option<RequestState>, StoreError>> {
+        self.readers.ask(move |it| query::request(it, request))
     }
 
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {

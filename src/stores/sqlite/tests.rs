@@ -13,11 +13,11 @@ use tempfile::TempDir;
 
 use super::{SqliteStore, database::VERSION};
 use crate::{
-    model::{AgentName, DispatchStatus, Millis, TaskStatus},
-    ports::{Committed, Journal, StoreError, Upkeep as _, Write},
+    model::{AgentName, DispatchStatus, Millis, TaskIdx, TaskStatus},
+    ports::{Committed, Journal, Request, StoreError, Upkeep as _, Write},
     stores::contract::{
-        accepted, commit, everything, id, journal_contract, kept, moved, output, record, seqs,
-        started, took,
+        OWNER, accepted, commit, everything, id, journal_contract, kept, moved, output, record,
+        seqs, started, took,
     },
 };
 
@@ -146,6 +146,7 @@ const FIRST_VERSION: &str = concat!(
        'running'); \
      INSERT INTO records VALUES (4294967297, 1000, 0, 'attempt_started', \
        '{\"scheduler\":{\"event\":\"attempt_started\",\"task\":0,\"attempt\":1,\"deadline\":9000}}'); \
+     INSERT INTO cancel_requests (dispatch, tasks, reason) VALUES (1, '[0]', 'größer'); \
      PRAGMA application_id = 1885631344; PRAGMA user_version = 1;",
 );
 
@@ -159,6 +160,9 @@ async fn a_store_of_the_first_version_moves_up_by_itself_and_keeps_its_data() {
     assert_eq!(store.tasks(id(1)).await.unwrap()[0].row.status, TaskStatus::Running);
     assert_eq!(store.records(id(1), everything()).await.unwrap()[0].body, started(0));
     assert_eq!(store.durations(vec![AgentName::new("coder")]).await, Ok(Vec::new()));
+    let requests = store.requests(OWNER).await.unwrap();
+    let (tasks, reason) = (vec![TaskIdx::from_usize(0)], "größer".to_owned());
+    assert_eq!(requests[0].request, Request::Cancel { tasks, reason });
     commit(&store, vec![record(1, 2, kept(0)), took("Effect", 8, (1, 500))]).await;
     drop(store);
     let version: i64 = Connection::open(&path)
@@ -321,7 +325,7 @@ async fn a_bad_commit_fails_no_other_of_its_group() {
     }
     assert_eq!(are_ok, [true, true, false, true]);
     assert_eq!(seqs(&store, 1, everything()).await, [1, 2]);
-    let task = crate::model::TaskIdx::from_usize(0);
+    let task = TaskIdx::from_usize(0);
     assert_eq!(store.outputs(id(1), vec![task]).await, Ok(vec![None]));
 }
 

@@ -15,7 +15,9 @@ use super::{
 };
 use crate::{
     model::{AgentName, DispatchId, DispatchStatus, Millis, TaskId, TaskIdx, TaskStatus},
-    ports::{Accept, Committed, Epoch, Failpoint, OwnerId, Record, TaskRow, Write},
+    ports::{
+        Accept, Asked, Committed, Epoch, Failpoint, OwnerId, Record, RequestId, TaskRow, Write,
+    },
     stores::head::{Head, accepted_twice, fence, refuse, takes_effect, unknown},
 };
 
@@ -37,8 +39,10 @@ pub(super) struct Statements<'c> {
     set_task: Statement<'c>,
     put_output: Statement<'c>,
     end: Statement<'c>,
-    request_cancel: Statement<'c>,
-    handle_cancel: Statement<'c>,
+    set_meta: Statement<'c>,
+    add_request: Statement<'c>,
+    drop_request: Statement<'c>,
+    refuse_request: Statement<'c>,
     adopt: Statement<'c>,
     lease: Statement<'c>,
     put_plan: Statement<'c>,
@@ -75,14 +79,15 @@ impl<'c> Statements<'c> {
             task_status: sql("SELECT status FROM tasks WHERE key = ?1")?,
             set_task: sql("UPDATE tasks SET status = ?2, attempts = ?3, started_at = ?4, \
                            ended_at = ?5, failure_code = ?6, failure_message = ?7, \
-                           caused_by = ?8, reused = ?9 WHERE key = ?1")?,
+                           caused_by = ?8, reused = ?9, approval = ?10 WHERE key = ?1")?,
             put_output: sql("INSERT INTO outputs (key, json) VALUES (?1, ?2) \
                              ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
             end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
                       WHERE id = ?1")?,
-            request_cancel: sql("INSERT INTO cancel_requests (dispatch, tasks, reason) \
-                                 VALUES (?1, ?2, ?3)")?,
-            handle_cancel: sql("DELETE FROM cancel_requests WHERE dispatch = ?1")?,
+            set_meta: sql("UPDATE dispatches SET meta = ?2 WHERE id = ?1")?,
+            add_request: sql("INSERT INTO requests (uuid, dispatch, body) VALUES (?1, ?2, ?3)")?,
+            drop_request: sql("DELETE FROM requests WHERE uuid = ?1")?,
+            refuse_request: sql("UPDATE requests SET refusal = ?2 WHERE uuid = ?1")?,
             adopt: sql("UPDATE dispatches SET owner = ?2, epoch = ?3 WHERE id = ?1")?,
             lease: sql("INSERT INTO owners (id, pid, lease_until) VALUES (?1, ?2, ?3) \
                         ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until")?,
@@ -159,13 +164,19 @@ impl Transaction<'_, '_> {
             Write::End { dispatch, status, at, critical_path } => {
                 self.end(*dispatch, *status, (*at, *critical_path))
             }
-            Write::RequestCancel { dispatch, tasks, reason } => {
-                self.request_cancel(*dispatch, tasks, reason)
-            }
-            Write::CancelHandled { dispatch } => {
+            Write::Meta { dispatch, json } => {
                 let id = self.head(*dispatch)?.id;
-                self.statements.handle_cancel.execute([id])?;
+                self.statements.set_meta.execute(params![id, json])?;
                 Ok(())
+            }
+            Write::Document { dispatch, json } => {
+                let id = self.head(*dispatch)?.id;
+                self.statements.set_document.execute(params![id, json])?;
+                Ok(())
+            }
+            Write::Request(asked) => self.request(asked),
+            Write::RequestHandled { request, refusal, .. } => {
+                self.handle_request(*request, refusal.as_deref())
             }
             // It was checked before anything else.
             Write::Claim { .. } => Ok(()),
@@ -290,6 +301,7 @@ impl Transaction<'_, '_> {
             failure.map(|it| &it.message),
             row.caused_by.map(TaskIdx::as_u32),
             row.reused.as_deref().map(write_json).transpose()?,
+            row.approval.as_deref().map(write_json).transpose()?,
         ])?;
         Ok(())
     }
@@ -322,17 +334,22 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    fn request_cancel(
-        &mut self,
-        dispatch: DispatchId,
-        tasks: &[TaskIdx],
-        reason: &str,
-    ) -> Result<(), Trouble> {
-        let stored = self.head(dispatch)?;
-        tasks.iter().try_for_each(|it| stored.head.check_task(dispatch, *it))?;
-        let id = stored.id;
-        let tasks = write_json(tasks)?;
-        self.statements.request_cancel.execute(params![id, tasks, reason])?;
+    fn request(&mut self, asked: &Asked) -> Result<(), Trouble> {
+        let Asked { id, dispatch, request } = asked;
+        let stored = self.head(*dispatch)?;
+        request.tasks().iter().try_for_each(|it| stored.head.check_task(*dispatch, *it))?;
+        let key = stored.id;
+        let body = write_json(request)?;
+        self.statements.add_request.execute(params![id.0.as_bytes(), key, body])?;
+        Ok(())
+    }
+
+    fn handle_request(&mut self, id: RequestId, refusal: Option<&str>) -> Result<(), Trouble> {
+        let uuid = id.0.as_bytes();
+        match refusal {
+            None => self.statements.drop_request.execute([uuid])?,
+            Some(refusal) => self.statements.refuse_request.execute(params![uuid, refusal])?,
+        };
         Ok(())
     }
 

@@ -173,7 +173,7 @@ fn sweep_dispatch(connection: &Connection, id: i64, budget: &mut Budget) -> Resu
     budget.spend(0);
     for sql in [
         "DELETE FROM documents WHERE dispatch = ?1",
-        "DELETE FROM cancel_requests WHERE dispatch = ?1",
+        "DELETE FROM requests WHERE dispatch = ?1",
         "DELETE FROM forgotten WHERE id = ?1",
     ] {
         connection.execute(sql, [id])?;
