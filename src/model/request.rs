@@ -46,6 +46,10 @@ pub struct DispatchRequest {
     /// A plan made by `plan_tasks`, instead of `tasks`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub plan_id: Option<PlanId>,
+    /// A dispatch that runs, to which `tasks` are added; they may depend on its tasks. Without
+    /// `config`, `plan_id` and `idempotency_key`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dispatch_id: Option<DispatchId>,
     /// Whether to wait for the end (default true). With false the answer comes as soon as the
     /// dispatch is durable; fetch the rest with `get_result`.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{DispatchId, InputData, TaskIdx};
+use crate::model::{DispatchId, InputData, TaskIdx, TaskSpec};
 
 /// The name of a request, made by whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,11 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// More tasks. They were checked by whoever asks.
+    Grow {
+        /// The tasks.
+        tasks: Vec<TaskSpec>,
+    },
 }
 
 /// A request by another process than the owner.
@@ -92,7 +97,7 @@ impl Request {
                 tasks
             }
             Self::Decide { task, .. } | Self::Replace { task, .. } => std::slice::from_ref(task),
-            Self::SetWorkers { .. } => &[],
+            Self::SetWorkers { .. } | Self::Grow { .. } => &[],
         }
     }
 }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::sync::oneshot;
 use tracing::{debug, error};
 
-use super::{batch::Batch, dispatcher::Dispatcher, live::Live, message::Heard, row};
+use super::{
+    batch::Batch, dispatcher::Dispatcher, growth::Addition, live::Live, message::Heard, query, row,
+    submission::Backends,
+};
 use crate::{
     model::{
         ApprovalSpec, ControlAction, DispatchId, ErrorCode, Failure, FailureCode, InputData,
@@ -121,6 +124,12 @@ impl Live {
             }
             Request::Replace { task, input_data, description, reason } => {
                 self.replace((now, task), (input_data, description), reason, batch)
+            }
+            Request::Grow { tasks } => {
+                self.check_addition(&tasks)?;
+                let (parent, backends) = (None, Backends::new());
+                let addition = Addition { parent, tasks, backends };
+                self.grow(now, addition, out, batch).map_err(|it| query::refuse(&it))
             }
         }
     }

@@ -9,7 +9,10 @@ use super::{
     testing::{Flaky, Registry, World, task},
 };
 use crate::{
-    model::{DispatchResult, DispatchStatus, FailureCode, RetryRequest, TaskStatus, json::Json},
+    model::{
+        DispatchResult, DispatchStatus, ErrorCode, FailureCode, RetryRequest, TaskStatus,
+        json::Json,
+    },
     plan::RetryCall,
 };
 
@@ -150,4 +153,45 @@ async fn another_process_goes_on_with_the_tasks_that_a_task_became() {
     assert_eq!(task(&result, "b").output.as_array().unwrap().len(), 3);
     let started = two.agents.started.lock().clone();
     assert!(started.contains(&"b.1#2".to_owned()) && started.contains(&"c#1".to_owned()));
+}
+
+/// What `dispatch` says to tasks for a dispatch that runs.
+async fn add(
+    world: &World,
+    id: crate::model::DispatchId,
+    text: &str,
+) -> Result<(), crate::model::Refusal> {
+    let mut tasks = super::testing::document(text)["tasks"].take();
+    for it in tasks.as_array_mut().unwrap() {
+        let names = it["dependencies"].as_array().unwrap().iter().filter(|it| *it != "none");
+        it["dependencies"] = names.cloned().collect();
+    }
+    let args = json!({ "dispatch_id": id, "tasks": tasks, "wait": false });
+    let args = args.to_string();
+    let json = crate::model::json::read(args.as_bytes()).unwrap();
+    world.handle.dispatch(&json, None).await.map(|_| ())
+}
+
+#[tokio::test(start_paused = true)]
+async fn tasks_are_added_to_a_dispatch_that_runs_here_or_elsewhere() {
+    let (store, registry) = (Arc::new(Flaky::default()), Arc::new(Registry::default()));
+    let one = World::on(store.elsewhere(), Arc::clone(&registry), 8).await;
+    let two = World::on(store.elsewhere(), Arc::clone(&registry), 8).await;
+    let id = one.dispatch(&super::testing::document("a\nb !gate <- a\nc <- b")).await.unwrap();
+    one.agents.wait_for_start("b#1").await;
+    add(&one, id, "d <- a\ne <- c d").await.unwrap();
+    add(&two, id, "f <- d").await.unwrap();
+    for (text, code) in [
+        ("a", ErrorCode::DuplicateTaskId),
+        ("x <- gost", ErrorCode::UnknownDependency),
+        ("x <- y\ny <- x", ErrorCode::DependencyCycle),
+    ] {
+        assert_eq!(add(&two, id, text).await.unwrap_err().code(), code);
+    }
+    one.agents.gate.send_replace(true);
+    let result = one.finish(id).await;
+    assert_eq!(result.status, DispatchStatus::Success, "{result:?}");
+    let names = ["a", "b", "c", "d", "e", "f"].map(|it| format!("{it} Success"));
+    assert_eq!(shown(&result), names);
+    assert_eq!(add(&one, id, "g").await.unwrap_err().code(), ErrorCode::AlreadyEnded);
 }

@@ -140,6 +140,10 @@ impl DispatcherHandle {
         let checked = match source {
             Source::Document(checked) => *checked,
             Source::Plan(plan) => self.planned(plan).await?,
+            Source::Addition(dispatch, tasks) => {
+                self.add_tasks(dispatch, &tasks).await?;
+                return Ok(Ticket { dispatch, wait_ms });
+            }
         };
         let key = idempotency_key.or(fallback_key);
         let extras = Extras { key, ..Extras::default() };

@@ -4,6 +4,7 @@
 //! schedulers decide, makes their facts durable in one commit, and only then acts. Everyone else
 //! holds a [`DispatcherHandle`].
 
+mod addition;
 mod advice;
 #[cfg(test)]
 mod approval_tests;

@@ -83,7 +83,7 @@ impl DispatcherHandle {
 }
 
 /// The tasks that callers gave: those that others became, they become again.
-fn own_tasks(document: &StoredDocument) -> Vec<TaskIdx> {
+pub(super) fn own_tasks(document: &StoredDocument) -> Vec<TaskIdx> {
     let parts: BTreeSet<TaskIdx> = document.parts.iter().flat_map(Parts::tasks).collect();
     let all = (0..document.tasks.len()).map(TaskIdx::from_usize);
     all.filter(|it| !parts.contains(it)).collect()

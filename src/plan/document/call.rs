@@ -36,6 +36,8 @@ pub enum Source {
     Document(Box<Checked>),
     /// A plan that `plan_tasks` stored.
     Plan(PlanId),
+    /// Tasks for a dispatch that runs, as they were given: they are checked with its own.
+    Addition(DispatchId, Value),
 }
 
 /// The arguments of `dispatch`, checked.
@@ -58,10 +60,10 @@ pub struct RetryCall {
     pub wait_ms: u64,
 }
 
-pub(super) static DISPATCH: Fields<6> = Fields {
-    names: ["tasks", "config", "plan_id", "wait", "wait_ms", "idempotency_key"],
+pub(super) static DISPATCH: Fields<7> = Fields {
+    names: ["tasks", "config", "plan_id", "wait", "wait_ms", "idempotency_key", "dispatch_id"],
     alias: None,
-    hint: "dispatch takes tasks or plan_id, config, wait, wait_ms, idempotency_key",
+    hint: "dispatch takes tasks or plan_id, config, wait, wait_ms, idempotency_key, dispatch_id",
 };
 
 pub(super) static PLAN: Fields<4> = Fields {
@@ -129,6 +131,9 @@ pub fn check_dispatch(args: &Json<'_>, rules: &Rules<'_>) -> Result<DispatchCall
         let hint = "plan_tasks answers the plan_id to pass here";
         read_uuid(it, &root.key("plan_id"), ErrorCode::UnknownPlan, hint, &mut faults)
     });
+    if let Some(id) = object.get(6) {
+        return read_addition(id, &object, wait_ms, faults);
+    }
     let source = match (object.get(0), plan_id) {
         (Some(tasks), None) => {
             let config = object.get(1);
@@ -149,6 +154,29 @@ pub fn check_dispatch(args: &Json<'_>, rules: &Rules<'_>) -> Result<DispatchCall
         }
     };
     Ok(DispatchCall { source, wait_ms, idempotency_key })
+}
+
+fn read_addition(
+    id: &Json<'_>,
+    object: &Object<'_, '_, 7>,
+    wait_ms: u64,
+    mut faults: Faults,
+) -> Result<DispatchCall, Refusal> {
+    let root = Place::ROOT;
+    let hint = "name a dispatch that runs";
+    let at = root.key("dispatch_id");
+    let dispatch = read_uuid(id, &at, ErrorCode::UnknownDispatch, hint, &mut faults);
+    for (other, name) in [(1, "config"), (2, "plan_id"), (5, "idempotency_key")] {
+        check_alone("dispatch_id", name, object.get(other), &mut faults);
+    }
+    let tasks = object.require(0, &root, "give the tasks to add", &mut faults);
+    match (dispatch, tasks, faults.count()) {
+        (Some(dispatch), Some(tasks), 0) => {
+            let source = Source::Addition(dispatch, tasks.to_value());
+            Ok(DispatchCall { source, wait_ms, idempotency_key: None })
+        }
+        _ => Err(finish(faults)),
+    }
 }
 
 /// Checks the arguments of `plan_tasks`; what is left out is filled in, and a warning says so.

@@ -33,6 +33,7 @@ fn check_dispatch_args(args: &Value, expected: &Expect) {
     expected.assert_eq(&show(call.map(|it| {
         let source = match it.source {
             Source::Document(it) => format!("{} tasks", it.tasks.len()),
+            Source::Addition(id, tasks) => format!("{tasks} for {id}"),
             Source::Plan(id) => id.to_string(),
         };
         (source, it.wait_ms, it.idempotency_key)
@@ -72,7 +73,7 @@ fn dispatch_takes_a_document_or_a_plan() {
         &json!({"tasks": [{}], "wait": 1, "idempotency_key": "", "request": "x"}),
         &expect![[r#"
             unknown_field at /request: the document has no field "request"
-              hint: dispatch takes tasks or plan_id, config, wait, wait_ms, idempotency_key
+              hint: dispatch takes tasks or plan_id, config, wait, wait_ms, idempotency_key, dispatch_id
             invalid_type at /wait: "wait" must be true or false, not a number
               hint: pass true or false
             empty_value at /idempotency_key: "idempotency_key" must not be empty

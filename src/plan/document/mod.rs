@@ -3,6 +3,7 @@
 //! The reader works on [`Json`], not on serde's derived code, because that stops at the first
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
+mod addition;
 mod approval;
 #[cfg(test)]
 mod approval_tests;
@@ -49,6 +50,7 @@ mod when_tests;
 use serde_json::{Map, Value};
 
 pub use self::{
+    addition::check_addition,
     call::{
         DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
         check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
