@@ -166,7 +166,7 @@ fn a_task(
         total_deadline: None,
         decision: Decision { n_ready: 12, released_by: Some(task), ..Decision::default() },
     };
-    let ended = Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None };
+    let ended = Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None, usage: None };
     let took = Millis(u64::from(task.as_u32()) % 997);
     [
         next(RecordBody::Scheduler(started)),

@@ -4,6 +4,7 @@
 //! program publishes is generated from these types, so there is one source for each.
 
 mod agent;
+mod budget;
 mod config;
 mod durations;
 mod error;
@@ -24,8 +25,12 @@ pub mod text;
 mod time;
 mod trace;
 mod trigger;
+mod usage;
 
 pub use agent::AgentName;
+pub use budget::{
+    Budget, BudgetLimit, BudgetSpec, MicroUsd, OnExceeded, Settlement, Spend, Spent, TaskUsage, Usage,
+};
 pub use config::{DispatchConfig, OnFailure};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
@@ -47,3 +52,4 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
+pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};

@@ -105,6 +105,8 @@ impl<'r> DraftMaker<'r> {
             estimate_seconds: draft.estimate_seconds,
             writes: None,
             resources: None,
+            estimate_tokens: None,
+            estimate_cost_usd: None,
         });
         self.tasks.len() - 1
     }

@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Changes, Record};
 use crate::model::{
     AgentName, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis, PlanId, TaskId,
-    TaskIdx, TaskStatus, TraceKind,
+    TaskIdx, TaskStatus, TaskUsage, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -218,6 +218,8 @@ pub struct TaskRow {
     pub failure: Option<Failure>,
     /// The first task that failed, where this one was given up because of it.
     pub caused_by: Option<TaskIdx>,
+    /// What its attempts used, where anything is known or reserved.
+    pub usage: Option<Box<TaskUsage>>,
 }
 
 /// A task as it stands in the store.

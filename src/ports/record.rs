@@ -83,6 +83,9 @@ impl RecordBody {
                 Event::TaskExpired { .. } => TraceKind::TaskExpired,
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
+                Event::BudgetExceeded { .. } => TraceKind::BudgetExceeded,
+                Event::BudgetChanged { .. } => TraceKind::BudgetChanged,
+                Event::TaskDropped { .. } => TraceKind::TaskDropped,
                 Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
                 Event::DispatchCancelled => TraceKind::DispatchCancelled,
                 Event::DispatchEnded { .. } => TraceKind::DispatchEnded,
@@ -111,6 +114,7 @@ impl RecordBody {
                 | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }
                 | Event::TasksAdded { parent: Some(task), .. }
+                | Event::TaskDropped { task, .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),
             Self::Accepted { .. }
@@ -118,6 +122,8 @@ impl RecordBody {
             | Self::ContextGathered { .. }
             | Self::Scheduler(
                 Event::TasksAdded { parent: None, .. }
+                | Event::BudgetExceeded { .. }
+                | Event::BudgetChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. },
             ) => (None, None),

@@ -13,7 +13,7 @@ use super::{
     rules::OwnedRules,
 };
 use crate::{
-    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
+    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
     plan,
     ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
 };
@@ -45,20 +45,25 @@ pub(super) struct AttemptJob {
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
     let mut resolved = None;
-    let result = match prepare(&job, &mut resolved).await {
+    let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => run_agent(&job, input, calls).await,
         Err(failure) => Err(failure),
     };
     let mut ended_calls = Vec::new();
+    let mut usage: Option<Usage> = None;
     while let Ok(call) = noted.try_recv() {
+        usage = call.usage.map(|it| it.plus(usage.unwrap_or_default())).or(usage);
         ended_calls.push(call);
     }
+    let in_output = || result.as_ref().ok().and_then(Usage::of_output);
+    let usage = usage.or_else(in_output);
     AttemptEnd {
         task: job.task,
         attempt: job.attempt,
         result: result.and_then(|it| to_json(&it)),
         calls: ended_calls,
         resolved,
+        usage,
     }
 }
 

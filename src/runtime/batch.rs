@@ -2,7 +2,7 @@
 
 use tokio::sync::oneshot;
 
-use super::{message::Submitted, tracer::TaskTrace};
+use super::{message::Submitted, spending::BudgetSet, tracer::TaskTrace};
 use crate::{model::DispatchId, ports::Write, scheduler::Action};
 
 /// The outcome of one round, carried out only once `writes` are durable.
@@ -18,6 +18,8 @@ pub(super) struct Batch {
     pub(super) accepted: Vec<(DispatchId, oneshot::Sender<Submitted>)>,
     /// Those who want to know whether it was done.
     pub(super) replies: Vec<(DispatchId, oneshot::Sender<bool>)>,
+    /// Those who gave dispatches another budget.
+    pub(super) budgets: Vec<(DispatchId, oneshot::Sender<BudgetSet>)>,
     /// Dispatches in which something happened.
     pub(super) touched: Vec<DispatchId>,
 }
@@ -29,6 +31,8 @@ impl Batch {
         self.actions.retain(|it| !gone.contains(&it.0));
         self.traces.retain(|it| !gone.contains(&it.target.dispatch));
         self.touched.retain(|it| !gone.contains(it));
+        // Whose reply is dropped hears that the dispatch is not here.
+        self.budgets.retain(|it| !gone.contains(&it.0));
         for (id, reply) in std::mem::take(&mut self.replies) {
             if gone.contains(&id) {
                 let _gone = reply.send(false);

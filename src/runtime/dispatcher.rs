@@ -19,6 +19,7 @@ use super::{
     options::Dependencies,
     rules::OwnedRules,
     sharing::{Caps, Sharing},
+    spending::BudgetSet,
     submission::Submission,
     tracer::Job,
 };
@@ -205,6 +206,7 @@ impl Dispatcher {
                     let _gone = reply.send(false);
                 }
             }
+            Message::SetBudget { asked, reply } => self.set_budget(asked, reply, batch),
             Message::Wait { dispatch, tasks, reply } => {
                 if let Some(live) = self.lives.get_mut(&dispatch)
                     && !live.has_ended(&tasks)
@@ -391,6 +393,9 @@ impl Dispatcher {
         }
         for (_, reply) in batch.replies {
             let _gone = reply.send(true);
+        }
+        for (_, reply) in batch.budgets {
+            let _gone = reply.send(BudgetSet::Done);
         }
         let mut finished = Vec::new();
         for (dispatch, action) in batch.actions {

@@ -8,11 +8,12 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::spending::StoredBudget;
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec},
+    model::{AgentName, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx, TaskSpec},
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Gate, Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Funds, Gate, Policy, RetryPolicy, SpendEstimate, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -44,6 +45,8 @@ pub(super) struct StoredConfig {
     pub(super) enable_context: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) resources: Option<BTreeMap<String, u32>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) budget: Option<StoredBudget>,
 }
 
 /// What reports need of a document.
@@ -63,6 +66,9 @@ pub(super) struct Meta {
     /// How long the whole was expected to take, where an estimate was given or learned.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) estimated: Option<Millis>,
+    /// The budget that it was accepted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) budget: Option<StoredBudget>,
 }
 
 impl StoredConfig {
@@ -75,6 +81,7 @@ impl StoredConfig {
             on_failure: Some(self.on_failure),
             enable_context: Some(self.enable_context),
             resources: self.resources.clone(),
+            budget: self.budget.map(|it| it.limits.to_spec()),
         }
     }
 }
@@ -137,7 +144,11 @@ impl StoredDocument {
     }
 
     /// The limits that the scheduler keeps; `lanes` as in [`Policy`].
-    pub(super) fn policy(&self, dispatch: DispatchId, lanes: Vec<u16>) -> Policy {
+    pub(super) fn policy(
+        &self,
+        (dispatch, created_at): (DispatchId, Millis),
+        lanes: Vec<u16>,
+    ) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
             let policy = task_policy(it);
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
@@ -150,6 +161,11 @@ impl StoredDocument {
             tasks: self.tasks.iter().enumerate().filter_map(own).collect(),
             lanes,
             claims: Arc::new(self.claims()),
+            funds: Funds {
+                budget: self.config.budget.map(|it| it.limits),
+                since: created_at,
+                before: self.config.budget.map(|it| it.before).unwrap_or_default(),
+            },
             seed: seed(dispatch),
         }
     }
@@ -176,7 +192,15 @@ impl Meta {
         retry_of: Option<DispatchId>,
         wants_context: bool,
     ) -> Self {
-        Self { version: VERSION, trace_dir, warnings, retry_of, wants_context, estimated: None }
+        Self {
+            version: VERSION,
+            trace_dir,
+            warnings,
+            retry_of,
+            wants_context,
+            estimated: None,
+            budget: None,
+        }
     }
 
     pub(super) fn write(&self) -> String {
@@ -202,6 +226,10 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
         retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
         trigger: task.trigger_rule,
+        expected: SpendEstimate {
+            tokens: task.estimate_tokens,
+            cost: task.estimate_cost_usd.map(MicroUsd::from_usd),
+        },
         gates: task.when.iter().map(|_| Gate::Condition).collect(),
         ..TaskPolicy::default()
     }

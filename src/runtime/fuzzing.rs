@@ -37,7 +37,7 @@ pub fn fuzz_journal(bytes: &[u8]) {
         return;
     }
     let id = DispatchId::new(Uuid::from_u128(1));
-    let mut scheduler = Scheduler::new(graph, document.policy(id, Vec::new()));
+    let mut scheduler = Scheduler::new(graph, document.policy((id, Millis(0)), Vec::new()));
     let mut now = Millis(1);
     for line in lines {
         let (at, event) = read(line);
@@ -64,7 +64,9 @@ fn pick(line: &[u8]) -> Option<Event> {
     let at = rest.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
     let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
     let failure = |code| Err(Failure::new(code, ""));
-    let ended = |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at };
+    let ended = |result, retry_at| {
+        Event::AttemptEnded { task, attempt, result, retry_at, usage: None }
+    };
     Some(match kind % 11 {
         0 => Event::TaskKept { task },
         1 | 2 => Event::AttemptStarted {
@@ -73,6 +75,7 @@ fn pick(line: &[u8]) -> Option<Event> {
             deadline: Millis(at),
             total_deadline: (kind % 2 == 0).then_some(Millis(at)),
             decision: crate::scheduler::Decision::default(),
+            reserve: crate::model::Spend::default(),
         },
         3 => ended(Ok(()), None),
         4 => ended(failure(FailureCode::AgentError), None),
@@ -103,7 +106,7 @@ fn go_on(mut scheduler: Scheduler, mut now: Millis) {
                 );
                 scheduler.handle(
                     now,
-                    Input::AttemptEnded { task, attempt, result: Ok(()) },
+                    Input::AttemptEnded { task, attempt, result: Ok(()), usage: None },
                     &mut out,
                 );
             }

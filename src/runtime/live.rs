@@ -14,6 +14,7 @@ use super::{
     history::History,
     lanes::Lanes,
     message::{AttemptEnd, Ended, Progress},
+    spending,
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
@@ -81,6 +82,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     ended_at: None,
     failure: None,
     caused_by: None,
+    usage: None,
 };
 
 impl Live {
@@ -94,7 +96,7 @@ impl Live {
             rows[it.task.as_usize()] = it.row;
         }
         let lanes = Lanes::new(&document, &backends);
-        let policy = document.policy(dispatch, lanes.by_task().to_vec());
+        let policy = document.policy((dispatch, created_at), lanes.by_task().to_vec());
         let progress = Progress {
             status: DispatchStatus::Running,
             n_tasks,
@@ -207,7 +209,7 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved } = end;
+        let AttemptEnd { task, attempt, result, calls, resolved, usage } = end;
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }
@@ -218,7 +220,8 @@ impl Live {
             Ok(output) => (Ok(()), Some(output)),
             Err(failure) => (Err(failure), None),
         };
-        self.scheduler.handle(now, Input::AttemptEnded { task, attempt, result: verdict }, out);
+        let input = Input::AttemptEnded { task, attempt, result: verdict, usage };
+        self.scheduler.handle(now, input, out);
         self.note(now, out, output.map(|it| (task, attempt, it)), batch);
     }
 
@@ -356,6 +359,7 @@ impl Live {
         output: Option<String>,
         batch: &mut Batch,
     ) {
+        spending::account(&mut self.rows[task.as_usize()], event);
         update_row(&mut self.rows[task.as_usize()], now, event);
         let row = self.rows[task.as_usize()].clone();
         if row.status == TaskStatus::Running {
@@ -478,11 +482,14 @@ fn update_row(row: &mut TaskRow, now: Millis, event: &Event) {
             row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
             row.ended_at = Some(now);
         }
+        Event::TaskDropped { what, .. } => spending::drop_task(row, now, *what),
         // The row of a kept task came with the submission.
         Event::TaskKept { .. } => row.status = TaskStatus::Success,
         Event::TasksAdded { .. }
         | Event::GateReached { .. }
         | Event::GatePassed { .. }
+        | Event::BudgetExceeded { .. }
+        | Event::BudgetChanged { .. }
         | Event::DispatchCancelled
         | Event::DispatchEnded { .. } => (),
     }

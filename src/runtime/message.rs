@@ -3,11 +3,16 @@
 use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
-use super::{gatekeeper::Found, gather::Gathered, submission::Submission};
+use super::{
+    gatekeeper::Found,
+    gather::Gathered,
+    spending::{BudgetAsked, BudgetSet},
+    submission::Submission,
+};
 use crate::{
     model::{
         Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
-        UpstreamCall,
+        UpstreamCall, Usage,
     },
     ports::{CancelAsked, Tenure},
 };
@@ -23,6 +28,8 @@ pub(super) enum Message {
     /// No more of a dispatch, or of some of its tasks. Answers whether that was done, which it is
     /// not if the dispatch is not live here.
     Cancel { asked: CancelAsked, reply: oneshot::Sender<bool> },
+    /// Another budget for a dispatch.
+    SetBudget { asked: BudgetAsked, reply: oneshot::Sender<BudgetSet> },
     /// Tell me when these tasks, or all if empty, have ended. Dropped if it is not live here, or no
     /// longer.
     Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
@@ -85,13 +92,16 @@ pub(super) struct AttemptEnd {
     pub(super) calls: Vec<UpstreamCall>,
     /// The input with its references resolved, where it had any.
     pub(super) resolved: Option<Map<String, Value>>,
+    /// What the agent says that it used.
+    pub(super) usage: Option<Usage>,
 }
 
 impl AttemptEnd {
     /// The end of an attempt whose agent's code is at fault.
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
-        Self { task, attempt, result: Err(failure), calls: Vec::new(), resolved: None }
+        let (calls, result) = (Vec::new(), Err(failure));
+        Self { task, attempt, result, calls, resolved: None, usage: None }
     }
 }
 

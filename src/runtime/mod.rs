@@ -45,6 +45,9 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod spending;
+#[cfg(test)]
+mod spending_tests;
 mod submission;
 #[cfg(test)]
 mod takeover_tests;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{decision::Explainer, document::Meta, report, trace};
+use super::{decision::Explainer, document::Meta, report, spending, trace};
 use crate::{
     model::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
@@ -54,7 +54,8 @@ pub(super) async fn result(
     if meta.wants_context {
         warnings.extend(context_warnings(journal, query.dispatch).await?);
     }
-    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, query.view)))
+    let budget = spending::budget_report(journal, (&row, &tasks), &meta, now).await?;
+    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, budget, query.view)))
 }
 
 /// The places of tasks that are named by their ids.

@@ -2,10 +2,10 @@
 
 use serde_json::Value;
 
-use super::{document::Meta, live::execution_time, trace};
+use super::{document::Meta, live::execution_time, spending, trace};
 use crate::{
     model::{
-        DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,
+        BudgetReport, DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,
         Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
     },
     ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
@@ -64,7 +64,7 @@ pub(super) fn dispatch_result(
     meta: &Meta,
     summary: Summary,
     page: Page,
-    (warnings, view): (Vec<String>, View),
+    (warnings, budget, view): (Vec<String>, Option<BudgetReport>, View),
 ) -> DispatchResult {
     let target = target(row, meta);
     let is_ended = row.ended_at.is_some();
@@ -77,10 +77,14 @@ pub(super) fn dispatch_result(
         warnings,
         trace_index: is_ended.then(|| target.index_path().display().to_string()),
         retry_of: meta.retry_of,
+        budget,
         next_cursor: page.next.map(|it| it.to_string()),
         results: page.results,
         markdown: None,
     };
+    if let Some(step) = spending::next_step(&result) {
+        result.next_steps.insert(0, step);
+    }
     if view == View::Markdown {
         result.markdown = Some(super::markdown::write(&result));
         result.results.clear();
@@ -121,6 +125,7 @@ pub(super) fn task_result(
         failure,
         attempts: row.attempts,
         execution_time_ms: execution_time(row).map(|it| it.0),
+        usage: row.usage.as_ref().and_then(|it| it.said.report()),
         started_at: row.started_at.map(Timestamp),
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),

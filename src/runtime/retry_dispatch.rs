@@ -6,11 +6,12 @@ use super::{
     document::{Meta, StoredDocument},
     handle::DispatcherHandle,
     query,
+    spending::{self, StoredBudget},
     submission::{Extras, KeptTask},
 };
 use crate::{
     model::{
-        DispatchConfig, ErrorCode, Refusal, RetryRequest, TaskIdx, TaskOverride, TaskSpec,
+        DispatchConfig, ErrorCode, Refusal, RetryRequest, Spent, TaskIdx, TaskOverride, TaskSpec,
         TaskStatus,
     },
     plan::{self, Checked, PathPolicy as _, TaskGraph},
@@ -23,7 +24,7 @@ impl DispatcherHandle {
         &self,
         request: RetryRequest,
     ) -> Result<(Checked, Extras), Refusal> {
-        let RetryRequest { dispatch_id, task_ids, overrides, .. } = request;
+        let RetryRequest { dispatch_id, task_ids, overrides, budget, .. } = request;
         let journal = &self.dependencies.journal;
         let row = query::dispatch_row(journal, dispatch_id).await?;
         if row.ended_at.is_none() {
@@ -47,8 +48,17 @@ impl DispatcherHandle {
             apply(&mut document.tasks[at.as_usize()], change);
         }
         let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
-        let config =
+        let mut config =
             config(&document, &meta, |dir| self.dependencies.paths.check_trace_dir(dir).is_ok());
+        let mut used = Spent::default();
+        if budget.is_some() {
+            config.budget = budget;
+        } else if let Some(StoredBudget { limits, before }) = meta.budget {
+            let found = spending::in_force(journal, dispatch_id, limits).await;
+            let (limits, _) = found.map_err(|it| query::refuse(&it))?;
+            config.budget = Some(limits.to_spec());
+            used = spending::spent(&row, &stored, before, row.created_at).0;
+        }
         let checked = plan::check_specs(document.tasks, config, &self.rules())?;
         let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
         let again = tasks_to_run(&checked.graph, named.as_deref(), is_success);
@@ -65,7 +75,8 @@ impl DispatcherHandle {
         if kept.len() == stored.len() {
             warnings.push("every task had succeeded: nothing ran again".to_owned());
         }
-        Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
+        let retry_of = Some(dispatch_id);
+        Ok((checked, Extras { key: None, retry_of, kept, warnings, spent: used }))
     }
 }
 
@@ -138,6 +149,7 @@ mod tests {
     fn a_trace_directory_of_another_process_is_not_insisted_on() {
         let config = StoredConfig {
             resources: None,
+            budget: None,
             max_workers: 3,
             timeout: Millis(1_500),
             on_failure: OnFailure::Continue,

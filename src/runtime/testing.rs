@@ -257,6 +257,7 @@ impl Script {
                 error: None,
                 request_bytes: 1,
                 response_bytes: 1,
+                usage: None,
             };
             call.calls.send(note).unwrap();
             // Others get their turn, so that what may run at once does.

@@ -52,10 +52,19 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
         }),
         RecordBody::Scheduler(event) => match event {
             Event::AttemptStarted { deadline, .. } => json!({ "deadline": Timestamp(*deadline) }),
-            Event::AttemptEnded { result: Ok(()), .. } => json!({ "ok": true }),
-            Event::AttemptEnded { result: Err(failure), retry_at, .. } => {
-                failed_attempt(failure, *retry_at)
+            Event::AttemptEnded { result, retry_at, usage, .. } => {
+                let mut data = match result {
+                    Ok(()) => json!({ "ok": true }),
+                    Err(failure) => failed_attempt(failure, *retry_at),
+                };
+                if let Some(usage) = usage.and_then(|it| it.report()) {
+                    data["usage"] = json!(usage);
+                }
+                data
             }
+            Event::BudgetExceeded { what } => json!({ "limit": what }),
+            Event::BudgetChanged { budget } => json!({ "limits": budget.to_spec() }),
+            Event::TaskDropped { what, .. } => json!({ "limit": what }),
             Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
             Event::TaskOmitted { because: Some(because), .. } => {
                 json!({ "because": name_of(*because) })

@@ -20,9 +20,23 @@ impl World {
         }
         let is_idle = n_running < self.policy.workers_max as usize;
         for task in self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready)) {
-            assert!(!is_idle || self.is_held_up(task), "it waits although a worker is free");
+            let is_held_up = self.is_held_up(task) || self.is_too_dear(task);
+            assert!(!is_idle || is_held_up, "it waits although a worker is free");
         }
         self.assert_claims_hold();
+        self.oracle.purse.assert_agrees(self.scheduler.spend());
+        assert_eq!(self.oracle.purse.exceeded, self.scheduler.exceeded());
+        if self.finals.len() < self.graph.len() {
+            self.oracle.purse.assert_not_passed(self.now);
+        }
+    }
+
+    /// Whether the budget holds a ready task up, or one that goes before it.
+    fn is_too_dear(&self, task: TaskIdx) -> bool {
+        let is_before = |it: TaskIdx| self.graph.priority(it) <= self.graph.priority(task);
+        let mut ready = self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready));
+        let expected = |it| self.policy.of(it).expected;
+        ready.any(|it| is_before(it) && !self.oracle.purse.fits(it, expected(it)))
     }
 
     /// Whether a ready task waits for what another one claims: that has it, or goes before.
@@ -71,12 +85,15 @@ impl World {
                 | Event::TaskOmitted { task: it, .. }
                 | Event::TaskSkipped { task: it, .. }
                 | Event::TaskExpired { task: it }
+                | Event::TaskDropped { task: it, .. }
                 | Event::TaskKept { task: it } => *it == task,
                 Event::TasksAdded { .. }
                 | Event::GatePassed { .. }
                 | Event::GateReached { .. }
                 | Event::AttemptStarted { .. }
                 | Event::RetryDue { .. }
+                | Event::BudgetExceeded { .. }
+                | Event::BudgetChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
             })
@@ -100,7 +117,9 @@ impl World {
             // With other priorities, others make way.
             let is_other = |it: &Event| matches!(it, Event::TasksAdded { .. });
             let has_way = decision.claim_from.is_some() || events.iter().any(is_other);
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || has_way || may_crash);
+            let is_dear = self.policy.funds.budget.is_some();
+            let has_reason = worker_from.is_some() || has_way || may_crash || is_dear;
+            assert!(is_new || waited == Millis(0) || has_reason);
         }
     }
 
@@ -130,5 +149,8 @@ impl World {
             assert_eq!(replayed.retry_at(task), self.scheduler.retry_at(task));
         }
         assert_eq!(replayed.is_ended(), self.scheduler.is_ended());
+        assert_eq!(replayed.spend(), self.scheduler.spend());
+        assert_eq!(replayed.exceeded(), self.scheduler.exceeded());
+        assert_eq!(replayed.budget(), self.scheduler.budget());
     }
 }

@@ -9,9 +9,11 @@ impl Scheduler {
         self.policy.workers_max.min(u32::try_from(self.n_open).unwrap_or(u32::MAX))
     }
 
-    /// How many workers of its own have nothing to do; 0 before the start.
+    /// How many workers of its own have nothing to do; 0 before the start, and where the budget
+    /// lets nothing start.
     pub fn n_idle(&self) -> u32 {
-        if !self.is_started {
+        let is_held_up = self.ledger.is_closed() || self.ledger.is_waiting;
+        if !self.is_started || is_held_up {
             return 0;
         }
         self.policy.workers_max.saturating_sub(self.n_running())

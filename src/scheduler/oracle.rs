@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use super::{Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
+use super::{
+    Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, SpendEstimate, TaskPolicy, TaskState, purse::Purse,
+};
 use crate::model::{
     Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
 };
@@ -13,11 +15,13 @@ pub(super) struct Oracle {
     histories: BTreeMap<TaskIdx, Vec<(Millis, Event)>>,
     /// The last sign of progress of each attempt.
     beats: BTreeMap<(TaskIdx, Attempt), Millis>,
+    pub(super) purse: Purse,
 }
 
 impl Oracle {
     pub(super) fn new(policy: Policy) -> Self {
-        Self { policy, histories: BTreeMap::new(), beats: BTreeMap::new() }
+        let purse = Purse::new(policy.funds);
+        Self { policy, histories: BTreeMap::new(), beats: BTreeMap::new(), purse }
     }
 
     /// There are more tasks.
@@ -75,11 +79,18 @@ impl Oracle {
             | Event::AttemptInterrupted { task, .. }
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
+            | Event::TaskDropped { task, .. }
             | Event::TaskCancelled { task } => task,
             Event::TasksAdded { parent: None, .. }
+            | Event::BudgetExceeded { .. }
+            | Event::BudgetChanged { .. }
             | Event::DispatchCancelled
-            | Event::DispatchEnded { .. } => return,
+            | Event::DispatchEnded { .. } => {
+                return self.purse.take(now, event, SpendEstimate::default());
+            }
         };
+        let expected = self.own(*task).expected;
+        self.purse.take(now, event, expected);
         self.histories.entry(*task).or_default().push((now, event.clone()));
     }
 
@@ -163,7 +174,7 @@ impl Oracle {
     }
 
     fn check_end(&self, now: Millis, event: &Event, said: Option<&AttemptResult>) {
-        let Event::AttemptEnded { task, attempt, result, retry_at } = event else { return };
+        let Event::AttemptEnded { task, attempt, result, retry_at, .. } = event else { return };
         let (started, running) = self.start_of_running(*task).unwrap();
         assert_eq!(running, *attempt, "an attempt ended that did not run");
         if said != Some(result) {
@@ -175,7 +186,8 @@ impl Oracle {
                 let is_too_late = |longest: Millis| {
                     self.total_deadline(*task).is_some_and(|it| it <= now + longest)
                 };
-                let is_final = self.longest_wait(*task, failure).is_none_or(is_too_late);
+                let is_over = self.purse.is_over();
+                let is_final = is_over || self.longest_wait(*task, failure).is_none_or(is_too_late);
                 assert!(is_final, "given up too early: {failure:?}");
             }
             (Err(failure), Some(at)) => {

@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     model::{
-        AgentName, Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, PlanId,
-        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall,
+        AgentName, Attempt, Budget, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode,
+        MicroUsd, Millis, PlanId, Spend, TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind,
+        UpstreamCall, Usage,
     },
     ports::{
         Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
@@ -147,6 +148,7 @@ pub(super) fn started(at: usize) -> RecordBody {
         deadline,
         total_deadline: None,
         decision: Decision::default(),
+        reserve: Spend::default(),
     })
 }
 
@@ -162,6 +164,7 @@ fn row(status: TaskStatus) -> TaskRow {
         ended_at: None,
         failure: None,
         caused_by: None,
+        usage: None,
     }
 }
 
@@ -292,6 +295,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         error: Some("größer als erlaubt".to_owned()),
         request_bytes: 1,
         response_bytes: u64::from(u32::MAX) + 1,
+        usage: None,
     };
     let status = DispatchStatus::Failure;
     let decision = Decision {
@@ -311,9 +315,19 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
             deadline: Millis(u64::MAX),
             total_deadline: Some(Millis(7)),
             decision,
+            reserve: Spend { tokens: u64::MAX, cost: MicroUsd(1) },
         },
-        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None },
-        Event::AttemptEnded { task, attempt, result: Err(failure), retry_at: Some(Millis(9)) },
+        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None, usage: None },
+        Event::AttemptEnded {
+            task,
+            attempt,
+            result: Err(failure),
+            retry_at: Some(Millis(9)),
+            usage: Some(Usage { input_tokens: Some(3), ..Usage::default() }),
+        },
+        Event::BudgetExceeded { what: BudgetLimit::CostUsd },
+        Event::BudgetChanged { budget: Budget { tokens: Some(9), ..Budget::default() } },
+        Event::TaskDropped { task, what: BudgetLimit::Tasks },
         Event::AttemptInterrupted { task, attempt },
         Event::TaskSkipped { task, because: task },
         Event::TaskCancelled { task },

@@ -460,6 +460,7 @@ fn pending_task((position, (task_id, agent)): (usize, (TaskId, AgentName))) -> S
         ended_at: None,
         failure: None,
         caused_by: None,
+        usage: None,
     };
     StoredTask { task: TaskIdx::from_usize(position), task_id, agent, row }
 }

@@ -3,6 +3,9 @@
 //! The reader works on [`Json`], not on serde's derived code, because that stops at the first
 //! fault; the types of [`crate::model`] make the schemas, and a test keeps the two in step.
 
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod call;
 #[cfg(test)]
 mod call_tests;

@@ -1,7 +1,7 @@
 //! Reads one task: each field by its rule, all faults of it at once.
 
 use super::{
-    claims, config, context,
+    budget, claims, config, context,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
     fields::{self, Blank, Fields, TEXT_CHARS_MAX},
     fill::Filler,
@@ -18,7 +18,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<15> = Fields {
+pub(super) static TASK: Fields<17> = Fields {
     names: [
         "task_id",
         "agent",
@@ -35,11 +35,14 @@ pub(super) static TASK: Fields<15> = Fields {
         "resources",
         "trigger_rule",
         "when",
+        "estimate_tokens",
+        "estimate_cost_usd",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, writes, resources, trigger_rule, when",
+           idle_timeout_seconds, retry, writes, resources, trigger_rule, when, \
+           estimate_tokens, estimate_cost_usd",
 };
 
 const TASK_ID: usize = 0;
@@ -57,6 +60,8 @@ const WRITES: usize = 11;
 const RESOURCES: usize = 12;
 const TRIGGER_RULE: usize = 13;
 const WHEN: usize = 14;
+const ESTIMATE_TOKENS: usize = 15;
+const ESTIMATE_COST_USD: usize = 16;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -154,6 +159,9 @@ impl<'j> TaskReader<'_, 'j> {
             object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
         let at = place.key("when");
         let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
+        let given = [ESTIMATE_TOKENS, ESTIMATE_COST_USD].map(|it| object.get(it));
+        let (estimate_tokens, estimate_cost_usd) =
+            budget::read_estimates(given, &place, self.faults);
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -170,6 +178,8 @@ impl<'j> TaskReader<'_, 'j> {
             estimate_seconds,
             writes,
             resources,
+            estimate_tokens,
+            estimate_cost_usd,
         })
     }
 

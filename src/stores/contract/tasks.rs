@@ -2,7 +2,7 @@
 
 use super::{Maintained, Store, accepted, commit, id, moved, output, task};
 use crate::{
-    model::{Failure, FailureCode, Millis, TaskStatus},
+    model::{Failure, FailureCode, MicroUsd, Millis, Spend, TaskStatus, TaskUsage, Usage},
     ports::{TaskRow, Write},
 };
 
@@ -30,6 +30,11 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
         ended_at: Some(Millis(u64::MAX)),
         failure: Some(Failure::new(FailureCode::DependencyFailed, "\"a\" failed: größer")),
         caused_by: Some(task(1)),
+        usage: Some(Box::new(TaskUsage {
+            said: Usage { total_tokens: Some(u64::MAX), ..Usage::default() },
+            spent: Spend { tokens: 7, cost: MicroUsd(u64::MAX) },
+            reserved: Spend { tokens: 1, cost: MicroUsd(2) },
+        })),
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
     commit(&store, vec![accepted(1, 2), write]).await;

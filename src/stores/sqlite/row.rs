@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use super::trouble::Trouble;
 use crate::{
-    model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx},
+    model::{AgentName, DispatchId, Failure, FailureCode, Millis, TaskId, TaskIdx, TaskUsage},
     ports::{
         CancelAsked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, StoredTask,
         TaskRow, Tenure,
@@ -22,7 +22,7 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
-                                       ended_at, failure_code, failure_message, caused_by";
+                                       ended_at, failure_code, failure_message, caused_by, usage";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -91,6 +91,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             ended_at: row.get::<_, Option<i64>>(6)?.map(read_time),
             failure: read_failure(row)?,
             caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
+            usage: read_usage(row)?,
         },
     })
 }
@@ -142,6 +143,12 @@ fn read_failure(row: &Row<'_>) -> Result<Option<Failure>, Trouble> {
     let Some(code) = code else { return Ok(None) };
     let message: Option<String> = row.get(8)?;
     Ok(Some(Failure::new(named::<FailureCode>(&code)?, message.unwrap_or_default())))
+}
+
+fn read_usage(row: &Row<'_>) -> Result<Option<Box<TaskUsage>>, Trouble> {
+    let json = row.get_ref(10)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let usage = json.map(serde_json::from_str).transpose();
+    usage.map_err(|error| Trouble::corrupt(format!("the usage of a task: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

@@ -1,0 +1,242 @@
+//! What a dispatch may use and has used: in its rows, in its reports, and when that is changed.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use tokio::sync::oneshot;
+
+use super::{
+    batch::Batch, dispatcher::Dispatcher, document::Meta, handle::DispatcherHandle,
+    message::Message, query,
+};
+use crate::{
+    model::{
+        Budget, BudgetLimit, BudgetReport, BudgetSpec, DispatchId, DispatchResult, DispatchStatus,
+        ErrorCode, Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus,
+        TraceKind,
+    },
+    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow},
+    scheduler::{Event, Input, settlement},
+};
+
+/// How many records about budgets are read from the store at once.
+const RECORDS_PAGE: usize = 1_000;
+
+/// The budget of a dispatch as it stands in the store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct StoredBudget {
+    /// The limits that it was accepted with.
+    pub(super) limits: Budget,
+    /// What the dispatches that it retries had used.
+    #[serde(default)]
+    pub(super) before: Spent,
+}
+
+/// A change of a dispatch's budget: what it names replaces what was.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct BudgetAsked {
+    pub(super) dispatch: DispatchId,
+    pub(super) change: BudgetSpec,
+}
+
+/// What became of a change of a budget.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum BudgetSet {
+    /// It is in force.
+    Done,
+    /// The dispatch has no budget that could be changed.
+    NoBudget,
+    /// The dispatch is not live in this process.
+    NotHere,
+}
+
+/// Keeps a task's accounts by what happens to it.
+pub(super) fn account(row: &mut TaskRow, event: &Event) {
+    let was_running = row.status == TaskStatus::Running;
+    let (said, how) = match event {
+        Event::AttemptStarted { reserve, .. } => {
+            if !reserve.is_zero() || row.usage.is_some() {
+                row.usage.get_or_insert_default().reserve(*reserve);
+            }
+            return;
+        }
+        Event::AttemptEnded { usage, result, .. } => {
+            (*usage, settlement(result.as_ref().err().map(|it| it.code)))
+        }
+        Event::AttemptInterrupted { .. }
+        | Event::TaskCancelled { .. }
+        | Event::TaskDropped { .. }
+            if was_running =>
+        {
+            (None, Settlement::Ran)
+        }
+        _ => return,
+    };
+    if said.is_some() || row.usage.is_some() {
+        row.usage.get_or_insert_default().settle(said, how);
+    }
+}
+
+/// Ends a task's row because the budget is exceeded.
+pub(super) fn drop_task(row: &mut TaskRow, now: Millis, what: BudgetLimit) {
+    let what = what.as_str();
+    let (status, message) = match row.status {
+        TaskStatus::Running => {
+            (TaskStatus::Cancelled, format!("stopped: the dispatch's budget of {what} is used up"))
+        }
+        _ if row.attempts > 0 => (
+            TaskStatus::Error,
+            format!("not tried again: the dispatch's budget of {what} is used up"),
+        ),
+        _ => (
+            TaskStatus::Skipped,
+            format!("not started: the dispatch's budget of {what} is used up"),
+        ),
+    };
+    row.status = status;
+    row.failure = Some(Failure::new(FailureCode::BudgetExceeded, message));
+    row.ended_at = Some(now);
+}
+
+/// What a dispatch used, its reserves apart; `before` is what it took over.
+pub(super) fn spent(
+    row: &DispatchRow,
+    tasks: &[StoredTask],
+    before: Spent,
+    now: Millis,
+) -> (Spent, Spend) {
+    let mut spent = before;
+    let mut reserved = Spend::default();
+    // What was kept from another dispatch was used there.
+    let own = tasks.iter().filter(|it| it.row.started_at.is_some_and(|at| at >= row.created_at));
+    for it in own {
+        spent.tasks = spent.tasks.saturating_add(1);
+        if let Some(usage) = &it.row.usage {
+            spent.spend += usage.spent;
+            reserved += usage.reserved;
+        }
+    }
+    let wall = row.ended_at.unwrap_or(now).since(row.created_at);
+    spent.wall = Millis(spent.wall.0.saturating_add(wall.0));
+    (spent, reserved)
+}
+
+/// The budget in force, and the limit that is exceeded.
+pub(super) async fn in_force(
+    journal: &Arc<dyn Journal>,
+    dispatch: DispatchId,
+    first: Budget,
+) -> Result<(Budget, Option<BudgetLimit>), StoreError> {
+    let kinds = vec![TraceKind::BudgetExceeded, TraceKind::BudgetChanged];
+    let mut filter = RecordFilter { kinds, limit: RECORDS_PAGE, ..RecordFilter::default() };
+    let (mut limits, mut exceeded) = (first, None);
+    loop {
+        let records = journal.records(dispatch, filter.clone()).await?;
+        let Some(last) = records.last() else { return Ok((limits, exceeded)) };
+        filter.after = last.seq;
+        for it in &records {
+            match it.body {
+                RecordBody::Scheduler(Event::BudgetExceeded { what }) => exceeded = Some(what),
+                RecordBody::Scheduler(Event::BudgetChanged { budget }) => {
+                    (limits, exceeded) = (budget, None);
+                }
+                _ => (),
+            }
+        }
+    }
+}
+
+/// What results say of the budget, where there is one.
+pub(super) async fn budget_report(
+    journal: &Arc<dyn Journal>,
+    (row, tasks): (&DispatchRow, &[StoredTask]),
+    meta: &Meta,
+    now: Millis,
+) -> Result<Option<BudgetReport>, Refusal> {
+    let Some(StoredBudget { limits, before }) = meta.budget else { return Ok(None) };
+    let found = in_force(journal, row.dispatch, limits).await;
+    let (limits, exceeded) = found.map_err(|it| query::refuse(&it))?;
+    let (spent, reserved) = spent(row, tasks, before, now);
+    Ok(Some(BudgetReport {
+        limits: limits.to_spec(),
+        spent: spent.into(),
+        reserved: reserved.into(),
+        exceeded,
+    }))
+}
+
+/// What to do about an exceeded budget.
+pub(super) fn next_step(result: &DispatchResult) -> Option<String> {
+    let what = result.budget.as_ref()?.exceeded?.as_str();
+    let id = result.dispatch_id;
+    match result.status {
+        DispatchStatus::Running => Some(format!(
+            "its budget of {what} is used up: raise it with control_dispatch {{\"dispatch_id\": \
+             \"{id}\", \"action\": \"set_budget\", \"budget\": {{\"{what}\": …}}}}, or \
+             cancel_dispatch"
+        )),
+        DispatchStatus::Success => None,
+        DispatchStatus::Partial | DispatchStatus::Failure | DispatchStatus::Cancelled => {
+            Some(format!(
+                "its budget of {what} is used up, and a retry goes on with it: retry_dispatch \
+                 {{\"dispatch_id\": \"{id}\", \"budget\": {{\"{what}\": …}}}} gives another one"
+            ))
+        }
+    }
+}
+
+impl DispatcherHandle {
+    /// Changes limits of the budget of a dispatch that is live in this process, and answers how it
+    /// stands then. Limits that `change` does not name stay.
+    pub async fn set_budget(
+        &self,
+        dispatch: DispatchId,
+        change: BudgetSpec,
+    ) -> Result<DispatchResult, Refusal> {
+        let (reply, answer) = oneshot::channel();
+        let asked = BudgetAsked { dispatch, change };
+        let sent = self.control.send(Message::SetBudget { asked, reply });
+        let done = match sent {
+            Ok(()) => answer.await.unwrap_or(BudgetSet::NotHere),
+            Err(_) => BudgetSet::NotHere,
+        };
+        let row = query::dispatch_row(&self.dependencies.journal, dispatch).await?;
+        let (message, hint) = match done {
+            BudgetSet::Done => return self.result(dispatch).await,
+            BudgetSet::NoBudget => {
+                ("the dispatch has no budget to change", "give one in config.budget")
+            }
+            BudgetSet::NotHere if row.ended_at.is_some() => {
+                ("the dispatch has ended", "retry_dispatch takes another budget")
+            }
+            BudgetSet::NotHere => {
+                ("the dispatch runs in another process", "ask the process that runs it")
+            }
+        };
+        Err(Refusal::of(ErrorCode::OutOfRange, "/dispatch_id", message, hint))
+    }
+}
+
+impl Dispatcher {
+    /// Changes a budget; whoever asked is answered when that is durable.
+    pub(super) fn set_budget(
+        &mut self,
+        asked: BudgetAsked,
+        reply: oneshot::Sender<BudgetSet>,
+        batch: &mut Batch,
+    ) {
+        let now = self.dependencies.clock.now();
+        let Some(live) = self.lives.get_mut(&asked.dispatch) else {
+            let _gone = reply.send(BudgetSet::NotHere);
+            return;
+        };
+        let Some(budget) = live.scheduler.budget() else {
+            let _gone = reply.send(BudgetSet::NoBudget);
+            return;
+        };
+        let input = Input::SetBudget { budget: budget.changed(&asked.change) };
+        live.handle(now, input, &mut self.out, batch);
+        batch.touched.push(asked.dispatch);
+        batch.budgets.push((asked.dispatch, reply));
+    }
+}
