@@ -80,7 +80,7 @@ pub(super) fn check_decisions(text: &str, crash_after: &[u64], expected: &Expect
 }
 
 /// What becomes of the attempts at each task in `text`.
-fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
+pub(super) fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
     let fates: Vec<_> = text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
     move |task, attempt| read_fate(fates.get(task.as_usize()).unwrap_or(&""), attempt)
 }

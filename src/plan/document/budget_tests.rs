@@ -32,15 +32,41 @@ fn every_faulty_limit_is_named() {
     check_faults(
         &json!({ "tokens": -5, "cost_usd": 0, "wall_seconds": -0.5, "tasks": 0,
                  "on_exceeded": "stop", "money": 1 }),
-        &expect![[r#""#]],
+        &expect![[r#"
+            unknown_field at /config/budget/money: "budget": unknown field "money"
+              hint: budget takes tokens, cost_usd, wall_seconds, tasks, on_exceeded
+            out_of_range at /config/budget/tokens: "tokens" must be from 1 to 1000000000000, not -5
+              hint: pass a number from 1 to 1000000000000
+            out_of_range at /config/budget/cost_usd: "cost_usd" must be from 0.000001 to 1000000, not 0
+              hint: pass a number from 0.000001 to 1000000
+            out_of_range at /config/budget/wall_seconds: "wall_seconds" must be above 0 and at most 2592000, not -0.5
+              hint: pass a number above 0 and at most 2592000
+            out_of_range at /config/budget/tasks: "tasks" must be from 1 to 1000000, not 0
+              hint: pass a number from 1 to 1000000
+            invalid_enum at /config/budget/on_exceeded: "on_exceeded" must be "pause", "hand_back" or "fail", not "stop"
+              hint: choose "pause", "hand_back" or "fail""#]],
     );
     check_faults(
         &json!({ "tokens": 1.5, "cost_usd": "1", "wall_seconds": 1e300, "tasks": 1e9 }),
-        &expect![[r#""#]],
+        &expect![[r#"
+            invalid_type at /config/budget/tokens: "tokens" must be a whole number, not 1.5
+              hint: pass a whole number
+            invalid_type at /config/budget/cost_usd: "cost_usd" must be a number of dollars, not a string
+              hint: write the number without quotes
+            out_of_range at /config/budget/wall_seconds: "wall_seconds" must be above 0 and at most 2592000, not 1e+300
+              hint: pass a number above 0 and at most 2592000
+            out_of_range at /config/budget/tasks: "tasks" must be from 1 to 1000000, not 1000000000.0
+              hint: pass a number from 1 to 1000000"#]],
     );
-    check_faults(&json!({ "cost_usd": 1e-9 }), &expect![[r#""#]]);
-    check_faults(&json!({ "on_exceeded": "pause" }), &expect![[r#""#]]);
-    check_faults(&json!(5), &expect![[r#""#]]);
+    check_faults(&json!({ "cost_usd": 1e-9 }), &expect![[r#"
+        out_of_range at /config/budget/cost_usd: "cost_usd" must be from 0.000001 to 1000000, not 1e-9
+          hint: pass a number from 0.000001 to 1000000"#]]);
+    check_faults(&json!({ "on_exceeded": "pause" }), &expect![[r#"
+        empty_value at /config/budget: "budget" must limit something
+          hint: name tokens, cost_usd, wall_seconds or tasks, or leave it out"#]]);
+    check_faults(&json!(5), &expect![[r#"
+        invalid_type at /config/budget: "budget" must be an object, not a number
+          hint: pass an object"#]]);
 }
 
 #[test]
@@ -53,5 +79,9 @@ fn estimates_of_a_task_are_amounts_from_zero_on() {
     };
     let task = &with(json!(7), json!(0)).unwrap().tasks[0];
     assert_eq!((task.estimate_tokens, task.estimate_cost_usd), (Some(7), Some(0.0)));
-    expect![[r#""#]].assert_eq(&show_faults(&with(json!(-1), json!(-0.5)).unwrap_err()));
+    expect![[r#"
+        out_of_range at /tasks/0/estimate_tokens: task "a": "estimate_tokens" must be from 0 to 1000000000000, not -1
+          hint: pass a number from 0 to 1000000000000
+        out_of_range at /tasks/0/estimate_cost_usd: task "a": "estimate_cost_usd" must be from 0 to 1000000, not -0.5
+          hint: pass a number from 0 to 1000000"#]].assert_eq(&show_faults(&with(json!(-1), json!(-0.5)).unwrap_err()));
 }
