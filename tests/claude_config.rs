@@ -125,6 +125,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
         ("04_references", 3),
         ("05_claims", 4),
         ("06_conditions", 4),
+        ("07_budget", 3),
     ] {
         let mut document: Value =
             serde_json::from_str(&read(&format!("examples/{name}.json"))).unwrap();

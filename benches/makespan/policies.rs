@@ -53,7 +53,11 @@ pub(crate) fn scheduler(
         }
         let Some(Reverse((end, task, attempt))) = running.pop() else { return now };
         now = end;
-        scheduler.handle(now, Input::AttemptEnded { task, attempt, result: Ok(()), usage: None }, &mut out);
+        scheduler.handle(
+            now,
+            Input::AttemptEnded { task, attempt, result: Ok(()), usage: None },
+            &mut out,
+        );
     }
 }
 

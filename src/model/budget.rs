@@ -339,8 +339,7 @@ mod tests {
 
     #[test]
     fn usage_adds_up_with_totals_that_only_one_says() {
-        let parts =
-            Usage { input_tokens: Some(2), output_tokens: Some(3), ..Usage::default() };
+        let parts = Usage { input_tokens: Some(2), output_tokens: Some(3), ..Usage::default() };
         let total = Usage { total_tokens: Some(7), cost: Some(MicroUsd(1)), ..Usage::default() };
         assert_eq!(parts.plus(total).tokens(), Some(12));
         assert_eq!(parts.plus(parts).tokens(), Some(10));

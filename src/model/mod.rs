@@ -29,7 +29,8 @@ mod usage;
 
 pub use agent::AgentName;
 pub use budget::{
-    Budget, BudgetLimit, BudgetSpec, MicroUsd, OnExceeded, Settlement, Spend, Spent, TaskUsage, Usage,
+    Budget, BudgetLimit, BudgetSpec, MicroUsd, OnExceeded, Settlement, Spend, Spent, TaskUsage,
+    Usage,
 };
 pub use config::{DispatchConfig, OnFailure};
 pub use durations::{DurationKey, Durations};
@@ -39,8 +40,8 @@ pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
 pub use plan::{
-    ClaimConflict, ClaimReport, EstimateSource, PlanReport, PlannedTask, Recommendation,
-    RecommendedDispatch, SecondsBand, TaskEstimate,
+    AmountBand, ClaimConflict, ClaimReport, CostReport, EstimateSource, PlanReport, PlannedTask,
+    Recommendation, RecommendedDispatch, SecondsBand, TaskEstimate,
 };
 pub use report::{DispatchListing, DispatchResult, FailureReport, FirstError, Summary, TaskResult};
 pub use request::{

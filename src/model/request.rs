@@ -7,7 +7,9 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{BudgetSpec, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind};
+use super::{
+    BudgetSpec, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind,
+};
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
 #[derive(Clone, Debug, Default, Serialize, Deserialize, JsonSchema)]

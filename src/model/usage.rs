@@ -80,7 +80,8 @@ impl Usage {
     /// The same, of the fields of an output.
     pub fn of_fields(fields: &Map<String, Value>) -> Option<Self> {
         let usage = fields.get("usage")?.as_object()?;
-        let cached: Vec<_> = CACHED_TOKENS.iter().filter_map(|it| tokens(usage.get(*it)?)).collect();
+        let cached: Vec<_> =
+            CACHED_TOKENS.iter().filter_map(|it| tokens(usage.get(*it)?)).collect();
         let input = first(usage, &INPUT_TOKENS, tokens);
         let cached = (!cached.is_empty()).then(|| cached.into_iter().sum::<u64>());
         let found = Self {

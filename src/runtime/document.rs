@@ -10,7 +10,9 @@ use serde::{Deserialize, Serialize};
 
 use super::spending::StoredBudget;
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx, TaskSpec},
+    model::{
+        AgentName, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx, TaskSpec,
+    },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
     scheduler::{Funds, Gate, Policy, RetryPolicy, SpendEstimate, TaskPolicy},

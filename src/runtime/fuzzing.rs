@@ -64,9 +64,8 @@ fn pick(line: &[u8]) -> Option<Event> {
     let at = rest.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
     let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
     let failure = |code| Err(Failure::new(code, ""));
-    let ended = |result, retry_at| {
-        Event::AttemptEnded { task, attempt, result, retry_at, usage: None }
-    };
+    let ended =
+        |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at, usage: None };
     Some(match kind % 11 {
         0 => Event::TaskKept { task },
         1 | 2 => Event::AttemptStarted {

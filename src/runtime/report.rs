@@ -5,8 +5,9 @@ use serde_json::Value;
 use super::{document::Meta, live::execution_time, spending, trace};
 use crate::{
     model::{
-        BudgetReport, DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError, Millis, PlanReport,
-        Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, text,
+        BudgetReport, DispatchResult, DispatchStatus, FailureCode, FailureReport, FirstError,
+        Millis, PlanReport, Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View,
+        text,
     },
     ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
     scheduler::Event,

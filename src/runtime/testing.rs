@@ -287,6 +287,7 @@ impl Script {
                     self.stopped.lock().push(name);
                     Err(Failure::new(FailureCode::Cancelled, "stopped"))
                 }
+                "use" => Ok(json!({ "usage": { "total_tokens": number, "cost_usd": 0.25 } })),
                 "panic" => panic!("as scripted"),
                 "slow" => {
                     pass(Duration::from_secs(30)).await;

@@ -30,7 +30,13 @@ impl Scheduler {
             | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.end(task, TaskState::Succeeded);
             }
-            Event::AttemptEnded { task, attempt, result: Err(ref failure), retry_at: Some(at), .. } => {
+            Event::AttemptEnded {
+                task,
+                attempt,
+                result: Err(ref failure),
+                retry_at: Some(at),
+                ..
+            } => {
                 self.set(task, TaskState::Backoff);
                 self.trials.entry(task).or_default().count(failure.code, at);
                 self.add_timer(Timer { at, task, attempt, kind: TimerKind::Retry });

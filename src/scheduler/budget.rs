@@ -13,7 +13,7 @@ use super::{
     state::TaskState,
 };
 use crate::model::{
-    AttemptResult, Budget, BudgetLimit, FailureCode, Millis, MicroUsd, OnExceeded, Settlement,
+    AttemptResult, Budget, BudgetLimit, FailureCode, MicroUsd, Millis, OnExceeded, Settlement,
     Spend, Spent, TaskIdx, Usage,
 };
 

@@ -131,7 +131,11 @@ fn the_budget_that_fails_stops_what_runs() {
 fn time_runs_out_at_its_deadline() {
     let wall = |on_exceeded| Budget { wall: Some(Millis(25)), on_exceeded, ..Budget::default() };
     let text = "a\nb <- a\nc <- b\nd <- c\nx !hang";
-    check(text, wall(OnExceeded::HandBack), |_| (), &expect![[r#"
+    check(
+        text,
+        wall(OnExceeded::HandBack),
+        |_| (),
+        &expect![[r#"
         0 start a#1
         0 start x#1
         10 start b#1
@@ -139,8 +143,13 @@ fn time_runs_out_at_its_deadline() {
         25 exceed wall_seconds
         25 drop d
         1000 stop x#1
-        1000 finish Partial"#]]);
-    check(text, wall(OnExceeded::Fail), |_| (), &expect![[r#"
+        1000 finish Partial"#]],
+    );
+    check(
+        text,
+        wall(OnExceeded::Fail),
+        |_| (),
+        &expect![[r#"
         0 start a#1
         0 start x#1
         10 start b#1
@@ -151,7 +160,8 @@ fn time_runs_out_at_its_deadline() {
         25 drop x
         25 stop c#1
         25 stop x#1
-        25 finish Partial"#]]);
+        25 finish Partial"#]],
+    );
 }
 
 #[test]
@@ -180,7 +190,8 @@ fn what_earlier_dispatches_used_counts() {
         "a\nb\nc",
         tokens(50, OnExceeded::HandBack),
         |it| {
-            let before = Spent { spend: Spend { tokens: 50, ..Spend::default() }, ..Spent::default() };
+            let before =
+                Spent { spend: Spend { tokens: 50, ..Spend::default() }, ..Spent::default() };
             it.fund(Funds { before, ..it.policy.funds });
         },
         &expect![[r#"

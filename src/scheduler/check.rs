@@ -76,8 +76,8 @@ mod tests {
     use super::*;
     use crate::{
         model::{
-            Budget, BudgetLimit, DispatchStatus, Failure, FailureCode, Millis, OnExceeded, OnFailure,
-            Spend,
+            Budget, BudgetLimit, DispatchStatus, Failure, FailureCode, Millis, OnExceeded,
+            OnFailure, Spend,
         },
         plan::{Edge, TaskGraph},
         scheduler::{Decision, TaskPolicy, testing::policy},

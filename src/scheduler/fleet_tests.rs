@@ -333,7 +333,9 @@ fn check(workers_max: u32, script: &str, expected: &Expect) {
                 let verdict = Verdict::of(result.as_ref().copied());
                 let of = (world.members.all[member].lanes[0], started);
                 world.governor.end_attempt(world.now, of, verdict, &mut world.members);
-                world.members.tell(member, Input::AttemptEnded { task, attempt, result, usage: None });
+                world
+                    .members
+                    .tell(member, Input::AttemptEnded { task, attempt, result, usage: None });
             }
         }
         log.push(format!("{line}:{}", world.said_and_started(&mut running)));

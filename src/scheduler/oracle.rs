@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, SpendEstimate, TaskPolicy, TaskState, purse::Purse,
+    Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, SpendEstimate, TaskPolicy, TaskState,
+    purse::Purse,
 };
 use crate::model::{
     Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,

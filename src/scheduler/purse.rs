@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Event, Funds, SpendEstimate};
 use crate::model::{
-    Budget, BudgetLimit, FailureCode, Millis, MicroUsd, OnExceeded, Spend, TaskIdx, Usage,
+    Budget, BudgetLimit, FailureCode, MicroUsd, Millis, OnExceeded, Spend, TaskIdx, Usage,
 };
 
 /// What was used so far.

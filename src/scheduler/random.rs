@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     model::{
-        Budget, Failure, FailureCode, Millis, MicroUsd, OnExceeded, OnFailure, RetrySpec, Spend, Spent,
-        TaskIdx, TriggerRule, Usage,
+        Budget, Failure, FailureCode, MicroUsd, Millis, OnExceeded, OnFailure, RetrySpec, Spend,
+        Spent, TaskIdx, TriggerRule, Usage,
     },
     plan::{ClaimTable, Edge, Need, testing::Drawing},
 };

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, AttemptResult, Budget, DispatchStatus, Failure, FailureCode, Millis, MicroUsd,
+        Attempt, AttemptResult, Budget, DispatchStatus, Failure, FailureCode, MicroUsd, Millis,
         OnFailure, RetrySpec, TaskIdx, Usage,
     },
     plan::{

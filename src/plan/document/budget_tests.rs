@@ -58,15 +58,24 @@ fn every_faulty_limit_is_named() {
             out_of_range at /config/budget/tasks: "tasks" must be from 1 to 1000000, not 1000000000.0
               hint: pass a number from 1 to 1000000"#]],
     );
-    check_faults(&json!({ "cost_usd": 1e-9 }), &expect![[r#"
+    check_faults(
+        &json!({ "cost_usd": 1e-9 }),
+        &expect![[r#"
         out_of_range at /config/budget/cost_usd: "cost_usd" must be from 0.000001 to 1000000, not 1e-9
-          hint: pass a number from 0.000001 to 1000000"#]]);
-    check_faults(&json!({ "on_exceeded": "pause" }), &expect![[r#"
+          hint: pass a number from 0.000001 to 1000000"#]],
+    );
+    check_faults(
+        &json!({ "on_exceeded": "pause" }),
+        &expect![[r#"
         empty_value at /config/budget: "budget" must limit something
-          hint: name tokens, cost_usd, wall_seconds or tasks, or leave it out"#]]);
-    check_faults(&json!(5), &expect![[r#"
+          hint: name tokens, cost_usd, wall_seconds or tasks, or leave it out"#]],
+    );
+    check_faults(
+        &json!(5),
+        &expect![[r#"
         invalid_type at /config/budget: "budget" must be an object, not a number
-          hint: pass an object"#]]);
+          hint: pass an object"#]],
+    );
 }
 
 #[test]
@@ -84,4 +93,31 @@ fn estimates_of_a_task_are_amounts_from_zero_on() {
           hint: pass a number from 0 to 1000000000000
         out_of_range at /tasks/0/estimate_cost_usd: task "a": "estimate_cost_usd" must be from 0 to 1000000, not -0.5
           hint: pass a number from 0 to 1000000"#]].assert_eq(&show_faults(&with(json!(-1), json!(-0.5)).unwrap_err()));
+}
+
+#[test]
+fn a_plan_adds_up_the_estimates_and_warns_where_they_pass_the_budget() {
+    let mut one = coder("a");
+    one["estimate_tokens"] = json!(700);
+    one["estimate_cost_usd"] = json!(0.25);
+    one["retry"] = json!({ "max_attempts": 2 });
+    let mut other = coder("b");
+    other["estimate_tokens"] = json!(500);
+    other["input_data"]["output_path"] = json!("/ws/other.py");
+    let budget = json!({ "tokens": 1_000, "cost_usd": 1 });
+    let tasks = json!([one, other, coder("c")]);
+    let mut document = json!({ "tasks": tasks, "config": { "budget": budget } });
+    document["tasks"][2]["input_data"]["output_path"] = json!("/ws/third.py");
+    let checked = check_value(&document).unwrap();
+    let id = crate::model::PlanId::new(uuid::Uuid::nil());
+    let expected = vec![crate::plan::Estimate::given(crate::model::Millis(1)); 3];
+    let report = crate::plan::report(id, checked, &expected, 2);
+    let cost = serde_json::to_value(&report.cost).unwrap();
+    assert_eq!(cost["tokens"], json!({ "low": 1200.0, "likely": 1200.0, "high": 1900.0 }));
+    assert_eq!(cost["cost_usd"], json!({ "low": 0.25, "likely": 0.25, "high": 0.5 }));
+    assert_eq!(
+        (&cost["tasks_without_tokens"], &cost["tasks_without_cost"]),
+        (&json!(1), &json!(2))
+    );
+    assert!(report.warnings.iter().any(|it| it.contains("1200 tokens")), "{:?}", report.warnings);
 }

@@ -276,14 +276,8 @@ pub fn check_retry(args: &Json<'_>) -> Result<RetryCall, Refusal> {
     let Some(dispatch_id) = dispatch_id.filter(|_| faults.count() == 0) else {
         return Err(finish(faults));
     };
-    let request = RetryRequest {
-        dispatch_id,
-        task_ids,
-        overrides,
-        budget,
-        wait,
-        wait_ms: Some(wait_ms),
-    };
+    let request =
+        RetryRequest { dispatch_id, task_ids, overrides, budget, wait, wait_ms: Some(wait_ms) };
     Ok(RetryCall { request, wait_ms })
 }
 
