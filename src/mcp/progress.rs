@@ -146,8 +146,15 @@ mod tests {
         let mut told = |n_ended, seconds: u64| {
             let status = DispatchStatus::Running;
             let (n_tasks, n_unsuccessful, running, n_running) = (2, 0, Vec::new(), 0);
-            let progress =
-                Progress { status, n_tasks, n_ended, n_unsuccessful, running, n_running };
+            let progress = Progress {
+                status,
+                n_tasks,
+                n_ended,
+                n_unsuccessful,
+                running,
+                n_running,
+                exceeded: None,
+            };
             let notice = notices.next(&token, &progress, Duration::from_secs(seconds));
             notice.map(|it| (it.progress, it.message.unwrap()))
         };

@@ -137,6 +137,9 @@ pub struct TaskUsage {
     pub spent: Spend,
     /// What is reserved for the attempt that runs.
     pub reserved: Spend,
+    /// Whether all of that was used in an earlier dispatch, whose result was kept.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub is_kept: bool,
 }
 
 /// How an attempt left what was reserved for it.
@@ -301,9 +304,9 @@ impl TaskUsage {
         self.said = self.said.plus(said.unwrap_or_default());
     }
 
-    /// Whether there is nothing to tell.
-    pub fn is_empty(&self) -> bool {
-        *self == Self::default()
+    /// The result is kept in another dispatch, where nothing of it counts.
+    pub fn keep(&mut self) {
+        (self.spent, self.reserved, self.is_kept) = (Spend::default(), Spend::default(), true);
     }
 }
 

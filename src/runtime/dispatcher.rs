@@ -206,7 +206,7 @@ impl Dispatcher {
                     let _gone = reply.send(false);
                 }
             }
-            Message::SetBudget { asked, reply } => self.set_budget(asked, reply, batch),
+            Message::SetBudget { asked, reply } => self.set_budget(&asked, reply, batch),
             Message::Wait { dispatch, tasks, reply } => {
                 if let Some(live) = self.lives.get_mut(&dispatch)
                     && !live.has_ended(&tasks)

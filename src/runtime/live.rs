@@ -104,6 +104,7 @@ impl Live {
             n_unsuccessful: 0,
             running: Vec::new(),
             n_running: 0,
+            exceeded: None,
         };
         Self {
             id: dispatch,
@@ -284,6 +285,7 @@ impl Live {
             n_unsuccessful: self.n_unsuccessful,
             running,
             n_running,
+            exceeded: self.scheduler.exceeded(),
         });
     }
 

@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
-        UpstreamCall, Usage,
+        Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
+        TaskIdx, UpstreamCall, Usage,
     },
     ports::{CancelAsked, Tenure},
 };
@@ -120,6 +120,8 @@ pub struct Progress {
     pub running: Vec<TaskId>,
     /// How many run.
     pub n_running: usize,
+    /// The limit of the budget that is exceeded.
+    pub exceeded: Option<BudgetLimit>,
 }
 
 impl Progress {
@@ -138,6 +140,9 @@ impl Progress {
             0 => String::new(),
             _ => format!(", running {}{more}", names.join(", ")),
         };
-        format!("{} of {} done{failed}{running}", self.n_ended, self.n_tasks)
+        let exceeded = self
+            .exceeded
+            .map_or_else(String::new, |it| format!(", its budget of {} is used up", it.as_str()));
+        format!("{} of {} done{failed}{running}{exceeded}", self.n_ended, self.n_tasks)
     }
 }

@@ -59,16 +59,19 @@ impl DispatcherHandle {
             config.budget = Some(limits.to_spec());
             used = spending::spent(&row, &stored, before, row.created_at).0;
         }
+        let has_budget = config.budget.is_some();
         let checked = plan::check_specs(document.tasks, config, &self.rules())?;
         let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
         let again = tasks_to_run(&checked.graph, named.as_deref(), is_success);
         let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
         let outputs = journal.outputs(dispatch_id, kept.clone()).await;
         let outputs = outputs.map_err(|it| query::refuse(&it))?;
-        let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
-            task,
-            row: stored[task.as_usize()].row.clone(),
-            output,
+        let keep = |(task, output): (TaskIdx, Option<String>)| {
+            let mut row = stored[task.as_usize()].row.clone();
+            if has_budget || row.usage.is_some() {
+                row.usage.get_or_insert_default().keep();
+            }
+            KeptTask { task, row, output }
         };
         let kept: Vec<_> = kept.into_iter().zip(outputs).map(keep).collect();
         let mut warnings = Vec::new();

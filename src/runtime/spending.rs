@@ -52,25 +52,20 @@ pub(super) enum BudgetSet {
 
 /// Keeps a task's accounts by what happens to it.
 pub(super) fn account(row: &mut TaskRow, event: &Event) {
-    let was_running = row.status == TaskStatus::Running;
-    let (said, how) = match event {
-        Event::AttemptStarted { reserve, .. } => {
-            if !reserve.is_zero() || row.usage.is_some() {
-                row.usage.get_or_insert_default().reserve(*reserve);
-            }
-            return;
+    if let Event::AttemptStarted { reserve, .. } = event {
+        if !reserve.is_zero() || row.usage.is_some() {
+            row.usage.get_or_insert_default().reserve(*reserve);
         }
-        Event::AttemptEnded { usage, result, .. } => {
-            (*usage, settlement(result.as_ref().err().map(|it| it.code)))
-        }
-        Event::AttemptInterrupted { .. }
-        | Event::TaskCancelled { .. }
-        | Event::TaskDropped { .. }
-            if was_running =>
-        {
-            (None, Settlement::Ran)
-        }
-        _ => return,
+        return;
+    }
+    if row.status != TaskStatus::Running {
+        return;
+    }
+    // Whatever else happens to a task that runs ends its attempt.
+    let (said, how) = if let Event::AttemptEnded { usage, result, .. } = event {
+        (*usage, settlement(result.as_ref().err().map(|it| it.code)))
+    } else {
+        (None, Settlement::Ran)
     };
     if said.is_some() || row.usage.is_some() {
         row.usage.get_or_insert_default().settle(said, how);
@@ -80,19 +75,14 @@ pub(super) fn account(row: &mut TaskRow, event: &Event) {
 /// Ends a task's row because the budget is exceeded.
 pub(super) fn drop_task(row: &mut TaskRow, now: Millis, what: BudgetLimit) {
     let what = what.as_str();
-    let (status, message) = match row.status {
-        TaskStatus::Running => {
-            (TaskStatus::Cancelled, format!("stopped: the dispatch's budget of {what} is used up"))
-        }
-        _ if row.attempts > 0 => (
-            TaskStatus::Error,
-            format!("not tried again: the dispatch's budget of {what} is used up"),
-        ),
-        _ => (
-            TaskStatus::Skipped,
-            format!("not started: the dispatch's budget of {what} is used up"),
-        ),
+    let (status, outcome) = if row.status == TaskStatus::Running {
+        (TaskStatus::Cancelled, "stopped")
+    } else if row.attempts > 0 {
+        (TaskStatus::Error, "not tried again")
+    } else {
+        (TaskStatus::Skipped, "not started")
     };
+    let message = format!("{outcome}: the dispatch's budget of {what} is used up");
     row.status = status;
     row.failure = Some(Failure::new(FailureCode::BudgetExceeded, message));
     row.ended_at = Some(now);
@@ -107,8 +97,8 @@ pub(super) fn spent(
 ) -> (Spent, Spend) {
     let mut spent = before;
     let mut reserved = Spend::default();
-    // What was kept from another dispatch was used there.
-    let own = tasks.iter().filter(|it| it.row.started_at.is_some_and(|at| at >= row.created_at));
+    let is_kept = |it: &StoredTask| it.row.usage.as_ref().is_some_and(|it| it.is_kept);
+    let own = tasks.iter().filter(|it| it.row.attempts > 0 && !is_kept(it));
     for it in own {
         spent.tasks = spent.tasks.saturating_add(1);
         if let Some(usage) = &it.row.usage {
@@ -135,12 +125,10 @@ pub(super) async fn in_force(
         let Some(last) = records.last() else { return Ok((limits, exceeded)) };
         filter.after = last.seq;
         for it in &records {
-            match it.body {
-                RecordBody::Scheduler(Event::BudgetExceeded { what }) => exceeded = Some(what),
-                RecordBody::Scheduler(Event::BudgetChanged { budget }) => {
-                    (limits, exceeded) = (budget, None);
-                }
-                _ => (),
+            if let RecordBody::Scheduler(Event::BudgetExceeded { what }) = it.body {
+                exceeded = Some(what);
+            } else if let RecordBody::Scheduler(Event::BudgetChanged { budget }) = it.body {
+                (limits, exceeded) = (budget, None);
             }
         }
     }
@@ -221,7 +209,7 @@ impl Dispatcher {
     /// Changes a budget; whoever asked is answered when that is durable.
     pub(super) fn set_budget(
         &mut self,
-        asked: BudgetAsked,
+        asked: &BudgetAsked,
         reply: oneshot::Sender<BudgetSet>,
         batch: &mut Batch,
     ) {

@@ -129,11 +129,11 @@ async fn a_pause_and_what_was_spent_outlive_a_kill_until_the_budget_is_raised() 
     let paused = exceeded(&world, id).await;
     assert_eq!(paused.status, DispatchStatus::Running);
     assert!(paused.next_steps[0].contains("set_budget"), "{:?}", paused.next_steps);
-    assert!(!world.handle.wait(id, Duration::from_secs(600)).await.unwrap());
+    assert!(!world.handle.wait(id, Duration::from_mins(10)).await.unwrap());
     world.kill().await;
 
     let world = World::on(store, registry, 8).await;
-    assert!(!world.handle.wait(id, Duration::from_secs(60)).await.unwrap());
+    assert!(!world.handle.wait(id, Duration::from_mins(1)).await.unwrap());
     assert_eq!(exceeded(&world, id).await.budget.unwrap().spent.tokens, 30);
     let raised = world.handle.set_budget(id, tokens(70)).await.unwrap();
     assert_eq!(budget(&raised).limits.tasks, Some(9), "what is not named stays");

@@ -62,9 +62,10 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
                 }
                 data
             }
-            Event::BudgetExceeded { what } => json!({ "limit": what }),
             Event::BudgetChanged { budget } => json!({ "limits": budget.to_spec() }),
-            Event::TaskDropped { what, .. } => json!({ "limit": what }),
+            Event::BudgetExceeded { what } | Event::TaskDropped { what, .. } => {
+                json!({ "limit": what })
+            }
             Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
             Event::TaskOmitted { because: Some(because), .. } => {
                 json!({ "because": name_of(*because) })

@@ -117,7 +117,7 @@ impl World {
             // With other priorities, others make way.
             let is_other = |it: &Event| matches!(it, Event::TasksAdded { .. });
             let has_way = decision.claim_from.is_some() || events.iter().any(is_other);
-            let is_dear = self.policy.funds.budget.is_some();
+            let is_dear = self.scheduler.budget().is_some();
             let has_reason = worker_from.is_some() || has_way || may_crash || is_dear;
             assert!(is_new || waited == Millis(0) || has_reason);
         }

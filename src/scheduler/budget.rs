@@ -301,10 +301,12 @@ impl Scheduler {
 
     /// Where a task stands that was given up for the budget.
     pub(super) fn dropped(&self, task: TaskIdx) -> TaskState {
-        match self.state(task) {
-            TaskState::Running => TaskState::Cancelled,
-            _ if self.attempt(task).0 > 0 => TaskState::Failed,
-            _ => TaskState::Skipped,
+        if self.state(task) == TaskState::Running {
+            TaskState::Cancelled
+        } else if self.attempt(task).0 > 0 {
+            TaskState::Failed
+        } else {
+            TaskState::Skipped
         }
     }
 

@@ -35,11 +35,11 @@ fn what_does_not_fit_waits_until_what_runs_has_settled() {
         "a !use 10\nb !use 10\nc !use 10",
         tokens(100, OnExceeded::HandBack),
         |it| expect_tokens(it, 60),
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             10 start b#1
             20 start c#1
-            30 finish Success"#]],
+            30 finish Success"]],
     );
 }
 
@@ -49,13 +49,13 @@ fn a_limit_that_is_reached_hands_back_what_has_not_started() {
         "a !use 30\nb !use 30\nc <- a\nd",
         tokens(50, OnExceeded::HandBack),
         |_| (),
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start b#1
             10 exceed tokens
             10 drop c
             10 drop d
-            10 finish Partial"#]],
+            10 finish Partial"]],
     );
 }
 
@@ -65,13 +65,13 @@ fn what_was_used_is_the_estimate_of_what_comes() {
         "a !use 30\nb !use 30 <- a\nc !use 30 <- b\nd <- c",
         tokens(100, OnExceeded::HandBack),
         |_| (),
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             10 start b#1
             20 start c#1
             30 exceed tokens
             30 drop d
-            30 finish Partial"#]],
+            30 finish Partial"]],
     );
 }
 
@@ -81,12 +81,12 @@ fn a_paused_dispatch_goes_on_when_its_budget_is_raised() {
         "a !use 30\nb !use 30 <- a\nc",
         tokens(30, OnExceeded::Pause),
         |it| it.budget_at = Some((Millis(500), tokens(90, OnExceeded::Pause))),
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             10 exceed tokens
             500 start b#1
-            510 finish Success"#]],
+            510 finish Success"]],
     );
 }
 
@@ -99,13 +99,13 @@ fn a_pause_outlives_the_process() {
             it.budget_at = Some((Millis(500), tokens(90, OnExceeded::Pause)));
             it.crash_after = vec![1, 2, 3];
         },
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start c#1
             10 exceed tokens
             500 start b#1
             500 start c#2
-            510 finish Success"#]],
+            510 finish Success"]],
     );
 }
 
@@ -115,7 +115,7 @@ fn the_budget_that_fails_stops_what_runs() {
         "a !hang\nb !use 60\nc\nd <- a",
         tokens(50, OnExceeded::Fail),
         |_| (),
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start b#1
             10 exceed tokens
@@ -123,7 +123,7 @@ fn the_budget_that_fails_stops_what_runs() {
             10 drop c
             10 drop d
             10 stop a#1
-            10 finish Partial"#]],
+            10 finish Partial"]],
     );
 }
 
@@ -135,7 +135,7 @@ fn time_runs_out_at_its_deadline() {
         text,
         wall(OnExceeded::HandBack),
         |_| (),
-        &expect![[r#"
+        &expect![[r"
         0 start a#1
         0 start x#1
         10 start b#1
@@ -143,13 +143,13 @@ fn time_runs_out_at_its_deadline() {
         25 exceed wall_seconds
         25 drop d
         1000 stop x#1
-        1000 finish Partial"#]],
+        1000 finish Partial"]],
     );
     check(
         text,
         wall(OnExceeded::Fail),
         |_| (),
-        &expect![[r#"
+        &expect![[r"
         0 start a#1
         0 start x#1
         10 start b#1
@@ -160,7 +160,7 @@ fn time_runs_out_at_its_deadline() {
         25 drop x
         25 stop c#1
         25 stop x#1
-        25 finish Partial"#]],
+        25 finish Partial"]],
     );
 }
 
@@ -173,14 +173,14 @@ fn tasks_are_counted_once_however_often_they_are_tried() {
             let retry = RetrySpec { backoff_ms: 0, ..RetrySpec::default() };
             it.limit(TaskPolicy { retry: (&retry).into(), ..TaskPolicy::default() });
         },
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             10 start a#2
             20 start a#3
             30 start b#1
             40 exceed tasks
             40 drop c
-            40 finish Partial"#]],
+            40 finish Partial"]],
     );
 }
 
@@ -194,12 +194,12 @@ fn what_earlier_dispatches_used_counts() {
                 Spent { spend: Spend { tokens: 50, ..Spend::default() }, ..Spent::default() };
             it.fund(Funds { before, ..it.policy.funds });
         },
-        &expect![[r#"
+        &expect![[r"
             0 exceed tokens
             0 drop a
             0 drop b
             0 drop c
-            0 finish Failure"#]],
+            0 finish Failure"]],
     );
 }
 
@@ -212,13 +212,13 @@ fn what_is_handed_back_is_not_tried_again() {
             let retry = RetrySpec { backoff_ms: 500, ..RetrySpec::default() };
             it.limit(TaskPolicy { retry: (&retry).into(), ..TaskPolicy::default() });
         },
-        &expect![[r#"
+        &expect![[r"
             0 start a#1
             0 start b#1
             10 start c#1
             10 exceed tokens
             10 drop a
-            20 finish Partial"#]],
+            20 finish Partial"]],
     );
 }
 

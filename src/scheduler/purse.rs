@@ -105,7 +105,19 @@ impl Purse {
             Event::BudgetChanged { budget } => {
                 (self.budget, self.exceeded) = (Some(*budget), None);
             }
-            _ => (),
+            Event::TaskKept { .. }
+            | Event::TaskReused { .. }
+            | Event::TaskJoined { .. }
+            | Event::TasksAdded { .. }
+            | Event::GateReached { .. }
+            | Event::GatePassed { .. }
+            | Event::GateFailed { .. }
+            | Event::RetryDue { .. }
+            | Event::TaskExpired { .. }
+            | Event::TaskOmitted { .. }
+            | Event::TaskSkipped { .. }
+            | Event::DispatchCancelled
+            | Event::DispatchEnded { .. } => (),
         }
     }
 

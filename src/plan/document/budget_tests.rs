@@ -103,11 +103,11 @@ fn a_plan_adds_up_the_estimates_and_warns_where_they_pass_the_budget() {
     one["retry"] = json!({ "max_attempts": 2 });
     let mut other = coder("b");
     other["estimate_tokens"] = json!(500);
-    other["input_data"]["output_path"] = json!("/ws/other.py");
+    other["input_data"]["output_path"] = json!("/w/other.py");
     let budget = json!({ "tokens": 1_000, "cost_usd": 1 });
     let tasks = json!([one, other, coder("c")]);
     let mut document = json!({ "tasks": tasks, "config": { "budget": budget } });
-    document["tasks"][2]["input_data"]["output_path"] = json!("/ws/third.py");
+    document["tasks"][2]["input_data"]["output_path"] = json!("/w/third.py");
     let checked = check_value(&document).unwrap();
     let id = crate::model::PlanId::new(uuid::Uuid::nil());
     let expected = vec![crate::plan::Estimate::given(crate::model::Millis(1)); 3];

@@ -34,6 +34,7 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
             said: Usage { total_tokens: Some(u64::MAX), ..Usage::default() },
             spent: Spend { tokens: 7, cost: MicroUsd(u64::MAX) },
             reserved: Spend { tokens: 1, cost: MicroUsd(2) },
+            is_kept: true,
         })),
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
