@@ -132,6 +132,7 @@ impl Explainer {
                 "there was room again, which other dispatches or its agent's upstream had not left"
                     .to_owned()
             }
+            Trigger::BudgetFree => "the budget had room for it".to_owned(),
             Trigger::NextAttempt => format!("this is attempt {}", attempt.0),
         };
         format!("{chosen}, and {moment}")
@@ -151,6 +152,7 @@ enum Trigger {
     WorkerFree,
     ClaimFree,
     RoomFree,
+    BudgetFree,
     NextAttempt,
 }
 
@@ -161,7 +163,11 @@ impl Trigger {
         } else if decision.claim_from.is_some() {
             Self::ClaimFree
         } else if decision.waited > Millis(0) {
-            if decision.is_allowed { Self::RoomFree } else { Self::WorkerFree }
+            match (decision.is_funded, decision.is_allowed) {
+                (true, _) => Self::BudgetFree,
+                (false, true) => Self::RoomFree,
+                (false, false) => Self::WorkerFree,
+            }
         } else if decision.released_by.is_some() {
             Self::DependencyEnded
         } else if decision.worker_from.is_some() {
@@ -178,6 +184,7 @@ impl Trigger {
             Self::WorkerFree => "worker_free",
             Self::ClaimFree => "claim_free",
             Self::RoomFree => "room_free",
+            Self::BudgetFree => "budget_free",
             Self::NextAttempt => "next_attempt",
         }
     }

@@ -142,6 +142,8 @@ async fn a_pause_and_what_was_spent_outlive_a_kill_until_the_budget_is_raised() 
     let report = budget(&result);
     assert_eq!((report.limits.tokens, report.spent.tokens), (Some(70), 50));
     assert_eq!(report.exceeded, None);
+    let decisions = events(&world, id, vec![TraceKind::Decision]).await;
+    assert_eq!(decisions[1].data["trigger"], "budget_free");
     let changes = events(&world, id, vec![TraceKind::BudgetChanged]).await;
     assert_eq!(changes[0].data["limits"]["tokens"], 70);
 }
@@ -178,6 +180,24 @@ async fn what_runs_is_reserved_by_its_estimate() {
     let result = world.finish(id).await;
     assert_eq!((budget(&result).spent.tokens, budget(&result).reserved.tokens), (60, 0));
     assert_eq!(task(&result, "b").status, TaskStatus::Skipped);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_paused_dispatch_leaves_its_share_of_the_workers_to_others() {
+    let world = World::with_workers(2);
+    let limits = json!({ "tasks": 1, "on_exceeded": "pause" });
+    let mut document = with("a\nb\nc", &limits);
+    document["config"]["max_workers"] = json!(2);
+    let paused = world.dispatch(&document).await.unwrap();
+    exceeded(&world, paused).await;
+    let other = world.dispatch(&super::testing::document("x !gate\ny !gate")).await.unwrap();
+    world.agents.wait_for_start("x#1").await;
+    world.agents.wait_for_start("y#1").await;
+    world.agents.gate.send_replace(true);
+    assert_eq!(world.finish(other).await.status, DispatchStatus::Success);
+    let raise = BudgetSpec { tasks: Some(3), ..BudgetSpec::default() };
+    world.handle.set_budget(paused, raise).await.unwrap();
+    assert_eq!(world.finish(paused).await.status, DispatchStatus::Success);
 }
 
 #[tokio::test(start_paused = true)]

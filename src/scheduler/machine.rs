@@ -167,7 +167,10 @@ impl Scheduler {
                 }
             }
             Input::Grow { parent, growth } => self.grow(parent, growth, out),
-            Input::SetBudget { budget } => self.record(Event::BudgetChanged { budget }, out),
+            Input::SetBudget { budget } => {
+                self.reasons.funded();
+                self.record(Event::BudgetChanged { budget }, out);
+            }
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
         }
@@ -322,6 +325,9 @@ impl Scheduler {
         let attempt = self.attempt(task);
         let is_failed = result.is_err();
         let may_retry = !self.ledger.is_over();
+        if self.ledger.is_waiting {
+            self.reasons.funded();
+        }
         let failure = result.as_ref().err().filter(|_| may_retry);
         let retry_at = failure.and_then(|failure| {
             let trial = self.trials.get(&task).copied().unwrap_or_default();

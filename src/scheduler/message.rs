@@ -259,6 +259,9 @@ pub struct Decision {
     /// Whether it was a limit beyond the dispatch that let it start only now.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_allowed: bool,
+    /// Whether it was the budget that let it start only now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_funded: bool,
 }
 
 impl Decision {

@@ -16,6 +16,8 @@ pub(super) struct Reasons {
     made_way: FxHashMap<TaskIdx, TaskIdx>,
     /// Whether starts of this round are due to what was allowed from outside.
     is_allowed: bool,
+    /// Whether starts of this round are due to the budget.
+    is_funded: bool,
 }
 
 /// Since when a task is ready, and because of which dependency.
@@ -28,7 +30,13 @@ struct Readiness {
 impl Reasons {
     pub(super) fn new(n_tasks: usize) -> Self {
         let readiness = vec![Readiness::default(); n_tasks];
-        Self { readiness, freed: Vec::new(), made_way: FxHashMap::default(), is_allowed: false }
+        Self {
+            readiness,
+            freed: Vec::new(),
+            made_way: FxHashMap::default(),
+            is_allowed: false,
+            is_funded: false,
+        }
     }
 
     /// There are more tasks.
@@ -66,6 +74,11 @@ impl Reasons {
         self.is_allowed = true;
     }
 
+    /// The budget leaves more than before.
+    pub(super) fn funded(&mut self) {
+        self.is_funded = true;
+    }
+
     /// A worker came free while `n_running` ran; it counts only where none was free before.
     pub(super) fn worker_freed(&mut self, task: TaskIdx, n_running: u32, workers_max: u32) {
         if n_running as usize + self.freed.len() >= workers_max as usize {
@@ -76,6 +89,7 @@ impl Reasons {
     pub(super) fn end_round(&mut self) {
         self.freed.clear();
         self.is_allowed = false;
+        self.is_funded = false;
     }
 
     /// Says why the first of the ready tasks starts now.
@@ -94,6 +108,7 @@ impl Reasons {
             claim_from: self.made_way.remove(&task),
             overtakes,
             is_allowed: self.is_allowed,
+            is_funded: self.is_funded,
         }
     }
 }

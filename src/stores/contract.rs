@@ -306,6 +306,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         worker_from: Some(task),
         overtakes: true,
         is_allowed: true,
+        is_funded: true,
     };
     let scheduler = [
         Event::TaskKept { task },
