@@ -113,6 +113,10 @@ fn go_on(mut scheduler: Scheduler, mut now: Millis) {
                 now = now.max(at);
                 scheduler.handle_timeout(now, &mut out);
             }
+            (None, None) if scheduler.exceeded().is_some() => {
+                let budget = crate::model::Budget::default();
+                scheduler.handle(now, Input::SetBudget { budget }, &mut out);
+            }
             (None, None) => break,
         }
     }
@@ -134,6 +138,15 @@ mod tests {
     fn a_stored_dispatch_without_workers_ends_all_the_same() {
         let seed = include_str!("../../fuzz/seeds/journal/diamond");
         let changed = seed.replace("\"max_workers\":2", "\"max_workers\":0");
+        assert_ne!(changed, seed);
+        fuzz_journal(changed.as_bytes());
+    }
+
+    #[test]
+    fn a_dispatch_that_its_budget_pauses_goes_on_when_that_is_raised() {
+        let seed = include_str!("../../fuzz/seeds/journal/diamond");
+        let budget = r#""budget":{"limits":{"tasks":1,"on_exceeded":"pause"}},"max_workers":2"#;
+        let changed = seed.replace("\"max_workers\":2", budget);
         assert_ne!(changed, seed);
         fuzz_journal(changed.as_bytes());
     }
