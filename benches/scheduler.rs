@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Instant};
 use parallel_dispatch::{
     model::{Attempt, Millis, OnFailure, TaskIdx},
     plan::{Edge, TaskGraph},
-    scheduler::{Action, Input, Outbox, Policy, Scheduler},
+    scheduler::{Action, Funds, Input, Outbox, Policy, Scheduler},
 };
 
 const WORKERS: u32 = 64;
@@ -104,7 +104,7 @@ fn drive(mut scheduler: Scheduler) -> usize {
             }
         }
         let Some((task, attempt)) = running.pop_front() else { return n_events };
-        let input = Input::AttemptEnded { task, attempt, result: Ok(()) };
+        let input = Input::AttemptEnded { task, attempt, result: Ok(()), usage: None };
         scheduler.handle(Millis(1), input, &mut out);
     }
 }
@@ -130,6 +130,7 @@ fn policy() -> Policy {
         tasks: Vec::new(),
         lanes: Vec::new(),
         claims: Arc::default(),
+        funds: Funds::default(),
         seed: 0,
     }
 }

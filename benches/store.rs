@@ -17,7 +17,7 @@ use std::{
 
 use parallel_dispatch::{
     model::{
-        AgentName, Attempt, DispatchId, DurationKey, Millis, TaskId, TaskIdx, TaskStatus,
+        AgentName, Attempt, DispatchId, DurationKey, Millis, Spend, TaskId, TaskIdx, TaskStatus,
         Timestamp, UpstreamCall,
     },
     ports::{
@@ -192,8 +192,9 @@ fn a_task(
         deadline: Millis(1_795_232_940_000),
         total_deadline: None,
         decision: Decision { n_ready: 12, released_by: Some(task), ..Decision::default() },
+        reserve: Spend::default(),
     };
-    let ended = Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None };
+    let ended = Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None, usage: None };
     let took = Millis(u64::from(task.as_u32()) % 997);
     [
         next(RecordBody::Scheduler(started)),
@@ -237,6 +238,7 @@ fn call(task: TaskIdx) -> RecordBody {
         error: None,
         request_bytes: 512,
         response_bytes: 2_048,
+        usage: None,
     };
     RecordBody::UpstreamCall { task, attempt: Attempt(1), call }
 }
@@ -251,6 +253,7 @@ fn row(dispatch: DispatchId, task: TaskIdx, status: TaskStatus) -> Write {
         caused_by: None,
         reused: None,
         approval: None,
+        usage: None,
     };
     Write::Task { dispatch, task, row }
 }

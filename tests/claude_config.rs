@@ -127,6 +127,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
         ("06_conditions", 4),
         ("07_fan_out", 3),
         ("08_cache", 3),
+        ("09_budget", 3),
     ] {
         let mut document: Value =
             serde_json::from_str(&read(&format!("examples/{name}.json"))).unwrap();

@@ -5,7 +5,7 @@ use std::{cmp::Reverse, collections::BinaryHeap, sync::Arc};
 use parallel_dispatch::{
     model::{Attempt, Millis, OnFailure, TaskIdx},
     plan::{Edge, TaskGraph},
-    scheduler::{Action, Input, Outbox, Policy, Scheduler},
+    scheduler::{Action, Funds, Input, Outbox, Policy, Scheduler},
 };
 
 use super::Graph;
@@ -37,6 +37,7 @@ pub(crate) fn scheduler(
         tasks: Vec::new(),
         lanes: Vec::new(),
         claims: Arc::default(),
+        funds: Funds::default(),
         seed: 0,
     };
     let mut scheduler = Scheduler::new(Arc::new(tasks), policy);
@@ -52,7 +53,11 @@ pub(crate) fn scheduler(
         }
         let Some(Reverse((end, task, attempt))) = running.pop() else { return now };
         now = end;
-        scheduler.handle(now, Input::AttemptEnded { task, attempt, result: Ok(()) }, &mut out);
+        scheduler.handle(
+            now,
+            Input::AttemptEnded { task, attempt, result: Ok(()), usage: None },
+            &mut out,
+        );
     }
 }
 

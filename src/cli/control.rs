@@ -101,6 +101,7 @@ fn request(
     reason: Option<String>,
 ) -> ControlRequest {
     ControlRequest {
+        budget: None,
         dispatch_id,
         action,
         task_ids: None,

@@ -18,6 +18,7 @@ pub async fn retry(
         dispatch_id: id,
         task_ids: (!tasks.is_empty()).then_some(tasks),
         overrides: None,
+        budget: None,
         wait: None,
         wait_ms: None,
     };

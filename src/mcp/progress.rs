@@ -158,6 +158,7 @@ mod tests {
                 waiting,
                 n_waiting,
                 paused: Paused::Nothing,
+                exceeded: None,
             };
             let notice = notices.next(&token, &progress, Duration::from_secs(seconds));
             notice.map(|it| (it.progress, it.message.unwrap()))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::CacheMode;
+use super::{BudgetSpec, CacheMode};
 
 /// The settings of one dispatch; what is absent comes from the server's settings.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -37,6 +37,9 @@ pub struct DispatchConfig {
     /// `off`, `reuse` or `refresh`; as the settings say unless set, else `off`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheMode>,
+    /// The most that the dispatch may use.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSpec>,
 }
 
 /// What a failed task means for the others.

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 
-use super::{CoderInput, DebugInput, DispatchId, InputData, TaskId};
+use super::{BudgetSpec, CoderInput, DebugInput, DispatchId, InputData, TaskId};
 
 /// The arguments of `approve_task`.
 #[derive(Clone, Debug, Serialize, Deserialize, JsonSchema)]
@@ -49,6 +49,9 @@ pub struct ControlRequest {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(min = 1, max = 100_000))]
     pub description: Option<String>,
+    /// For `set_budget`: the limits that change; those that are not named stay.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSpec>,
     /// Why, for the trace.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[schemars(length(max = 1000))]
@@ -67,11 +70,14 @@ pub enum ControlAction {
     SetMaxWorkers,
     /// Give a task that has not started another input or description.
     ReplaceInput,
+    /// Change limits of its budget.
+    SetBudget,
 }
 
 impl ControlAction {
     /// All.
-    pub const ALL: [Self; 4] = [Self::Pause, Self::Resume, Self::SetMaxWorkers, Self::ReplaceInput];
+    pub const ALL: [Self; 5] =
+        [Self::Pause, Self::Resume, Self::SetMaxWorkers, Self::ReplaceInput, Self::SetBudget];
 
     /// The word as it is written in JSON.
     pub fn as_str(self) -> &'static str {
@@ -80,6 +86,7 @@ impl ControlAction {
             Self::Resume => "resume",
             Self::SetMaxWorkers => "set_max_workers",
             Self::ReplaceInput => "replace_input",
+            Self::SetBudget => "set_budget",
         }
     }
 }

@@ -5,6 +5,7 @@
 
 mod agent;
 mod approval;
+mod budget;
 mod cache;
 mod config;
 mod control;
@@ -28,9 +29,14 @@ pub mod text;
 mod time;
 mod trace;
 mod trigger;
+mod usage;
 
 pub use agent::AgentName;
 pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
+pub use budget::{
+    Budget, BudgetLimit, BudgetSpec, MicroUsd, OnExceeded, Settlement, Spend, Spent, TaskUsage,
+    Usage,
+};
 pub use cache::{CacheMode, Reused};
 pub use config::{DispatchConfig, OnFailure};
 pub use control::{ApproveRequest, ControlAction, ControlRequest};
@@ -42,8 +48,8 @@ pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
 pub use plan::{
-    ClaimConflict, ClaimReport, EstimateSource, PlanReport, PlannedTask, Recommendation,
-    RecommendedDispatch, SecondsBand, TaskEstimate,
+    AmountBand, ClaimConflict, ClaimReport, CostReport, EstimateSource, PlanReport, PlannedTask,
+    Recommendation, RecommendedDispatch, SecondsBand, TaskEstimate,
 };
 pub use report::{DispatchListing, DispatchResult, FailureReport, FirstError, Summary, TaskResult};
 pub use request::{
@@ -55,3 +61,4 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
+pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};

@@ -48,6 +48,8 @@ pub enum FailureCode {
     ConditionUnmet,
     /// Its condition could not be evaluated.
     ConditionError,
+    /// The dispatch's budget was used up.
+    BudgetExceeded,
     /// Whoever was asked for approval said no.
     Rejected,
     /// The caller wanted no more.
@@ -130,6 +132,7 @@ impl FailureCode {
             | Self::DependencyFailed
             | Self::ConditionUnmet
             | Self::ConditionError
+            | Self::BudgetExceeded
             | Self::Rejected
             | Self::Cancelled => false,
         }
@@ -155,6 +158,7 @@ impl FailureCode {
                 "guard what may be missing with has(…) or == null; retry_dispatch takes another \
                  `when` in its overrides"
             }
+            Self::BudgetExceeded => "retry_dispatch with another `budget` runs it",
             Self::Rejected => "retry_dispatch asks again",
             Self::Cancelled | Self::Interrupted => "retry_dispatch runs it again",
             Self::ContextUnavailable => "check context_requirements against the workspace",
@@ -176,6 +180,7 @@ impl FailureCode {
             Self::DependencyFailed => "dependency_failed",
             Self::ConditionUnmet => "condition_unmet",
             Self::ConditionError => "condition_error",
+            Self::BudgetExceeded => "budget_exceeded",
             Self::Rejected => "rejected",
             Self::Cancelled => "cancelled",
             Self::Interrupted => "interrupted",

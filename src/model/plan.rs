@@ -33,6 +33,10 @@ pub struct PlanReport {
     /// What keeps tasks apart that could else run at the same time; left out where nothing does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claims: Option<ClaimReport>,
+    /// What the tasks are expected to use, by `estimate_tokens` and `estimate_cost_usd` of the
+    /// document alone, since nothing is learned of that; left out where no task has any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cost: Option<CostReport>,
     /// What the caller should know that is no fault.
     pub warnings: Vec<String>,
     /// Whether dispatching pays.
@@ -41,6 +45,30 @@ pub struct PlanReport {
     /// its beginning; `plan_id` stands for the whole.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub truncated: bool,
+}
+
+/// What the tasks of a plan are expected to use together.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct CostReport {
+    /// Tokens; null where no task has an estimate.
+    pub tokens: Option<AmountBand>,
+    /// Money, in US dollars; null where no task has an estimate.
+    pub cost_usd: Option<AmountBand>,
+    /// How many tasks have no estimate of tokens and are not counted.
+    pub tasks_without_tokens: usize,
+    /// How many tasks have no estimate of money and are not counted.
+    pub tasks_without_cost: usize,
+}
+
+/// An amount that is not known exactly.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AmountBand {
+    /// If every task needs one attempt.
+    pub low: f64,
+    /// What to expect.
+    pub likely: f64,
+    /// If every task needs all attempts of its `retry`.
+    pub high: f64,
 }
 
 /// What claims cost.

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AgentName, ApprovalReport, Attempt, DispatchId, DispatchStatus, FailureCode, Reused, TaskId,
-    TaskStatus, Timestamp, WaitingFor,
+    AgentName, ApprovalReport, Attempt, BudgetReport, DispatchId, DispatchStatus, FailureCode,
+    Reused, TaskId, TaskStatus, Timestamp, UsageReport, WaitingFor,
 };
 
 /// A dispatch and what became of its tasks.
@@ -36,6 +36,9 @@ pub struct DispatchResult {
     pub warnings: Vec<String>,
     /// The index file of the traces; null before it is written.
     pub trace_index: Option<String>,
+    /// The budget and what was used of it; absent where there is none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetReport>,
     /// What to do next, most useful first.
     pub next_steps: Vec<String>,
     /// The dispatch whose successful results this one kept, if it is a retry.
@@ -78,6 +81,9 @@ pub struct TaskResult {
     pub attempts: u32,
     /// How long its last attempt took, in milliseconds.
     pub execution_time_ms: Option<u64>,
+    /// What its attempts used together, as far as the agent says it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub usage: Option<UsageReport>,
     /// When its last attempt started.
     pub started_at: Option<Timestamp>,
     /// When it ended.

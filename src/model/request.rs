@@ -8,7 +8,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec, TraceKind,
+    BudgetSpec, CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec,
+    TraceKind,
 };
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
@@ -137,6 +138,10 @@ pub struct RetryRequest {
     /// Changes to tasks that run again, by task id.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub overrides: Option<BTreeMap<TaskId, TaskOverride>>,
+    /// Another budget, of which nothing is used yet; unless set, the dispatch's own goes on with
+    /// what was used of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub budget: Option<BudgetSpec>,
     /// Whether to wait for the end, as in `dispatch`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub wait: Option<bool>,

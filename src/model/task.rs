@@ -88,6 +88,16 @@ pub struct TaskSpec {
     /// `reuse` or `refresh`; as the dispatch does unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheMode>,
+    /// How many tokens the caller expects an attempt to use: 0 to 10^12. So much is reserved of a
+    /// budget for it; the mean of the attempts so far unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(max = 1_000_000_000_000_u64))]
+    pub estimate_tokens: Option<u64>,
+    /// How much the caller expects an attempt to cost, in US dollars: 0 to 1,000,000. So much is
+    /// reserved of a budget for it; the mean of the attempts so far unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(range(min = 0, max = 1_000_000))]
+    pub estimate_cost_usd: Option<f64>,
 }
 
 impl TaskSpec {

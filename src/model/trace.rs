@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Attempt, DispatchId, DispatchListing, TaskId, Timestamp};
+use super::{Attempt, DispatchId, DispatchListing, TaskId, Timestamp, Usage};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -71,6 +71,12 @@ pub enum TraceKind {
     TaskOmitted,
     /// A task was given up because of another one.
     TaskSkipped,
+    /// The dispatch's budget is exceeded.
+    BudgetExceeded,
+    /// The dispatch's budget was changed.
+    BudgetChanged,
+    /// A task was given up because the budget is exceeded.
+    TaskDropped,
     /// A task was given up because the caller wanted no more.
     TaskCancelled,
     /// Somebody asked to cancel the dispatch or some of its tasks.
@@ -132,4 +138,7 @@ pub struct UpstreamCall {
     pub request_bytes: u64,
     /// How many bytes of content came back.
     pub response_bytes: u64,
+    /// What the agent used, if it says so; recorded with the end of the attempt, not here.
+    #[serde(skip)]
+    pub usage: Option<Usage>,
 }

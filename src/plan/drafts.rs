@@ -109,6 +109,8 @@ impl<'r> DraftMaker<'r> {
             writes: None,
             resources: None,
             cache: None,
+            estimate_tokens: None,
+            estimate_cost_usd: None,
         });
         self.tasks.len() - 1
     }

@@ -4,6 +4,7 @@
 
 mod claims;
 mod condition;
+mod cost;
 mod cycle;
 mod document;
 mod drafts;

@@ -2,7 +2,9 @@
 
 use std::{cmp::Reverse, collections::BinaryHeap};
 
-use super::{Checked, ClaimTable, Estimate, Holders, TaskGraph, claims, drawing};
+use super::{
+    Checked, ClaimTable, Estimate, Holders, TaskGraph, claims, cost::cost_report, drawing,
+};
 use crate::model::{
     ClaimReport, Millis, PlanId, PlanReport, PlannedTask, Recommendation, RecommendedDispatch,
     SecondsBand, TaskId, TaskIdx, TaskSpec,
@@ -18,7 +20,8 @@ pub fn report(
     expected: &[Estimate],
     workers: u32,
 ) -> PlanReport {
-    let Checked { tasks, config, graph, warnings } = checked;
+    let Checked { tasks, config, graph, mut warnings } = checked;
+    let cost = cost_report(&tasks, config.budget.as_ref(), &mut warnings);
     let estimates: Vec<Millis> = expected.iter().map(|it| it.likely).collect();
     let graph = graph.with_estimates(estimates.clone());
     let schedule = Schedule::new(&graph, &estimates);
@@ -46,6 +49,7 @@ pub fn report(
         estimated_sequential_seconds: sequential.seconds(),
         mermaid: drawing::mermaid(&tasks, &graph),
         claims: claim_report((&graph, &table), &tasks, &estimates, makespan, workers),
+        cost,
         warnings,
         recommendation: recommend(&waves, makespan, sequential, workers),
         waves: waves.iter().map(|it| it.iter().map(id).collect::<Vec<TaskId>>()).collect(),

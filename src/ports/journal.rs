@@ -14,7 +14,7 @@ use uuid::Uuid;
 use super::{Asked, Changes, Digest, KnownResult, Record, Remember, RequestId, RequestState};
 use crate::model::{
     AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis,
-    PlanId, Reused, TaskId, TaskIdx, TaskStatus, TraceKind,
+    PlanId, Reused, TaskId, TaskIdx, TaskStatus, TaskUsage, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -248,6 +248,8 @@ pub struct TaskRow {
     pub reused: Option<Box<Reused>>,
     /// What was asked before it may start, and what was decided.
     pub approval: Option<Box<ApprovalReport>>,
+    /// What its attempts used, where anything is known or reserved.
+    pub usage: Option<Box<TaskUsage>>,
 }
 
 /// A task as it stands in the store.

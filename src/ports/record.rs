@@ -113,6 +113,9 @@ impl RecordBody {
                 Event::TaskExpired { .. } => TraceKind::TaskExpired,
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
+                Event::BudgetExceeded { .. } => TraceKind::BudgetExceeded,
+                Event::BudgetChanged { .. } => TraceKind::BudgetChanged,
+                Event::TaskDropped { .. } => TraceKind::TaskDropped,
                 Event::TaskCancelled { .. } => TraceKind::TaskCancelled,
                 Event::DispatchPaused => TraceKind::DispatchPaused,
                 Event::DispatchResumed => TraceKind::DispatchResumed,
@@ -148,6 +151,7 @@ impl RecordBody {
                 | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }
                 | Event::TasksAdded { parent: Some(task), .. }
+                | Event::TaskDropped { task, .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),
             Self::Accepted { .. }
@@ -161,6 +165,8 @@ impl RecordBody {
                 | Event::TasksResumed { .. }
                 | Event::WorkersChanged { .. }
                 | Event::TasksAdded { parent: None, .. }
+                | Event::BudgetExceeded { .. }
+                | Event::BudgetChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. },
             ) => (None, None),

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use crate::model::{DispatchId, InputData, TaskIdx, TaskSpec};
+use crate::model::{BudgetSpec, DispatchId, InputData, TaskIdx, TaskSpec};
 
 /// The name of a request, made by whoever asks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -62,6 +62,13 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// Other limits of its budget; those that are not named stay.
+    SetBudget {
+        /// What changes.
+        budget: BudgetSpec,
+        /// Why.
+        reason: String,
+    },
     /// More tasks. They were checked by whoever asks.
     Grow {
         /// The tasks.
@@ -97,7 +104,7 @@ impl Request {
                 tasks
             }
             Self::Decide { task, .. } | Self::Replace { task, .. } => std::slice::from_ref(task),
-            Self::SetWorkers { .. } | Self::Grow { .. } => &[],
+            Self::SetWorkers { .. } | Self::SetBudget { .. } | Self::Grow { .. } => &[],
         }
     }
 }

@@ -17,7 +17,7 @@ use super::{
     submission::{Backends, bind_all},
 };
 use crate::{
-    model::{DispatchId, ErrorCode, Refusal, TaskSpec},
+    model::{DispatchId, ErrorCode, Refusal, TaskId, TaskSpec},
     plan,
     ports::Request,
 };
@@ -37,9 +37,10 @@ impl DispatcherHandle {
         let json = json.map_err(|it| query::refuse(&it))?.unwrap_or_default();
         let document = StoredDocument::read(&json).map_err(|it| query::refuse(&it))?;
         let own = own_tasks(&document);
-        let before = own.iter().map(|it| document.tasks[it.as_usize()].clone()).collect();
+        let before: Vec<TaskSpec> =
+            own.iter().map(|it| document.tasks[it.as_usize()].clone()).collect();
         let config = document.config.to_config(None);
-        let mut tasks = plan::check_addition(added, before, &config, &self.rules())?;
+        let mut tasks = plan::check_addition(added, &before, &config, &self.rules())?;
         for it in &mut tasks {
             defaults::task(it, &self.options);
         }
@@ -92,7 +93,7 @@ impl Live {
                 return Err(Refusal::of(ErrorCode::DuplicateTaskId, path, &message, hint));
             }
             let is_there = |it: &&str| self.document.place(it).is_some() || is_added(it);
-            let mut names = task.dependencies.iter().map(|it| it.as_str());
+            let mut names = task.dependencies.iter().map(TaskId::as_str);
             if let Some(lost) = names.find(|it| !is_there(it)) {
                 let message = format!("task \"{name}\" depends on unknown task \"{lost}\"");
                 let (path, hint) =

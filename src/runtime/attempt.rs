@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     confine::Workspaces,
-    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
+    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
     plan,
     ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
 };
@@ -48,22 +48,26 @@ pub(super) struct AttemptJob {
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
     let (mut resolved, mut prospect) = (None, None);
-    let result = match prepare(&job, &mut resolved).await {
+    let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => {
             prospect = reuse::prospect_to_keep(&job, &input).await;
             run_agent(&job, input, calls).await
         }
         Err(failure) => Err(failure),
     };
+    let in_output = result.as_ref().ok().and_then(Usage::of_output);
     let result = result.and_then(|it| to_json(&it));
     let findable = match &result {
         Ok(output) => reuse::findable(&job, prospect, output).await,
         Err(_) => None,
     };
     let mut ended_calls = Vec::new();
+    let mut usage: Option<Usage> = None;
     while let Ok(call) = noted.try_recv() {
+        usage = call.usage.map(|it| it.plus(usage.unwrap_or_default())).or(usage);
         ended_calls.push(call);
     }
+    let usage = usage.or(in_output);
     AttemptEnd {
         task: job.task,
         attempt: job.attempt,
@@ -71,6 +75,7 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         calls: ended_calls,
         resolved,
         findable,
+        usage,
     }
 }
 

@@ -32,6 +32,7 @@ impl Batch {
         self.actions.retain(|it| !gone.contains(&it.0));
         self.traces.retain(|it| !gone.contains(&it.target.dispatch));
         self.touched.retain(|it| !gone.contains(it));
+        // Whose reply is dropped hears that the dispatch is not here.
         for (id, reply) in std::mem::take(&mut self.replies) {
             if gone.contains(&id) {
                 let _gone = reply.send(Heard::NotHere);

@@ -125,6 +125,10 @@ impl Live {
             Request::Replace { task, input_data, description, reason } => {
                 self.replace((now, task), (input_data, description), reason, batch)
             }
+            Request::SetBudget { budget, reason } => {
+                self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
+                self.set_budget(now, &budget, out, batch)
+            }
             Request::Grow { tasks } => {
                 self.check_addition(&tasks)?;
                 let (parent, backends) = (None, Backends::new());

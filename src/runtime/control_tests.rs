@@ -25,6 +25,7 @@ fn wish(dispatch_id: DispatchId, action: ControlAction, tasks: &[&str]) -> Contr
         max_workers: None,
         input_data: None,
         description: None,
+        budget: None,
         reason: Some("just so".to_owned()),
     }
 }
@@ -216,8 +217,14 @@ async fn what_a_task_was_told_stays_over_a_death_and_in_a_retry() {
     let result = two.finish(id).await;
     assert_eq!(task(&result, "b").output["input"]["fate"], "echo 2");
     let task_ids = Some(vec![TaskId::new("b")]);
-    let request =
-        RetryRequest { dispatch_id: id, task_ids, overrides: None, wait: None, wait_ms: None };
+    let request = RetryRequest {
+        dispatch_id: id,
+        task_ids,
+        overrides: None,
+        budget: None,
+        wait: None,
+        wait_ms: None,
+    };
     let ticket = two.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
     let result = two.finish(ticket.dispatch).await;
     assert_eq!(task(&result, "b").output["input"]["fate"], "echo 2");

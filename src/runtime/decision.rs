@@ -133,6 +133,7 @@ impl Explainer {
                     .to_owned()
             }
             Trigger::Resumed => "a pause was lifted".to_owned(),
+            Trigger::BudgetFree => "the budget had room for it".to_owned(),
             Trigger::NextAttempt => format!("this is attempt {}", attempt.0),
         };
         format!("{chosen}, and {moment}")
@@ -152,6 +153,7 @@ enum Trigger {
     WorkerFree,
     ClaimFree,
     RoomFree,
+    BudgetFree,
     NextAttempt,
     Resumed,
 }
@@ -164,6 +166,7 @@ impl Trigger {
             Self::ClaimFree
         } else if decision.waited > Millis(0) {
             match decision {
+                Decision { is_funded: true, .. } => Self::BudgetFree,
                 Decision { is_allowed: true, .. } => Self::RoomFree,
                 Decision { is_resumed: true, .. } => Self::Resumed,
                 _ => Self::WorkerFree,
@@ -184,6 +187,7 @@ impl Trigger {
             Self::WorkerFree => "worker_free",
             Self::ClaimFree => "claim_free",
             Self::RoomFree => "room_free",
+            Self::BudgetFree => "budget_free",
             Self::NextAttempt => "next_attempt",
             Self::Resumed => "resumed",
         }

@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use super::{document::StoredConfig, options::Options};
-use crate::model::{AgentName, DispatchConfig, Millis, TaskSpec};
+use super::{document::StoredConfig, options::Options, spending::StoredBudget};
+use crate::model::{AgentName, DispatchConfig, Millis, Spent, TaskSpec};
 
 /// The settings that a dispatch runs under: its own, within the server's limits, or the server's.
 pub(super) fn config(
@@ -23,6 +23,10 @@ pub(super) fn config(
         on_failure: own.on_failure.unwrap_or(options.on_failure),
         resources: own.resources.clone(),
         cache: own.cache.unwrap_or(options.cache),
+        budget: own
+            .budget
+            .as_ref()
+            .map(|it| StoredBudget { limits: it.into(), before: Spent::default() }),
         enable_context: own.enable_context.unwrap_or(options.enable_context),
     }
 }

@@ -8,14 +8,15 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
+use super::spending::StoredBudget;
 use crate::{
     model::{
-        AgentName, CacheMode, DispatchConfig, DispatchId, Millis, OnFailure, TaskIdx, TaskSpec,
-        TriggerRule,
+        AgentName, CacheMode, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx,
+        TaskSpec, TriggerRule,
     },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
-    scheduler::{Gate, GateSet, Policy, RetryPolicy, TaskPolicy},
+    scheduler::{Funds, Gate, GateSet, Policy, RetryPolicy, SpendEstimate, TaskPolicy},
 };
 
 /// The newest version of both records; readers refuse higher ones.
@@ -70,6 +71,8 @@ pub(super) struct StoredConfig {
     /// What tasks do with results of the same work that do not say it themselves.
     #[serde(default)]
     pub(super) cache: CacheMode,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) budget: Option<StoredBudget>,
 }
 
 /// What reports need of a document.
@@ -98,6 +101,9 @@ pub(super) struct Meta {
     /// How many may run at once, where that was changed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) max_workers: Option<u32>,
+    /// The budget that it was accepted with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) budget: Option<StoredBudget>,
 }
 
 impl StoredConfig {
@@ -111,6 +117,7 @@ impl StoredConfig {
             enable_context: Some(self.enable_context),
             resources: self.resources.clone(),
             cache: Some(self.cache),
+            budget: self.budget.map(|it| it.limits.to_spec()),
         }
     }
 }
@@ -185,7 +192,11 @@ impl StoredDocument {
     }
 
     /// The limits that the scheduler keeps; `lanes` as in [`Policy`].
-    pub(super) fn policy(&self, dispatch: DispatchId, lanes: Vec<u16>) -> Policy {
+    pub(super) fn policy(
+        &self,
+        (dispatch, created_at): (DispatchId, Millis),
+        lanes: Vec<u16>,
+    ) -> Policy {
         let own = |(at, it): (usize, &TaskSpec)| {
             let policy = TaskPolicy { gates: self.gates(it), ..task_policy(it) };
             (policy != TaskPolicy::default()).then(|| (TaskIdx::from_usize(at), policy))
@@ -198,6 +209,11 @@ impl StoredDocument {
             tasks: self.tasks.iter().enumerate().filter_map(own).collect(),
             lanes,
             claims: Arc::new(self.claims()),
+            funds: Funds {
+                budget: self.config.budget.map(|it| it.limits),
+                since: created_at,
+                before: self.config.budget.map(|it| it.before).unwrap_or_default(),
+            },
             seed: seed(dispatch),
         }
     }
@@ -262,6 +278,7 @@ impl Meta {
             paused: false,
             paused_tasks: Vec::new(),
             max_workers: None,
+            budget: None,
         }
     }
 
@@ -291,6 +308,10 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         trigger: task.trigger_rule,
         join: task.for_each.as_ref().map_or(TriggerRule::AllSuccess, |it| it.join.trigger()),
         approval_timeout: approval.map(|it| Millis::from_seconds(it.timeout_seconds)),
+        expected: SpendEstimate {
+            tokens: task.estimate_tokens,
+            cost: task.estimate_cost_usd.map(MicroUsd::from_usd),
+        },
         ..TaskPolicy::default()
     }
 }

@@ -121,6 +121,7 @@ async fn check_result(world: &World, result: &DispatchResult) {
             dispatch_id,
             task_ids: None,
             overrides: None,
+            budget: None,
             wait: None,
             wait_ms: None,
         };

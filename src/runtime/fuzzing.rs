@@ -37,7 +37,7 @@ pub fn fuzz_journal(bytes: &[u8]) {
         return;
     }
     let id = DispatchId::new(Uuid::from_u128(1));
-    let mut scheduler = Scheduler::new(graph, document.policy(id, Vec::new()));
+    let mut scheduler = Scheduler::new(graph, document.policy((id, Millis(0)), Vec::new()));
     let mut now = Millis(1);
     for line in lines {
         let (at, event) = read(line);
@@ -64,7 +64,8 @@ fn pick(line: &[u8]) -> Option<Event> {
     let at = rest.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
     let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
     let failure = |code| Err(Failure::new(code, ""));
-    let ended = |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at };
+    let ended =
+        |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at, usage: None };
     Some(match kind % 16 {
         0 => Event::TaskKept { task },
         1 | 2 => Event::AttemptStarted {
@@ -73,6 +74,7 @@ fn pick(line: &[u8]) -> Option<Event> {
             deadline: Millis(at),
             total_deadline: (kind % 2 == 0).then_some(Millis(at)),
             decision: crate::scheduler::Decision::default(),
+            reserve: crate::model::Spend::default(),
         },
         3 => ended(Ok(()), None),
         4 => ended(failure(FailureCode::AgentError), None),
@@ -110,13 +112,17 @@ fn go_on(mut scheduler: Scheduler, mut now: Millis) {
                 );
                 scheduler.handle(
                     now,
-                    Input::AttemptEnded { task, attempt, result: Ok(()) },
+                    Input::AttemptEnded { task, attempt, result: Ok(()), usage: None },
                     &mut out,
                 );
             }
             (None, Some(at)) => {
                 now = now.max(at);
                 scheduler.handle_timeout(now, &mut out);
+            }
+            (None, None) if scheduler.exceeded().is_some() => {
+                let budget = crate::model::Budget::default();
+                scheduler.handle(now, Input::SetBudget { budget }, &mut out);
             }
             (None, None) => break,
         }
@@ -139,6 +145,15 @@ mod tests {
     fn a_stored_dispatch_without_workers_ends_all_the_same() {
         let seed = include_str!("../../fuzz/seeds/journal/diamond");
         let changed = seed.replace("\"max_workers\":2", "\"max_workers\":0");
+        assert_ne!(changed, seed);
+        fuzz_journal(changed.as_bytes());
+    }
+
+    #[test]
+    fn a_dispatch_that_its_budget_pauses_goes_on_when_that_is_raised() {
+        let seed = include_str!("../../fuzz/seeds/journal/diamond");
+        let budget = r#""budget":{"limits":{"tasks":1,"on_exceeded":"pause"}},"max_workers":2"#;
+        let changed = seed.replace("\"max_workers\":2", budget);
         assert_ne!(changed, seed);
         fuzz_journal(changed.as_bytes());
     }

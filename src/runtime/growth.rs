@@ -54,7 +54,7 @@ impl Live {
         let graph = document.graph()?;
         self.backends.extend(backends);
         self.lanes.extend(&document, &self.backends);
-        let policy = document.policy(self.id, self.lanes.by_task().to_vec());
+        let policy = document.policy((self.id, self.created_at), self.lanes.by_task().to_vec());
         self.keys = DurationKeys::new(&document.tasks);
         self.rows.resize(document.tasks.len(), PENDING);
         self.chains.resize(document.tasks.len(), Millis(0));
@@ -78,7 +78,10 @@ impl Live {
         let lanes = self.lanes.by_task();
         let document = self.document.first(n_tasks);
         let lanes = lanes.get(..n_tasks).unwrap_or_default().to_vec();
-        Ok(Arc::new(Growth { graph: document.graph()?, policy: document.policy(self.id, lanes) }))
+        Ok(Arc::new(Growth {
+            graph: document.graph()?,
+            policy: document.policy((self.id, self.created_at), lanes),
+        }))
     }
 }
 

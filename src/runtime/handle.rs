@@ -245,7 +245,7 @@ impl DispatcherHandle {
 
     /// Fills in the defaults, finds the agents and makes the dispatch durable.
     async fn submit(&self, checked: Checked, extras: Extras) -> Result<DispatchId, Refusal> {
-        let Extras { key, retry_of, kept, warnings: own_warnings } = extras;
+        let Extras { key, retry_of, kept, warnings: own_warnings, spent } = extras;
         let Checked { mut tasks, config, graph, mut warnings } = checked;
         warnings.extend(own_warnings);
         let digest = digest(&tasks, &config);
@@ -254,7 +254,10 @@ impl DispatcherHandle {
         {
             return Ok(known);
         }
-        let settings = defaults::config(&config, &self.options, &mut warnings);
+        let mut settings = defaults::config(&config, &self.options, &mut warnings);
+        if let Some(budget) = &mut settings.budget {
+            budget.before = spent;
+        }
         let has_requirements = tasks.iter().any(|it| !it.context_requirements.is_empty());
         if has_requirements && !settings.enable_context {
             warnings.push("context_requirements are not gathered: set enable_context".into());
@@ -279,6 +282,7 @@ impl DispatcherHandle {
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
         let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
+        meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);
         let submission = Submission {
             dispatch,

@@ -15,6 +15,7 @@ use super::{
     lanes::Lanes,
     message::{AttemptEnd, Ended, Paused, Progress},
     row::{self, PENDING, execution_time, is_end_of, may_end},
+    spending,
     submission::{Backends, Submission},
     tracer::TaskTrace,
 };
@@ -84,7 +85,7 @@ impl Live {
             rows[it.task.as_usize()] = it.row;
         }
         let lanes = Lanes::new(&document, &backends);
-        let scheduler = first_scheduler(dispatch, &document, &graph, &lanes);
+        let scheduler = first_scheduler((dispatch, created_at), &document, &graph, &lanes);
         let progress = Progress {
             status: DispatchStatus::Running,
             n_tasks,
@@ -95,6 +96,7 @@ impl Live {
             waiting: Vec::new(),
             n_waiting: 0,
             paused: Paused::Nothing,
+            exceeded: None,
         };
         Self {
             id: dispatch,
@@ -205,7 +207,7 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved, findable } = end;
+        let AttemptEnd { task, attempt, result, calls, resolved, findable, usage } = end;
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }
@@ -216,7 +218,8 @@ impl Live {
             Ok(output) => (Ok(()), Some(output)),
             Err(failure) => (Err(failure), None),
         };
-        self.scheduler.handle(now, Input::AttemptEnded { task, attempt, result: verdict }, out);
+        let input = Input::AttemptEnded { task, attempt, result: verdict, usage };
+        self.scheduler.handle(now, input, out);
         self.note(now, out, output.map(|it| (task, attempt, it)), batch);
         if let Some(it) = findable {
             self.remember(now, (task, attempt), it, batch);
@@ -267,6 +270,7 @@ impl Live {
             waiting: some(&self.waiting),
             n_waiting: self.waiting.len(),
             paused: self.paused(),
+            exceeded: self.scheduler.exceeded(),
         });
     }
 
@@ -366,6 +370,7 @@ impl Live {
         batch: &mut Batch,
     ) {
         let spec = &self.document.tasks[task.as_usize()];
+        spending::account(&mut self.rows[task.as_usize()], event);
         row::update(&mut self.rows[task.as_usize()], now, event, spec);
         self.note_waiting(task);
         let row = self.rows[task.as_usize()].clone();
@@ -423,7 +428,7 @@ impl Live {
 
 /// The scheduler of a dispatch before anything has happened: with the tasks that it had at first.
 fn first_scheduler(
-    dispatch: DispatchId,
+    (dispatch, created_at): (DispatchId, Millis),
     document: &StoredDocument,
     graph: &Arc<TaskGraph>,
     lanes: &Lanes,
@@ -434,9 +439,12 @@ fn first_scheduler(
     match first {
         Some((graph, first)) => {
             let by_task = by_task.get(..graph.len()).unwrap_or_default();
-            Scheduler::new(graph, first.policy(dispatch, by_task.to_vec()))
+            Scheduler::new(graph, first.policy((dispatch, created_at), by_task.to_vec()))
         }
-        None => Scheduler::new(Arc::clone(graph), document.policy(dispatch, by_task.to_vec())),
+        None => Scheduler::new(
+            Arc::clone(graph),
+            document.policy((dispatch, created_at), by_task.to_vec()),
+        ),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{DispatchResult, TaskResult, TaskStatus, text};
+use crate::model::{DispatchResult, SpentReport, TaskResult, TaskStatus, text};
 
 /// How much of an output is shown.
 const OUTPUT_CHARS_MAX: usize = 400;
@@ -29,6 +29,17 @@ pub(super) fn write(result: &DispatchResult) -> String {
         summary.sequential_time_ms,
         summary.speedup,
     );
+    if let Some(budget) = &result.budget {
+        let SpentReport { tokens, cost_usd, wall_seconds, tasks } = budget.spent;
+        let exceeded = budget
+            .exceeded
+            .map_or_else(String::new, |it| format!("; the limit of {} is exceeded", it.as_str()));
+        _ = writeln!(
+            out,
+            "**Budget**: {tokens} tokens, {cost_usd} dollars, {wall_seconds} s and {tasks} tasks \
+             used{exceeded}"
+        );
+    }
     for it in result.warnings.iter().take(10) {
         _ = write!(out, "\n> {}\n", text::escape(it));
     }

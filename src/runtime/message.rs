@@ -8,8 +8,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId, TaskIdx,
-        UpstreamCall,
+        Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
+        TaskIdx, UpstreamCall, Usage,
     },
     ports::{Request, Tenure},
 };
@@ -102,6 +102,8 @@ pub(super) struct AttemptEnd {
     pub(super) resolved: Option<Map<String, Value>>,
     /// By what others may find the result, if they may.
     pub(super) findable: Option<Findable>,
+    /// What the agent says that it used.
+    pub(super) usage: Option<Usage>,
 }
 
 impl AttemptEnd {
@@ -109,7 +111,7 @@ impl AttemptEnd {
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
         let (calls, result) = (Vec::new(), Err(failure));
-        Self { task, attempt, result, calls, resolved: None, findable: None }
+        Self { task, attempt, result, calls, resolved: None, findable: None, usage: None }
     }
 }
 
@@ -134,6 +136,8 @@ pub struct Progress {
     pub n_waiting: usize,
     /// What of it is paused.
     pub paused: Paused,
+    /// The limit of the budget that is exceeded.
+    pub exceeded: Option<BudgetLimit>,
 }
 
 /// What of a dispatch is paused.
@@ -162,7 +166,13 @@ impl Progress {
             Paused::Tasks => ", partly paused",
             Paused::Whole => ", paused",
         };
-        format!("{} of {} done{failed}{running}{waiting}{paused}", self.n_ended, self.n_tasks)
+        let exceeded = self
+            .exceeded
+            .map_or_else(String::new, |it| format!(", its budget of {} is used up", it.as_str()));
+        format!(
+            "{} of {} done{failed}{running}{waiting}{paused}{exceeded}",
+            self.n_ended, self.n_tasks
+        )
     }
 }
 

@@ -61,6 +61,9 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod spending;
+#[cfg(test)]
+mod spending_tests;
 mod steer;
 mod submission;
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{advice::Advice, decision::Explainer, document::Meta, report, trace};
+use super::{advice::Advice, decision::Explainer, document::Meta, report, spending, trace};
 use crate::{
     model::{
         DispatchId, DispatchListing, DispatchResult, ErrorCode, Millis, Refusal, TaskId, TaskIdx,
@@ -55,7 +55,8 @@ pub(super) async fn result(
         warnings.extend(context_warnings(journal, query.dispatch).await?);
     }
     let advice = Advice::new((&row, &meta), &summary, &tasks, page.next.is_some());
-    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, advice, query.view)))
+    let budget = spending::budget_report(journal, (&row, &tasks), &meta, now).await?;
+    Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, budget, advice, query.view)))
 }
 
 /// The places of tasks that are named by their ids.

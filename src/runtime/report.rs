@@ -2,11 +2,12 @@
 
 use serde_json::Value;
 
-use super::{advice::Advice, document::Meta, row, row::execution_time, trace};
+use super::{advice::Advice, document::Meta, row, row::execution_time, spending, trace};
 use crate::{
     model::{
-        ApprovalReport, DispatchResult, FailureCode, FailureReport, FirstError, Millis, PlanReport,
-        Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View, WaitingFor, text,
+        ApprovalReport, BudgetReport, DispatchResult, FailureCode, FailureReport, FirstError,
+        Millis, PlanReport, Summary, TaskId, TaskIdx, TaskResult, TaskStatus, Timestamp, View,
+        WaitingFor, text,
     },
     ports::{DispatchRow, Record, RecordBody, StoredTask, TaskRow, TraceTarget},
     scheduler::Event,
@@ -64,7 +65,7 @@ pub(super) fn dispatch_result(
     meta: &Meta,
     summary: Summary,
     page: Page,
-    (warnings, advice, view): (Vec<String>, Advice, View),
+    (warnings, budget, advice, view): (Vec<String>, Option<BudgetReport>, Advice, View),
 ) -> DispatchResult {
     let Advice { paused_tasks, next_steps } = advice;
     let target = target(row, meta);
@@ -81,10 +82,14 @@ pub(super) fn dispatch_result(
         warnings,
         trace_index: is_ended.then(|| target.index_path().display().to_string()),
         retry_of: meta.retry_of,
+        budget,
         next_cursor: page.next.map(|it| it.to_string()),
         results: page.results,
         markdown: None,
     };
+    if let Some(step) = spending::next_step(&result) {
+        result.next_steps.insert(0, step);
+    }
     if view == View::Markdown {
         result.markdown = Some(super::markdown::write(&result));
         result.results.clear();
@@ -128,6 +133,7 @@ pub(super) fn task_result(
         approval: row.approval.as_deref().map(approval),
         attempts: row.attempts,
         execution_time_ms: execution_time(row).map(|it| it.0),
+        usage: row.usage.as_ref().and_then(|it| it.said.report()),
         started_at: row.started_at.map(Timestamp),
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),

@@ -6,11 +6,12 @@ use super::{
     document::{Meta, Parts, StoredDocument},
     handle::DispatcherHandle,
     query,
+    spending::{self, StoredBudget},
     submission::{Extras, KeptTask},
 };
 use crate::{
     model::{
-        CacheMode, DispatchConfig, ErrorCode, Refusal, RetryRequest, TaskIdx, TaskOverride,
+        CacheMode, DispatchConfig, ErrorCode, Refusal, RetryRequest, Spent, TaskIdx, TaskOverride,
         TaskSpec, TaskStatus,
     },
     plan::{self, Checked, PathPolicy as _, TaskGraph},
@@ -23,7 +24,7 @@ impl DispatcherHandle {
         &self,
         request: RetryRequest,
     ) -> Result<(Checked, Extras), Refusal> {
-        let RetryRequest { dispatch_id, task_ids, overrides, .. } = request;
+        let RetryRequest { dispatch_id, task_ids, overrides, budget, .. } = request;
         let journal = &self.dependencies.journal;
         let row = query::dispatch_row(journal, dispatch_id).await?;
         if row.ended_at.is_none() {
@@ -59,8 +60,18 @@ impl DispatcherHandle {
         let mut places = 0..document.tasks.len();
         document.tasks.retain(|_| places.next().as_mut().is_some_and(keeps));
         let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
-        let config =
+        let mut config =
             config(&document, &meta, |dir| self.dependencies.paths.check_trace_dir(dir).is_ok());
+        let mut used = Spent::default();
+        if budget.is_some() {
+            config.budget = budget;
+        } else if let Some(StoredBudget { limits, before }) = meta.budget {
+            let found = spending::in_force(journal, dispatch_id, limits).await;
+            let (limits, _) = found.map_err(|it| query::refuse(&it))?;
+            config.budget = Some(limits.to_spec());
+            used = spending::spent(&row, &stored, before, row.created_at).0;
+        }
+        let has_budget = config.budget.is_some();
         let checked = plan::check_specs(document.tasks, config, &self.rules())?;
         let is_success = |it: TaskIdx| stored[it.as_usize()].row.status == TaskStatus::Success;
         let again = tasks_to_run(&checked.graph, named.as_deref(), is_success);
@@ -68,17 +79,20 @@ impl DispatcherHandle {
         let before = kept.iter().map(|it| own[it.as_usize()]).collect();
         let outputs = journal.outputs(dispatch_id, before).await;
         let outputs = outputs.map_err(|it| query::refuse(&it))?;
-        let keep = |(task, output): (TaskIdx, Option<String>)| KeptTask {
-            task,
-            row: stored[task.as_usize()].row.clone(),
-            output,
+        let keep = |(task, output): (TaskIdx, Option<String>)| {
+            let mut row = stored[task.as_usize()].row.clone();
+            if has_budget || row.usage.is_some() {
+                row.usage.get_or_insert_default().keep();
+            }
+            KeptTask { task, row, output }
         };
         let kept: Vec<_> = kept.into_iter().zip(outputs).map(keep).collect();
         let mut warnings = Vec::new();
         if kept.len() == stored.len() {
             warnings.push("every task had succeeded: nothing ran again".to_owned());
         }
-        Ok((checked, Extras { key: None, retry_of: Some(dispatch_id), kept, warnings }))
+        let retry_of = Some(dispatch_id);
+        Ok((checked, Extras { key: None, retry_of, kept, warnings, spent: used }))
     }
 }
 
@@ -170,6 +184,7 @@ mod tests {
         let config = StoredConfig {
             resources: None,
             cache: CacheMode::Off,
+            budget: None,
             max_workers: 3,
             timeout: Millis(1_500),
             on_failure: OnFailure::Continue,

@@ -34,8 +34,14 @@ fn reused(result: &DispatchResult) -> Vec<(&str, bool)> {
 }
 
 fn retry_of(dispatch_id: DispatchId, task_ids: Option<Vec<TaskId>>) -> RetryCall {
-    let request =
-        RetryRequest { dispatch_id, task_ids, overrides: None, wait: None, wait_ms: None };
+    let request = RetryRequest {
+        dispatch_id,
+        task_ids,
+        overrides: None,
+        budget: None,
+        wait: None,
+        wait_ms: None,
+    };
     RetryCall { request, wait_ms: 0 }
 }
 

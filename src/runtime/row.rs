@@ -1,5 +1,6 @@
 //! What each fact makes of the row that the store keeps of its task.
 
+use super::spending;
 use crate::{
     model::{
         ApprovalReport, Attempt, Failure, FailureCode, Millis, TaskIdx, TaskSpec, TaskStatus,
@@ -19,6 +20,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     caused_by: None,
     reused: None,
     approval: None,
+    usage: None,
 };
 
 /// How long the last attempt of a task took.
@@ -104,6 +106,7 @@ pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskS
             row.caused_by = Some(*because);
             row.ended_at = Some(now);
         }
+        Event::TaskDropped { what, .. } => spending::drop_task(row, now, *what),
         Event::TaskCancelled { .. } => {
             row.status = TaskStatus::Cancelled;
             row.failure = Some(Failure::new(FailureCode::Cancelled, "cancelled"));
@@ -114,6 +117,8 @@ pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskS
         Event::TasksAdded { .. }
         | Event::GateReached { .. }
         | Event::GatePassed { .. }
+        | Event::BudgetExceeded { .. }
+        | Event::BudgetChanged { .. }
         | Event::DispatchPaused
         | Event::DispatchResumed
         | Event::TasksPaused { .. }

@@ -37,6 +37,10 @@ impl DispatcherHandle {
                 let max_workers = asked.max_workers.ok_or_else(|| missing("/max_workers"))?;
                 Request::SetWorkers { max_workers, reason }
             }
+            ControlAction::SetBudget => {
+                let budget = asked.budget.ok_or_else(|| missing("/budget"))?;
+                Request::SetBudget { budget, reason }
+            }
             ControlAction::ReplaceInput => self.replacement(asked, rows).await?,
         })
     }

@@ -6,7 +6,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::document::{Meta, StoredDocument};
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, ErrorCode, Refusal, TaskIdx, TaskSpec},
+    model::{AgentName, DispatchConfig, DispatchId, ErrorCode, Refusal, Spent, TaskIdx, TaskSpec},
     plan::{DurationKeys, TaskGraph},
     ports::{AgentBackend, AgentDirectory, TaskRow},
 };
@@ -45,6 +45,8 @@ pub(super) struct Extras {
     pub(super) retry_of: Option<DispatchId>,
     pub(super) kept: Vec<KeptTask>,
     pub(super) warnings: Vec<String>,
+    /// What counts as used of the budget already.
+    pub(super) spent: Spent,
 }
 
 /// What an idempotency key stands for.

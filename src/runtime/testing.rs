@@ -134,22 +134,19 @@ impl World {
 
 /// A document of tasks of the free agent `robot`: one a line, `name !fate <- dependency …`.
 pub(super) fn document(text: &str) -> Value {
-    let tasks: Vec<_> = text
-        .lines()
-        .map(|line| {
-            let (head, dependencies) = line.split_once("<-").unwrap_or((line, ""));
-            let name = head.split_whitespace().next().unwrap();
-            let fate = head.split_once('!').map_or("echo", |it| it.1.trim());
-            json!({
-                "task_id": name,
-                "agent": "robot",
-                "description": format!("do {name}"),
-                "input_data": { "fate": fate },
-                "dependencies": dependencies.split_whitespace().collect::<Vec<_>>(),
-            })
+    let tasks = text.lines().map(|line| {
+        let (head, dependencies) = line.split_once("<-").unwrap_or((line, ""));
+        let name = head.split_whitespace().next().unwrap();
+        let fate = head.split_once('!').map_or("echo", |it| it.1.trim());
+        json!({
+            "task_id": name,
+            "agent": "robot",
+            "description": format!("do {name}"),
+            "input_data": { "fate": fate },
+            "dependencies": dependencies.split_whitespace().collect::<Vec<_>>(),
         })
-        .collect();
-    json!({ "tasks": tasks })
+    });
+    json!({ "tasks": tasks.collect::<Vec<_>>() })
 }
 
 /// The result of one task.
@@ -267,6 +264,7 @@ impl Script {
                 error: None,
                 request_bytes: 1,
                 response_bytes: 1,
+                usage: None,
             };
             call.calls.send(note).unwrap();
             // Others get their turn, so that what may run at once does.
@@ -296,6 +294,7 @@ impl Script {
                     self.stopped.lock().push(name);
                     Err(Failure::new(FailureCode::Cancelled, "stopped"))
                 }
+                "use" => Ok(json!({ "usage": { "total_tokens": number, "cost_usd": 0.25 } })),
                 "panic" => panic!("as scripted"),
                 "slow" => {
                     pass(Duration::from_secs(30)).await;

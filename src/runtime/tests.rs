@@ -17,8 +17,14 @@ use crate::{
 };
 
 fn retry_of(dispatch_id: crate::model::DispatchId, task_ids: Option<Vec<TaskId>>) -> RetryCall {
-    let request =
-        RetryRequest { dispatch_id, task_ids, overrides: None, wait: None, wait_ms: None };
+    let request = RetryRequest {
+        dispatch_id,
+        task_ids,
+        overrides: None,
+        budget: None,
+        wait: None,
+        wait_ms: None,
+    };
     RetryCall { request, wait_ms: 0 }
 }
 

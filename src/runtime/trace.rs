@@ -59,42 +59,57 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
             "missing": missing,
             "duration_ms": duration_ms,
         }),
-        RecordBody::Scheduler(event) => match event {
-            Event::AttemptStarted { deadline, .. } => json!({ "deadline": Timestamp(*deadline) }),
-            Event::AttemptEnded { result: Ok(()), .. } => json!({ "ok": true }),
-            Event::AttemptEnded { result: Err(failure), retry_at, .. } => {
-                failed_attempt(failure, *retry_at)
+        RecordBody::Scheduler(event) => data_of_fact(event, name_of),
+    }
+}
+
+fn data_of_fact(event: &Event, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
+    let names = |tasks: &[TaskIdx]| tasks.iter().map(|it| name_of(*it)).collect::<Vec<_>>();
+    match event {
+        Event::AttemptStarted { deadline, .. } => json!({ "deadline": Timestamp(*deadline) }),
+        Event::AttemptEnded { result, retry_at, usage, .. } => {
+            let mut data = match result {
+                Ok(()) => json!({ "ok": true }),
+                Err(failure) => failed_attempt(failure, *retry_at),
+            };
+            if let Some(usage) = usage.and_then(|it| it.report()) {
+                data["usage"] = json!(usage);
             }
-            Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
-            Event::TaskOmitted { because: Some(because), .. } => {
-                json!({ "because": name_of(*because) })
-            }
-            Event::TaskOmitted { because: None, reason, .. } => json!({ "reason": reason }),
-            Event::GateReached { gate, until, .. } => match until {
-                Some(at) => json!({ "gate": gate, "until": Timestamp(*at) }),
-                None => json!({ "gate": gate }),
-            },
-            Event::TasksAdded { n_tasks, .. } => json!({ "total_tasks": n_tasks }),
-            Event::GatePassed { gate, .. } => json!({ "gate": gate }),
-            Event::GateFailed { gate, failure, .. } => {
-                json!({ "gate": gate, "code": failure.code, "error": failure.message })
-            }
-            Event::DispatchEnded { status } => json!({ "status": status }),
-            Event::TaskReused { from, .. } => json!(from),
-            Event::TaskKept { .. }
-            | Event::TaskJoined { .. }
-            | Event::RetryDue { .. }
-            | Event::TaskExpired { .. }
-            | Event::AttemptInterrupted { .. }
-            | Event::TaskCancelled { .. }
-            | Event::DispatchPaused
-            | Event::DispatchResumed
-            | Event::DispatchCancelled => Value::Null,
-            Event::TasksPaused { tasks } | Event::TasksResumed { tasks } => {
-                json!({ "task_ids": names(tasks) })
-            }
-            Event::WorkersChanged { workers_max } => json!({ "max_workers": workers_max }),
+            data
+        }
+        Event::BudgetChanged { budget } => json!({ "limits": budget.to_spec() }),
+        Event::BudgetExceeded { what } | Event::TaskDropped { what, .. } => {
+            json!({ "limit": what })
+        }
+        Event::TaskSkipped { because, .. } => json!({ "because": name_of(*because) }),
+        Event::TaskOmitted { because: Some(because), .. } => {
+            json!({ "because": name_of(*because) })
+        }
+        Event::TaskOmitted { because: None, reason, .. } => json!({ "reason": reason }),
+        Event::GateReached { gate, until, .. } => match until {
+            Some(at) => json!({ "gate": gate, "until": Timestamp(*at) }),
+            None => json!({ "gate": gate }),
         },
+        Event::TasksAdded { n_tasks, .. } => json!({ "total_tasks": n_tasks }),
+        Event::GatePassed { gate, .. } => json!({ "gate": gate }),
+        Event::GateFailed { gate, failure, .. } => {
+            json!({ "gate": gate, "code": failure.code, "error": failure.message })
+        }
+        Event::DispatchEnded { status } => json!({ "status": status }),
+        Event::TaskReused { from, .. } => json!(from),
+        Event::TaskKept { .. }
+        | Event::TaskJoined { .. }
+        | Event::RetryDue { .. }
+        | Event::TaskExpired { .. }
+        | Event::AttemptInterrupted { .. }
+        | Event::TaskCancelled { .. }
+        | Event::DispatchPaused
+        | Event::DispatchResumed
+        | Event::DispatchCancelled => Value::Null,
+        Event::TasksPaused { tasks } | Event::TasksResumed { tasks } => {
+            json!({ "task_ids": names(tasks) })
+        }
+        Event::WorkersChanged { workers_max } => json!({ "max_workers": workers_max }),
     }
 }
 

@@ -11,7 +11,7 @@ use super::{
 use crate::{
     model::{
         AgentName, Attempt, DispatchConfig, DispatchId, DispatchStatus, Reused, Summary, TaskId,
-        TaskIdx, TaskResult, TaskStatus, Timestamp, UpstreamCall,
+        TaskIdx, TaskResult, TaskStatus, Timestamp, UpstreamCall, UsageReport,
         redact::{Redacted, redact_value},
     },
     ports::{Record, RecordBody, StoredTask, TraceFile},
@@ -145,6 +145,8 @@ struct AttemptEnd<'a> {
     error: Value,
     #[serde(skip_serializing_if = "Option::is_none")]
     retry_at: Option<Timestamp>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    usage: Option<UsageReport>,
     upstream_calls: Vec<Call<'a>>,
 }
 
@@ -231,8 +233,13 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         Event::AttemptEnded { result: Err(_), .. } => Some("error"),
         Event::AttemptInterrupted { .. } => Some("interrupted"),
         // Between two attempts there is none that it could be the end of.
-        Event::TaskCancelled { .. } if last.end.is_none() => Some("cancelled"),
+        Event::TaskCancelled { .. } | Event::TaskDropped { .. } if last.end.is_none() => {
+            Some("cancelled")
+        }
         Event::TaskCancelled { .. }
+        | Event::TaskDropped { .. }
+        | Event::BudgetExceeded { .. }
+        | Event::BudgetChanged { .. }
         | Event::RetryDue { .. }
         | Event::TaskExpired { .. }
         | Event::TaskKept { .. }
@@ -256,7 +263,10 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
 }
 
 fn end<'a>(record: &Record, outcome: &'static str, calls: &[&'a UpstreamCall]) -> AttemptEnd<'a> {
-    let (mut error, mut again) = (Value::Null, None);
+    let (mut error, mut again, mut used) = (Value::Null, None, None);
+    if let RecordBody::Scheduler(Event::AttemptEnded { usage, .. }) = &record.body {
+        used = usage.and_then(|it| it.report());
+    }
     if let RecordBody::Scheduler(Event::AttemptEnded { result: Err(failure), retry_at, .. }) =
         &record.body
     {
@@ -268,7 +278,14 @@ fn end<'a>(record: &Record, outcome: &'static str, calls: &[&'a UpstreamCall]) -
         Some(_) => Call::Failed(clean(it)),
     };
     let upstream_calls = calls.iter().copied().map(call).collect();
-    AttemptEnd { ended_at: Timestamp(record.at), outcome, error, retry_at: again, upstream_calls }
+    AttemptEnd {
+        ended_at: Timestamp(record.at),
+        outcome,
+        error,
+        retry_at: again,
+        usage: used,
+        upstream_calls,
+    }
 }
 
 /// What only failures have is made to a value: they are few.

@@ -6,13 +6,17 @@ use super::{
     state::TaskState,
     timer::{Timer, TimerKind},
 };
-use crate::model::{Millis, TaskIdx};
+use crate::model::{Attempt, Millis, TaskIdx};
 
 impl Scheduler {
     /// Changes the state by one fact. Live running and replay both come through here.
     pub fn apply(&mut self, event: &Event) {
+        if let Event::AttemptEnded { task, usage, ref result, .. } = *event {
+            self.ledger.settle(task, usage, result);
+        }
         match *event {
-            Event::AttemptStarted { task, attempt, deadline, total_deadline, .. } => {
+            Event::AttemptStarted { task, attempt, deadline, total_deadline, reserve, .. } => {
+                self.ledger.start(task, attempt == Attempt(1), reserve);
                 self.set(task, TaskState::Running);
                 self.tasks[task.as_usize()].attempt = attempt;
                 self.add_timer(Timer { at: deadline, task, attempt, kind: TimerKind::Attempt });
@@ -26,7 +30,13 @@ impl Scheduler {
             | Event::AttemptEnded { task, result: Ok(()), .. } => {
                 self.end(task, TaskState::Succeeded);
             }
-            Event::AttemptEnded { task, attempt, result: Err(ref failure), retry_at: Some(at) } => {
+            Event::AttemptEnded {
+                task,
+                attempt,
+                result: Err(ref failure),
+                retry_at: Some(at),
+                ..
+            } => {
                 self.set(task, TaskState::Backoff);
                 self.trials.entry(task).or_default().count(failure.code, at);
                 self.add_timer(Timer { at, task, attempt, kind: TimerKind::Retry });
@@ -48,6 +58,9 @@ impl Scheduler {
             Event::TasksPaused { ref tasks } => self.apply_pause_of(tasks),
             Event::TasksResumed { ref tasks } => self.apply_resume_of(tasks),
             Event::WorkersChanged { workers_max } => self.policy.workers_max = workers_max,
+            Event::TaskDropped { task, .. } => self.end(task, self.dropped(task)),
+            Event::BudgetExceeded { what } => self.ledger.exceeded = Some(what),
+            Event::BudgetChanged { budget } => self.ledger.change(budget),
             Event::DispatchCancelled => self.is_cancelled = true,
             Event::DispatchEnded { .. } => self.is_ended = true,
         }
@@ -80,6 +93,7 @@ impl Scheduler {
             TaskState::Ready if self.pauses.holds(task) => (),
             TaskState::Ready => self.dequeue(task),
             TaskState::Running => {
+                self.ledger.give_up(task);
                 self.queue.end(task);
                 self.reasons.worker_freed(task, self.n_running, self.policy.workers_max);
                 self.n_running -= 1;

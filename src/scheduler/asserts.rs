@@ -19,9 +19,23 @@ impl World {
         }
         let is_idle = n_running < self.oracle.workers_max as usize;
         for task in self.graph.tasks().filter(|it| self.is_startable(*it)) {
-            assert!(!is_idle || self.is_held_up(task), "it waits although a worker is free");
+            let is_held_up = self.is_held_up(task) || self.is_too_dear(task);
+            assert!(!is_idle || is_held_up, "it waits although a worker is free");
         }
         self.assert_claims_hold();
+        self.oracle.purse.assert_agrees(self.scheduler.spend());
+        assert_eq!(self.oracle.purse.exceeded, self.scheduler.exceeded());
+        if self.finals.len() < self.graph.len() {
+            self.oracle.purse.assert_not_passed(self.now);
+        }
+    }
+
+    /// Whether the budget holds a ready task up, or one that goes before it.
+    fn is_too_dear(&self, task: TaskIdx) -> bool {
+        let is_before = |it: TaskIdx| self.graph.priority(it) <= self.graph.priority(task);
+        let mut ready = self.graph.tasks().filter(|it| self.is(*it, TaskState::Ready));
+        let expected = |it| self.policy.of(it).expected;
+        ready.any(|it| is_before(it) && !self.oracle.purse.fits(it, expected(it)))
     }
 
     fn is_startable(&self, task: TaskIdx) -> bool {
@@ -74,6 +88,7 @@ impl World {
                 | Event::TaskOmitted { task: it, .. }
                 | Event::TaskSkipped { task: it, .. }
                 | Event::TaskExpired { task: it }
+                | Event::TaskDropped { task: it, .. }
                 | Event::TaskKept { task: it } => *it == task,
                 Event::TasksAdded { .. }
                 | Event::GatePassed { .. }
@@ -85,6 +100,8 @@ impl World {
                 | Event::TasksPaused { .. }
                 | Event::TasksResumed { .. }
                 | Event::WorkersChanged { .. }
+                | Event::BudgetExceeded { .. }
+                | Event::BudgetChanged { .. }
                 | Event::DispatchCancelled
                 | Event::DispatchEnded { .. } => false,
             })
@@ -110,7 +127,9 @@ impl World {
                 |it: &Event| matches!(it, Event::TasksAdded { .. } | Event::WorkersChanged { .. });
             let has_way =
                 decision.claim_from.is_some() || decision.is_resumed || events.iter().any(is_other);
-            assert!(is_new || waited == Millis(0) || worker_from.is_some() || has_way || may_crash);
+            let is_dear = self.scheduler.budget().is_some();
+            let has_reason = worker_from.is_some() || has_way || may_crash || is_dear;
+            assert!(is_new || waited == Millis(0) || has_reason);
         }
     }
 
@@ -143,5 +162,8 @@ impl World {
         assert_eq!(replayed.is_paused(), self.scheduler.is_paused());
         assert!(replayed.paused_tasks().eq(self.scheduler.paused_tasks()));
         assert_eq!(replayed.workers_max(), self.scheduler.workers_max());
+        assert_eq!(replayed.spend(), self.scheduler.spend());
+        assert_eq!(replayed.exceeded(), self.scheduler.exceeded());
+        assert_eq!(replayed.budget(), self.scheduler.budget());
     }
 }

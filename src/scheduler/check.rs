@@ -24,6 +24,7 @@ impl Scheduler {
                     && self.may_start(task)
                     && self.attempt(task).0.checked_add(1) == Some(attempt.0)
                     && self.has_room(task)
+                    && !self.ledger.is_closed()
             }
             Event::AttemptEnded { task, attempt, .. }
             | Event::AttemptInterrupted { task, attempt } => {
@@ -49,12 +50,16 @@ impl Scheduler {
             Event::TasksAdded { n_tasks, parent } => self.can_grow(n_tasks, parent),
             Event::TaskReused { task, .. } => self.is_held(task, Gate::Reuse, true),
             Event::TaskCancelled { task } => self.is_known(task) && self.state(task).is_open(),
-            Event::DispatchCancelled => true,
             Event::DispatchPaused => !self.is_paused(),
             Event::DispatchResumed => self.has_pauses(),
             Event::TasksPaused { ref tasks } => self.can_pause(tasks),
             Event::TasksResumed { ref tasks } => self.can_resume(tasks),
             Event::WorkersChanged { workers_max } => self.can_have_workers(workers_max),
+            Event::DispatchCancelled | Event::BudgetChanged { .. } => true,
+            Event::BudgetExceeded { what } => {
+                !self.ledger.is_closed() && self.budget().is_some_and(|it| it.limits(what))
+            }
+            Event::TaskDropped { task, .. } => self.is_known(task) && self.can_drop(task),
             Event::DispatchEnded { .. } => {
                 let mut tasks = (0..self.n_tasks()).map(TaskIdx::from_usize);
                 tasks.all(|it| !self.state(it).is_open())
@@ -77,7 +82,10 @@ mod tests {
 
     use super::*;
     use crate::{
-        model::{DispatchStatus, Failure, FailureCode, Millis, OnFailure, testing::reused_from},
+        model::{
+            Budget, BudgetLimit, DispatchStatus, Failure, FailureCode, Millis, OnExceeded,
+            OnFailure, Spend, testing::reused_from,
+        },
         plan::{Edge, TaskGraph},
         scheduler::{Decision, TaskPolicy, testing::policy},
     };
@@ -93,12 +101,14 @@ mod tests {
             deadline: Millis(9),
             total_deadline: None,
             decision: Decision::default(),
+            reserve: Spend::default(),
         }
     }
 
     fn failed(at: usize, attempt: u32, retry_at: Option<Millis>) -> Event {
         let result = Err(Failure::new(FailureCode::AgentError, ""));
-        Event::AttemptEnded { task: task(at), attempt: Attempt(attempt), result, retry_at }
+        let (task, attempt) = (task(at), Attempt(attempt));
+        Event::AttemptEnded { task, attempt, result, retry_at, usage: None }
     }
 
     fn interrupted(at: usize, attempt: u32) -> Event {
@@ -177,6 +187,28 @@ mod tests {
         scheduler.replay(Millis(1), &passed(Gate::Reuse));
         assert!(!scheduler.can_follow(&reused));
         assert!(scheduler.can_follow(&started(0, 1)));
+    }
+
+    #[test]
+    fn a_task_is_dropped_only_for_an_exceeded_budget_and_nothing_starts_then() {
+        let graph = TaskGraph::build(vec![Millis(1); 2], &[]).unwrap();
+        let mut policy = policy(2, OnFailure::SkipDependents);
+        policy.funds.budget = Some(Budget { tasks: Some(1), ..Budget::default() });
+        let mut scheduler = Scheduler::new(Arc::new(graph), policy);
+        let dropped = |at| Event::TaskDropped { task: task(at), what: BudgetLimit::Tasks };
+        let exceeded = |what| Event::BudgetExceeded { what };
+        scheduler.replay(Millis(1), &started(0, 1));
+        assert!(!scheduler.can_follow(&dropped(1)));
+        assert!(!scheduler.can_follow(&exceeded(BudgetLimit::Tokens)));
+        assert!(scheduler.can_follow(&exceeded(BudgetLimit::Tasks)));
+        scheduler.replay(Millis(1), &exceeded(BudgetLimit::Tasks));
+        assert!(!scheduler.can_follow(&exceeded(BudgetLimit::Tasks)));
+        assert!(!scheduler.can_follow(&started(1, 1)));
+        assert!(scheduler.can_follow(&dropped(1)) && !scheduler.can_follow(&dropped(0)));
+        assert!(!scheduler.can_follow(&dropped(2)));
+        let pause = Budget { on_exceeded: OnExceeded::Pause, ..Budget::default() };
+        scheduler.replay(Millis(1), &Event::BudgetChanged { budget: pause });
+        assert!(scheduler.can_follow(&started(1, 1)) && !scheduler.can_follow(&dropped(1)));
     }
 
     #[test]

@@ -188,7 +188,7 @@ impl World {
         let id = self.members.all[of.0].lanes[usize::from(lane)];
         self.governor.end_attempt(self.now, (id, started), verdict, &mut self.members);
         let (member, task, attempt) = of;
-        self.members.tell(member, Input::AttemptEnded { task, attempt, result });
+        self.members.tell(member, Input::AttemptEnded { task, attempt, result, usage: None });
     }
 
     fn carry_out(&mut self, member: usize, rng: &mut Rng) {
@@ -333,7 +333,9 @@ fn check(workers_max: u32, script: &str, expected: &Expect) {
                 let verdict = Verdict::of(result.as_ref().copied());
                 let of = (world.members.all[member].lanes[0], started);
                 world.governor.end_attempt(world.now, of, verdict, &mut world.members);
-                world.members.tell(member, Input::AttemptEnded { task, attempt, result });
+                world
+                    .members
+                    .tell(member, Input::AttemptEnded { task, attempt, result, usage: None });
             }
         }
         log.push(format!("{line}:{}", world.said_and_started(&mut running)));

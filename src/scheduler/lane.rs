@@ -175,6 +175,7 @@ impl Verdict {
             | FailureCode::DependencyFailed
             | FailureCode::ConditionUnmet
             | FailureCode::ConditionError
+            | FailureCode::BudgetExceeded
             | FailureCode::Rejected
             | FailureCode::Cancelled
             | FailureCode::Interrupted

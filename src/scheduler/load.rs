@@ -14,9 +14,11 @@ impl Scheduler {
         self.policy.workers_max
     }
 
-    /// How many workers of its own have nothing to do; 0 before the start and while it is paused.
+    /// How many workers of its own have nothing to do; 0 before the start, while it is paused, and
+    /// where the budget lets nothing start.
     pub fn n_idle(&self) -> u32 {
-        if !self.is_started || self.is_paused() {
+        let is_held_up = self.is_paused() || self.ledger.is_closed() || self.ledger.is_waiting;
+        if !self.is_started || is_held_up {
             return 0;
         }
         self.policy.workers_max.saturating_sub(self.n_running())

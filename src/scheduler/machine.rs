@@ -5,6 +5,7 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{
+    budget::Ledger,
     gate::Stage,
     grow::Growth,
     message::{Action, Event, Input, Outbox},
@@ -18,7 +19,7 @@ use super::{
     trigger::Tally,
 };
 use crate::{
-    model::{Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx},
+    model::{Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, TaskIdx, Usage},
     plan::{Holders, TaskGraph},
 };
 
@@ -50,6 +51,7 @@ pub struct Scheduler {
     pub(super) expanded: FxHashMap<TaskIdx, TaskIdx>,
     /// What the next growth adds.
     pub(super) growth: Option<Arc<Growth>>,
+    pub(super) ledger: Ledger,
     /// Held tasks whose question is to be asked.
     pub(super) asks: Vec<TaskIdx>,
     pub(super) n_running: u32,
@@ -79,6 +81,7 @@ impl Scheduler {
             holders: Holders::new(&policy.claims),
             expanded: FxHashMap::default(),
             growth: None,
+            ledger: Ledger::new(&policy.funds),
             asks: Vec::new(),
             n_running: 0,
             n_open: graph.len(),
@@ -134,7 +137,9 @@ impl Scheduler {
 
     /// When [`Self::handle_timeout`] wants to be called, if nothing else happens before.
     pub fn poll_timeout(&self) -> Option<Millis> {
-        self.timers.first().filter(|_| self.is_started).map(|it| it.at)
+        let timer = self.timers.first().map(|it| it.at);
+        let due = timer.into_iter().chain(self.budget_due()).min();
+        due.filter(|_| self.is_started)
     }
 
     /// Takes one input at the time `now`.
@@ -153,9 +158,9 @@ impl Scheduler {
                 self.ask_again();
             }
             Input::Answer { task, gate, answer } => self.answer(task, gate, answer, out),
-            Input::AttemptEnded { task, attempt, result } => {
+            Input::AttemptEnded { task, attempt, result, usage } => {
                 if self.is_current(task, attempt) {
-                    self.end_attempt(now, task, result, out);
+                    self.end_attempt(now, task, (result, usage), out);
                 }
             }
             Input::Heartbeat { task, attempt } => self.hear(now, task, attempt),
@@ -166,6 +171,10 @@ impl Scheduler {
                 }
             }
             Input::Grow { parent, growth } => self.grow(parent, growth, out),
+            Input::SetBudget { budget } => {
+                self.reasons.funded();
+                self.record(Event::BudgetChanged { budget }, out);
+            }
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
             Input::Pause { tasks } => self.pause(&tasks, out),
@@ -190,6 +199,9 @@ impl Scheduler {
                 self.fire(now, due, out);
             }
         }
+        if self.ledger.budget.is_some() {
+            self.check_budget(now, out);
+        }
         self.advance(now, out);
     }
 
@@ -209,12 +221,18 @@ impl Scheduler {
             self.ask(now, out);
         }
         while !self.pauses.is_whole()
+            && !self.ledger.is_closed()
             && self.n_running < self.policy.workers_max
             && let Some(next) = self.queue.next()
         {
-            if !self.set_aside(next) {
-                self.start_attempt(now, next, out);
+            if self.set_aside(next) {
+                continue;
             }
+            let task = self.graph.task_of_priority(next.priority);
+            if self.ledger.budget.is_some() && !self.affords(task, out) {
+                break;
+            }
+            self.start_attempt(now, (next, task), out);
         }
         self.queue.lapse();
         self.reasons.end_round();
@@ -225,8 +243,7 @@ impl Scheduler {
         }
     }
 
-    fn start_attempt(&mut self, now: Millis, next: Next, out: &mut Outbox) {
-        let task = self.graph.task_of_priority(next.priority);
+    fn start_attempt(&mut self, now: Millis, (next, task): (Next, TaskIdx), out: &mut Outbox) {
         let attempt = Attempt(self.attempt(task).0 + 1);
         let own = self.policy.of(task);
         let idle_timeout = own.idle_timeout;
@@ -237,7 +254,9 @@ impl Scheduler {
         });
         let chosen = (self.queue.n_ready(), next.overtakes);
         let decision = self.reasons.explain((task, attempt), now, chosen);
-        let started = Event::AttemptStarted { task, attempt, deadline, total_deadline, decision };
+        let reserve = self.reserve_for(task);
+        let started =
+            Event::AttemptStarted { task, attempt, deadline, decision, total_deadline, reserve };
         self.record(started, out);
         out.actions.push(Action::StartAttempt { task, attempt, deadline });
         if let Some(idle) = idle_timeout {
@@ -292,7 +311,7 @@ impl Scheduler {
     fn time_out(&mut self, now: Millis, task: TaskIdx, message: String, out: &mut Outbox) {
         out.actions.push(Action::StopAttempt { task, attempt: self.attempt(task) });
         let failure = Failure::new(FailureCode::Timeout, message);
-        self.end_attempt(now, task, Err(failure), out);
+        self.end_attempt(now, task, (Err(failure), None), out);
     }
 
     fn verdict(&self) -> DispatchStatus {
@@ -308,16 +327,21 @@ impl Scheduler {
         &mut self,
         now: Millis,
         task: TaskIdx,
-        result: AttemptResult,
+        (result, usage): (AttemptResult, Option<Usage>),
         out: &mut Outbox,
     ) {
         let attempt = self.attempt(task);
         let is_failed = result.is_err();
-        let retry_at = result.as_ref().err().and_then(|failure| {
+        let may_retry = !self.ledger.is_over();
+        if self.ledger.is_waiting {
+            self.reasons.funded();
+        }
+        let failure = result.as_ref().err().filter(|_| may_retry);
+        let retry_at = failure.and_then(|failure| {
             let trial = self.trials.get(&task).copied().unwrap_or_default();
             retry::next_try(&self.policy, &trial, (task, attempt), failure, now)
         });
-        self.record(Event::AttemptEnded { task, attempt, result, retry_at }, out);
+        self.record(Event::AttemptEnded { task, attempt, result, retry_at, usage }, out);
         if is_failed && retry_at.is_none() {
             self.react_to_failure(task, out);
         }

@@ -8,7 +8,10 @@ use super::{
     gate::{Gate, GateAnswer},
     grow::Growth,
 };
-use crate::model::{Attempt, AttemptResult, DispatchStatus, Failure, Millis, Reused, TaskIdx};
+use crate::model::{
+    Attempt, AttemptResult, Budget, BudgetLimit, DispatchStatus, Failure, Millis, Reused, Spend,
+    TaskIdx, Usage,
+};
 
 /// What the shell tells the scheduler.
 #[derive(Clone, Debug)]
@@ -28,6 +31,8 @@ pub enum Input {
         attempt: Attempt,
         /// Its verdict.
         result: AttemptResult,
+        /// What its agent says that it used.
+        usage: Option<Usage>,
     },
     /// The agent of an attempt shows that it goes on. It moves the attempt's idle deadline and
     /// makes no event: after a replay every attempt is another one, so there is nothing to keep.
@@ -79,6 +84,11 @@ pub enum Input {
     SetWorkers {
         /// How many; 0 is ignored.
         workers_max: u32,
+    },
+    /// The dispatch has another budget from now on.
+    SetBudget {
+        /// All of it.
+        budget: Budget,
     },
     /// The caller wants no more of the whole dispatch.
     Cancel,
@@ -158,6 +168,9 @@ pub enum Event {
         /// When the task must have ended, over all its attempts; the same in each.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         total_deadline: Option<Millis>,
+        /// What is reserved of the budget for it.
+        #[serde(default, skip_serializing_if = "Spend::is_zero")]
+        reserve: Spend,
     },
     /// An attempt gave its worker back.
     AttemptEnded {
@@ -170,6 +183,9 @@ pub enum Event {
         /// When the task is to be tried again; without it the task has ended.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         retry_at: Option<Millis>,
+        /// What its agent says that it used.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        usage: Option<Usage>,
     },
     /// The wait before a task's next attempt is over.
     RetryDue {
@@ -206,6 +222,23 @@ pub enum Event {
         /// The task whose end is the reason: the first that failed or was cancelled.
         because: TaskIdx,
     },
+    /// A limit of the budget does not let the dispatch go on.
+    BudgetExceeded {
+        /// Which.
+        what: BudgetLimit,
+    },
+    /// The dispatch has another budget, which nothing exceeds yet.
+    BudgetChanged {
+        /// All of it.
+        budget: Budget,
+    },
+    /// A task was given up because the budget is exceeded.
+    TaskDropped {
+        /// The task given up.
+        task: TaskIdx,
+        /// The limit that was exceeded.
+        what: BudgetLimit,
+    },
     /// The caller gave a task up before it ended.
     TaskCancelled {
         /// The task given up.
@@ -240,6 +273,7 @@ pub enum Event {
 }
 
 /// Why an attempt started when it did. It explains and decides nothing: a replay ignores it.
+#[expect(clippy::struct_excessive_bools, reason = "each is a reason of its own")]
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
     /// How many tasks were ready, this one included; 0 in journals that do not say.
@@ -265,6 +299,9 @@ pub struct Decision {
     /// Whether it could start because a pause was lifted.
     #[serde(default, skip_serializing_if = "is_false")]
     pub is_resumed: bool,
+    /// Whether it was the budget that let it start only now.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub is_funded: bool,
 }
 
 impl Decision {
@@ -335,8 +372,9 @@ mod tests {
 
     fn check(decision: Decision, expected: &Expect) {
         let (task, attempt, deadline) = (TaskIdx::from_usize(0), Attempt(1), Millis(9));
-        let total_deadline = None;
-        let event = Event::AttemptStarted { task, attempt, deadline, decision, total_deadline };
+        let (total_deadline, reserve) = (None, Spend::default());
+        let event =
+            Event::AttemptStarted { task, attempt, deadline, decision, total_deadline, reserve };
         let json = serde_json::to_value(&event).unwrap();
         expected.assert_eq(&json.get("decision").map(ToString::to_string).unwrap_or_default());
         assert_eq!(serde_json::from_value::<Event>(json).unwrap(), event);

@@ -18,6 +18,9 @@
 mod apply;
 #[cfg(test)]
 mod asserts;
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 mod check;
 #[cfg(test)]
 mod claim_tests;
@@ -43,6 +46,8 @@ mod pause;
 #[cfg(test)]
 mod pause_tests;
 mod policy;
+#[cfg(test)]
+mod purse;
 mod queue;
 #[cfg(test)]
 mod random;
@@ -59,6 +64,7 @@ mod tests;
 mod timer;
 mod trigger;
 
+pub use budget::{Funds, SpendEstimate, settlement};
 pub use gate::{Gate, GateAnswer, GateSet};
 pub use governor::{Fleet, Governor, LaneId};
 pub use grow::Growth;

@@ -5,7 +5,10 @@ use std::{
     sync::Arc,
 };
 
-use super::{Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, TaskPolicy, TaskState};
+use super::{
+    Event, Gate, GateSet, Policy, REQUEUES_MAX, Scheduler, SpendEstimate, TaskPolicy, TaskState,
+    purse::Purse,
+};
 use crate::{
     model::{
         Attempt, AttemptResult, Failure, FailureCode, Millis, OnFailure, TaskIdx, TriggerRule,
@@ -25,12 +28,14 @@ pub(super) struct Oracle {
     is_paused: bool,
     paused: BTreeSet<TaskIdx>,
     pub(super) workers_max: u32,
+    pub(super) purse: Purse,
 }
 
 impl Oracle {
     pub(super) fn new(policy: Policy, graph: Arc<TaskGraph>) -> Self {
         Self {
             workers_max: policy.workers_max,
+            purse: Purse::new(policy.funds),
             policy,
             histories: BTreeMap::new(),
             beats: BTreeMap::new(),
@@ -136,6 +141,7 @@ impl Oracle {
             | Event::AttemptInterrupted { task, .. }
             | Event::TaskKept { task }
             | Event::TaskSkipped { task, .. }
+            | Event::TaskDropped { task, .. }
             | Event::TaskCancelled { task } => task,
             Event::DispatchPaused => {
                 return assert!(!std::mem::replace(&mut self.is_paused, true));
@@ -150,9 +156,15 @@ impl Oracle {
                 );
             }
             Event::TasksAdded { parent: None, .. }
+            | Event::BudgetExceeded { .. }
+            | Event::BudgetChanged { .. }
             | Event::DispatchCancelled
-            | Event::DispatchEnded { .. } => return,
+            | Event::DispatchEnded { .. } => {
+                return self.purse.take(now, event, SpendEstimate::default());
+            }
         };
+        let expected = self.own(*task).expected;
+        self.purse.take(now, event, expected);
         self.histories.entry(*task).or_default().push((now, event.clone()));
     }
 
@@ -238,7 +250,7 @@ impl Oracle {
     }
 
     fn check_end(&self, now: Millis, event: &Event, said: Option<&AttemptResult>) {
-        let Event::AttemptEnded { task, attempt, result, retry_at } = event else { return };
+        let Event::AttemptEnded { task, attempt, result, retry_at, .. } = event else { return };
         let (started, running) = self.start_of_running(*task).unwrap();
         assert_eq!(running, *attempt, "an attempt ended that did not run");
         if said != Some(result) {
@@ -250,7 +262,8 @@ impl Oracle {
                 let is_too_late = |longest: Millis| {
                     self.total_deadline(*task).is_some_and(|it| it <= now + longest)
                 };
-                let is_final = self.longest_wait(*task, failure).is_none_or(is_too_late);
+                let is_over = self.purse.is_over();
+                let is_final = is_over || self.longest_wait(*task, failure).is_none_or(is_too_late);
                 assert!(is_final, "given up too early: {failure:?}");
             }
             (Err(failure), Some(at)) => {

@@ -203,6 +203,7 @@ fn facts_about_pauses_follow_only_where_they_change_something() {
         deadline: Millis(9),
         total_deadline: None,
         decision: super::Decision::default(),
+        reserve: crate::model::Spend::default(),
     };
     for never in events(&[]).into_iter().chain(events(&[2])).chain(events(&[1, 0])) {
         assert!(!scheduler.can_follow(&never), "{never:?}");

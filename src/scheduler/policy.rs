@@ -2,7 +2,11 @@
 
 use std::sync::Arc;
 
-use super::{gate::GateSet, retry::RetryPolicy};
+use super::{
+    budget::{Funds, SpendEstimate},
+    gate::GateSet,
+    retry::RetryPolicy,
+};
 use crate::{
     model::{Millis, OnFailure, TaskIdx, TriggerRule},
     plan::ClaimTable,
@@ -24,6 +28,8 @@ pub struct Policy {
     pub lanes: Vec<u16>,
     /// What keeps tasks apart while they run.
     pub claims: Arc<ClaimTable>,
+    /// What it has to spend.
+    pub funds: Funds,
     /// What the chance in backoffs is made of; the same for a dispatch wherever it goes on.
     pub seed: u64,
 }
@@ -48,6 +54,8 @@ pub struct TaskPolicy {
     pub gates: GateSet,
     /// How long it waits for an approval.
     pub approval_timeout: Option<Millis>,
+    /// What an attempt is expected to use.
+    pub expected: SpendEstimate,
 }
 
 /// Which of the things that few dispatches use any task of this one does.
@@ -89,5 +97,6 @@ impl TaskPolicy {
         join: TriggerRule::AllSuccess,
         gates: GateSet::NONE,
         approval_timeout: None,
+        expected: SpendEstimate::NONE,
     };
 }

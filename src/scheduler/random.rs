@@ -3,13 +3,13 @@
 use std::{collections::VecDeque, sync::Arc};
 
 use super::{
-    Gate, GateAnswer, GateSet, Input, RetryPolicy, TaskPolicy,
+    Funds, Gate, GateAnswer, GateSet, Input, RetryPolicy, SpendEstimate, TaskPolicy,
     testing::{Fate, World, policy},
 };
 use crate::{
     model::{
-        Failure, FailureCode, Millis, OnFailure, RetrySpec, TaskIdx, TriggerRule,
-        testing::reused_from,
+        Budget, Failure, FailureCode, MicroUsd, Millis, OnExceeded, OnFailure, RetrySpec, Spend,
+        Spent, TaskIdx, TriggerRule, Usage, testing::reused_from,
     },
     plan::{ClaimTable, Edge, Need, TaskGraph, testing::Drawing},
 };
@@ -31,6 +31,9 @@ pub(super) fn simulate(seed: u64) {
     let n_lanes = 1 + rng.below(3);
     policy.lanes = (0..n_tasks).map(|_| u16::try_from(rng.below(n_lanes)).unwrap()).collect();
     policy.claims = Arc::new(random_claims(n_tasks, &mut rng));
+    if rng.below(2) == 0 {
+        policy.funds = random_funds(&mut rng);
+    }
     let mut world = World::new(drawing, policy);
     let task = random_task(n_tasks, &mut rng);
     world.cancel_at = match rng.below(8) {
@@ -43,6 +46,9 @@ pub(super) fn simulate(seed: u64) {
     }
     if rng.below(5) == 0 {
         world.kept = world.graph.tasks().filter(|_| rng.below(3) == 0).collect();
+    }
+    if rng.below(8) == 0 {
+        world.budget_at = Some((Millis(rng.below(1_000)), random_budget(&mut rng)));
     }
     world.crash_after = (0..rng.below(4)).map(|_| rng.below(60)).collect();
     world.crash_before = (0..rng.below(4)).map(|_| rng.below(60)).collect();
@@ -117,6 +123,10 @@ fn random_limits(rng: &mut Rng) -> TaskPolicy {
         join,
         gates,
         approval_timeout,
+        expected: SpendEstimate {
+            tokens: (rng.below(3) == 0).then(|| rng.below(50)),
+            cost: (rng.below(3) == 0).then(|| MicroUsd(rng.below(50))),
+        },
     }
 }
 
@@ -161,6 +171,36 @@ fn random_claims(n_tasks: usize, rng: &mut Rng) -> ClaimTable {
     ClaimTable::drawn(&capacities, &needs)
 }
 
+fn random_funds(rng: &mut Rng) -> Funds {
+    let spend = Spend { tokens: rng.below(30), cost: MicroUsd(rng.below(30)) };
+    let before = Spent { spend, wall: Millis(rng.below(300)), tasks: 1 };
+    let before = if rng.below(3) == 0 { before } else { Spent::default() };
+    Funds { budget: Some(random_budget(rng)), since: Millis(0), before }
+}
+
+fn random_budget(rng: &mut Rng) -> Budget {
+    let mut maybe = |below: u64| (rng.below(3) == 0).then(|| 1 + rng.below(below));
+    Budget {
+        tokens: maybe(600),
+        cost: maybe(600).map(MicroUsd),
+        wall: maybe(4_000).map(Millis),
+        tasks: maybe(20).and_then(|it| u32::try_from(it).ok()),
+        on_exceeded: [OnExceeded::Pause, OnExceeded::HandBack, OnExceeded::Fail]
+            [usize::try_from(rng.below(3)).unwrap()],
+    }
+}
+
+fn random_usage(rng: &mut Rng) -> Option<Usage> {
+    let mut maybe = || (rng.below(2) == 0).then(|| rng.below(60));
+    let usage = Usage {
+        input_tokens: maybe(),
+        output_tokens: maybe(),
+        total_tokens: maybe(),
+        cost: maybe().map(MicroUsd),
+    };
+    (rng.below(3) > 0).then_some(usage)
+}
+
 fn random_fate(rng: &mut Rng) -> Fate {
     let beats = (0..rng.below(6)).map(|_| Millis(rng.below(1_000))).collect();
     let end = match rng.below(12) {
@@ -177,7 +217,7 @@ fn random_fate(rng: &mut Rng) -> Fate {
         }
         _ => Some((Millis(rng.below(500)), Ok(()))),
     };
-    Fate { end, beats }
+    Fate { end, beats, usage: random_usage(rng) }
 }
 
 pub(super) fn random_graph(rng: &mut Rng) -> Drawing {

@@ -18,6 +18,8 @@ pub(super) struct Reasons {
     is_allowed: bool,
     /// Whether a pause was lifted in this round.
     is_resumed: bool,
+    /// Whether starts of this round are due to the budget.
+    is_funded: bool,
 }
 
 /// Since when a task is ready, and because of which dependency.
@@ -36,6 +38,7 @@ impl Reasons {
             made_way: FxHashMap::default(),
             is_allowed: false,
             is_resumed: false,
+            is_funded: false,
         }
     }
 
@@ -79,6 +82,11 @@ impl Reasons {
         self.is_resumed = true;
     }
 
+    /// The budget leaves more than before.
+    pub(super) fn funded(&mut self) {
+        self.is_funded = true;
+    }
+
     /// A worker came free while `n_running` ran; it counts only where none was free before.
     pub(super) fn worker_freed(&mut self, task: TaskIdx, n_running: u32, workers_max: u32) {
         if n_running as usize + self.freed.len() >= workers_max as usize {
@@ -90,6 +98,7 @@ impl Reasons {
         self.freed.clear();
         self.is_allowed = false;
         self.is_resumed = false;
+        self.is_funded = false;
     }
 
     /// Says why the first of the ready tasks starts now.
@@ -109,6 +118,7 @@ impl Reasons {
             overtakes,
             is_allowed: self.is_allowed,
             is_resumed: self.is_resumed,
+            is_funded: self.is_funded,
         }
     }
 }

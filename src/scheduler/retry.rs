@@ -159,6 +159,7 @@ mod tests {
             tasks: vec![(TaskIdx::from_usize(0), own)],
             lanes: Vec::new(),
             claims: std::sync::Arc::default(),
+            funds: crate::scheduler::Funds::default(),
             seed: 7,
         }
     }

@@ -9,13 +9,13 @@ use std::{
 use expect_test::Expect;
 
 use super::{
-    Action, Decision, Event, Gate, GateAnswer, Growth, Input, Outbox, Policy, Scheduler,
+    Action, Decision, Event, Funds, Gate, GateAnswer, Growth, Input, Outbox, Policy, Scheduler,
     TaskPolicy, TaskState, growing::Growing, oracle::Oracle,
 };
 use crate::{
     model::{
-        Attempt, AttemptResult, DispatchStatus, Failure, FailureCode, Millis, OnFailure, RetrySpec,
-        TaskIdx,
+        Attempt, AttemptResult, Budget, DispatchStatus, Failure, FailureCode, MicroUsd, Millis,
+        OnFailure, RetrySpec, TaskIdx, Usage,
     },
     plan::{
         ClaimTable, Edge, TaskGraph,
@@ -82,7 +82,7 @@ pub(super) fn check_decisions(text: &str, crash_after: &[u64], expected: &Expect
 }
 
 /// What becomes of the attempts at each task in `text`.
-fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
+pub(super) fn scripted(text: &str) -> impl Fn(TaskIdx, Attempt) -> Fate {
     let fates: Vec<_> = text.lines().map(|it| it.split_once('!').map_or("", |it| it.1)).collect();
     move |task, attempt| read_fate(fates.get(task.as_usize()).unwrap_or(&""), attempt)
 }
@@ -92,6 +92,11 @@ fn read_fate(fate: &str, attempt: Attempt) -> Fate {
     match words.as_slice() {
         ["hang", ..] => Fate::default(),
         ["beat", ..] => Fate { beats: vec![Millis(20), Millis(40)], ..Fate::default() },
+        ["use", tokens, ..] => {
+            let total_tokens = tokens.parse().ok();
+            let usage = Some(Usage { total_tokens, ..Usage::default() });
+            Fate { usage, ..Fate::end(10, Ok(())) }
+        }
         ["fail"] | ["fail", "<-", ..] => Fate::end(10, failed(FailureCode::AgentError)),
         ["fail", code, n, ..] if attempt.0 <= n.parse().unwrap() => {
             let code = RetrySpec::CODES.into_iter().find(|it| it.as_str() == *code).unwrap();
@@ -108,11 +113,13 @@ pub(super) struct Fate {
     pub(super) end: Option<(Millis, AttemptResult)>,
     /// When it shows progress.
     pub(super) beats: Vec<Millis>,
+    /// What its agent says that it used.
+    pub(super) usage: Option<Usage>,
 }
 
 impl Fate {
     fn end(span: u64, result: AttemptResult) -> Self {
-        Self { end: Some((Millis(span), result)), beats: Vec::new() }
+        Self { end: Some((Millis(span), result)), ..Self::default() }
     }
 }
 
@@ -157,6 +164,9 @@ pub(super) struct World {
     pub(super) oracle: Oracle,
     reports: BinaryHeap<Reverse<(Millis, TaskIdx, Attempt, Report)>>,
     pub(super) results: BTreeMap<(TaskIdx, Attempt), AttemptResult>,
+    pub(super) usages: BTreeMap<(TaskIdx, Attempt), Usage>,
+    /// The budget that the caller gives, and when; else more each time that it is stuck.
+    pub(super) budget_at: Option<(Millis, Budget)>,
     pub(super) journal: Vec<(Millis, Event)>,
     pub(super) finals: BTreeMap<TaskIdx, TaskState>,
     pub(super) log: Vec<String>,
@@ -191,6 +201,8 @@ impl World {
             now: Millis(0),
             reports: BinaryHeap::new(),
             results: BTreeMap::new(),
+            usages: BTreeMap::new(),
+            budget_at: None,
             journal: Vec::new(),
             finals: BTreeMap::new(),
             log: Vec::new(),
@@ -202,6 +214,12 @@ impl World {
     /// Gives every task these limits.
     pub(super) fn limit(&mut self, limits: TaskPolicy) {
         self.set_limits(self.graph.tasks().map(|it| (it, limits)).collect());
+    }
+
+    /// Gives the dispatch a budget.
+    pub(super) fn fund(&mut self, funds: Funds) {
+        self.policy.funds = funds;
+        self.set_limits(self.policy.tasks.clone());
     }
 
     /// Lets the tasks claim.
@@ -248,16 +266,22 @@ impl World {
         let wish_at = self.wishes.front().map(|it| it.0);
         let cancel_at = self.cancel_at.map(|it| it.0);
         let added_at = self.added.as_ref().map(|it| it.0);
-        let next = [report_at, self.scheduler.poll_timeout(), cancel_at, wish_at, added_at];
-        let Some(next) = next.into_iter().flatten().min() else {
+        let budget_at = self.budget_at.map(|it| it.0);
+        let asked = [cancel_at, wish_at, added_at, budget_at];
+        let next = [report_at, self.scheduler.poll_timeout()].into_iter().chain(asked);
+        let Some(next) = next.flatten().min() else {
             // A pause ends only when somebody lifts it.
             let is_paused = self.graph.tasks().any(|it| self.oracle.is_paused(it));
-            assert!(is_paused, "the dispatch is stuck");
+            if !is_paused {
+                return self.raise_budget(out);
+            }
             self.scheduler.handle(self.now, Input::Resume { tasks: Vec::new() }, out);
             return;
         };
         self.now = next.max(self.now);
-        if wish_at.is_some_and(|at| at <= self.now) {
+        if let Some((_, budget)) = self.budget_at.take_if(|it| it.0 <= self.now) {
+            self.scheduler.handle(self.now, Input::SetBudget { budget }, out);
+        } else if wish_at.is_some_and(|at| at <= self.now) {
             let (_, input) = self.wishes.pop_front().unwrap();
             self.scheduler.handle(self.now, input, out);
         } else if let Some((at, task)) = self.cancel_at
@@ -283,13 +307,32 @@ impl World {
                 }
                 Report::End => {
                     let result = self.results[&(task, attempt)].clone();
-                    Input::AttemptEnded { task, attempt, result }
+                    let usage = self.usages.get(&(task, attempt)).copied();
+                    Input::AttemptEnded { task, attempt, result, usage }
                 }
             };
             self.scheduler.handle(self.now, input, out);
         } else {
             self.scheduler.handle_timeout(self.now, out);
         }
+    }
+
+    /// Only a budget that pauses the dispatch can hold it up for ever.
+    fn raise_budget(&mut self, out: &mut Outbox) {
+        assert!(self.scheduler.exceeded().is_some(), "the dispatch is stuck");
+        let is_raise = |it: &&(Millis, Event)| matches!(it.1, Event::BudgetChanged { .. });
+        let n_before = self.journal.iter().filter(is_raise).count() as u64;
+        let before = self.scheduler.budget().unwrap();
+        let more = |it: Option<u64>| it.filter(|_| n_before < 4).map(|it| it * 2);
+        let budget = Budget {
+            tokens: more(before.tokens),
+            cost: more(before.cost.map(|it| it.0)).map(MicroUsd),
+            wall: more(before.wall.map(|it| it.0)).map(Millis),
+            tasks: before.tasks.map(|it| it + 5),
+            ..before
+        };
+        self.log.push(format!("{} raise the budget", self.now.0));
+        self.scheduler.handle(self.now, Input::SetBudget { budget }, out);
     }
 
     fn carry_out(&mut self, out: &mut Outbox, fate: &mut impl FnMut(TaskIdx, Attempt) -> Fate) {
@@ -313,7 +356,8 @@ impl World {
             let (verb, text) = match action {
                 Action::StartAttempt { task, attempt, .. } => {
                     self.assert_may_start(task);
-                    let Fate { end, beats } = fate(task, attempt);
+                    let Fate { end, beats, usage } = fate(task, attempt);
+                    self.usages.extend(usage.map(|it| ((task, attempt), it)));
                     let beats = beats.into_iter().map(|it| (it, Report::Beat));
                     let ends = end.iter().map(|it| (it.0, Report::End));
                     for (span, report) in beats.chain(ends) {
@@ -362,10 +406,13 @@ impl World {
             Event::TasksPaused { tasks } => format!("pause {}", names(tasks)),
             Event::TasksResumed { tasks } => format!("resume {}", names(tasks)),
             Event::WorkersChanged { workers_max } => format!("workers {workers_max}"),
+            Event::BudgetExceeded { what } => format!("exceed {}", what.as_str()),
+            Event::TaskDropped { task, .. } => format!("drop {}", name(task)),
             Event::GateFailed { task, failure, .. } => {
                 format!("fail {}: {}", name(task), failure.message)
             }
             Event::TaskKept { .. }
+            | Event::BudgetChanged { .. }
             | Event::GateReached { .. }
             | Event::GatePassed { .. }
             | Event::AttemptStarted { .. }
@@ -427,6 +474,7 @@ pub(super) fn policy(workers_max: u32, on_failure: OnFailure) -> Policy {
         tasks: Vec::new(),
         lanes: Vec::new(),
         claims: Arc::default(),
+        funds: Funds::default(),
         seed: 0,
     }
 }

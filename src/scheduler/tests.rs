@@ -394,6 +394,7 @@ fn a_decision_is_written_as_far_as_it_says_something() {
         deadline: Millis(9),
         decision,
         total_deadline: None,
+        reserve: crate::model::Spend::default(),
     };
     let json = serde_json::to_string(&event).unwrap();
     let said = r#""decision":{"n_ready":2,"waited":5,"is_allowed":true}"#;

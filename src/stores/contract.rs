@@ -10,8 +10,9 @@ use uuid::Uuid;
 
 use crate::{
     model::{
-        AgentName, Attempt, DispatchId, DispatchStatus, Failure, FailureCode, Millis, PlanId,
-        TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind, UpstreamCall, testing::reused_from,
+        AgentName, Attempt, Budget, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode,
+        MicroUsd, Millis, PlanId, Spend, TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind,
+        UpstreamCall, Usage, testing::reused_from,
     },
     ports::{
         Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OwnerId, Record, RecordBody,
@@ -158,6 +159,7 @@ pub(super) fn started(at: usize) -> RecordBody {
         deadline,
         total_deadline: None,
         decision: Decision::default(),
+        reserve: Spend::default(),
     })
 }
 
@@ -175,6 +177,7 @@ pub(super) fn row(status: TaskStatus) -> TaskRow {
         caused_by: None,
         reused: None,
         approval: None,
+        usage: None,
     }
 }
 
@@ -293,10 +296,8 @@ pub(super) async fn records_are_filtered_by_kind_and_task(store: Store, _: Maint
     assert_eq!(seqs(&store, 1, both).await, [2]);
 }
 
-pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained) {
-    let (task, attempt) = (task(0), Attempt(3));
-    let failure = Failure::new(FailureCode::Timeout, "it took \"too\" long\n");
-    let call = UpstreamCall {
+fn failed_call() -> UpstreamCall {
+    UpstreamCall {
         upstream: "archon".to_owned(),
         tool: "coder".to_owned(),
         at: Timestamp(Millis(1_795_232_640_123)),
@@ -305,7 +306,13 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         error: Some("größer als erlaubt".to_owned()),
         request_bytes: 1,
         response_bytes: u64::from(u32::MAX) + 1,
-    };
+        usage: None,
+    }
+}
+
+pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained) {
+    let (task, attempt) = (task(0), Attempt(3));
+    let failure = Failure::new(FailureCode::Timeout, "it took \"too\" long\n");
     let status = DispatchStatus::Failure;
     let decision = Decision {
         claim_from: Some(task),
@@ -316,6 +323,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
         overtakes: true,
         is_allowed: true,
         is_resumed: true,
+        is_funded: true,
     };
     let scheduler = [
         Event::TaskKept { task },
@@ -326,9 +334,19 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
             deadline: Millis(u64::MAX),
             total_deadline: Some(Millis(7)),
             decision,
+            reserve: Spend { tokens: u64::MAX, cost: MicroUsd(1) },
         },
-        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None },
-        Event::AttemptEnded { task, attempt, result: Err(failure), retry_at: Some(Millis(9)) },
+        Event::AttemptEnded { task, attempt, result: Ok(()), retry_at: None, usage: None },
+        Event::AttemptEnded {
+            task,
+            attempt,
+            result: Err(failure),
+            retry_at: Some(Millis(9)),
+            usage: Some(Usage { input_tokens: Some(3), ..Usage::default() }),
+        },
+        Event::BudgetExceeded { what: BudgetLimit::CostUsd },
+        Event::BudgetChanged { budget: Budget { tokens: Some(9), ..Budget::default() } },
+        Event::TaskDropped { task, what: BudgetLimit::Tasks },
         Event::AttemptInterrupted { task, attempt },
         Event::TaskSkipped { task, because: task },
         Event::TaskCancelled { task },
@@ -340,7 +358,7 @@ pub(super) async fn every_kind_of_record_reads_back(store: Store, _: Maintained)
     let missing = vec!["rag:x is not there".to_owned()];
     let others = [
         RecordBody::Accepted { n_tasks: 1, max_workers: 5 },
-        RecordBody::UpstreamCall { task, attempt, call },
+        RecordBody::UpstreamCall { task, attempt, call: failed_call() },
         RecordBody::ApprovalDecided { task, decision: "go".to_owned(), note: String::new() },
         RecordBody::ContextGathered { n_asked: 2, n_gathered: 1, missing, duration_ms: 4 },
     ];

@@ -40,6 +40,7 @@ impl Verdict {
             | FailureCode::DependencyFailed
             | FailureCode::ConditionUnmet
             | FailureCode::ConditionError
+            | FailureCode::BudgetExceeded
             | FailureCode::Rejected
             | FailureCode::ContextUnavailable => Self::Healthy,
         }

@@ -4,20 +4,29 @@ use rmcp::model::{CallToolResult, ContentBlock};
 use serde_json::{Map, Value};
 
 use super::UpstreamError;
-use crate::model::{Failure, FailureCode};
+use crate::model::{Failure, FailureCode, Usage};
 
 /// Reads an agent's output from a tool's result; strings are not changed.
 ///
 /// Structured content counts before text, text that is JSON counts as JSON. A lone `result` that
 /// holds JSON as text, as `FastMCP` wraps it, is unwrapped. Besides `isError`, an object with
 /// `success: false` is a failure: Archon tells its own that way.
-pub fn decode(result: CallToolResult) -> Result<Value, Failure> {
+///
+/// What the agent used comes besides, also of a failure: from the `usage` of its answer, or of the
+/// result's `_meta`.
+pub fn decode(result: CallToolResult) -> (Result<Value, Failure>, Option<Usage>) {
     let is_error = result.is_error == Some(true);
+    let in_meta = result.meta.as_ref().and_then(|it| Usage::of_fields(&it.0));
     let value = match result.structured_content {
         Some(structured) if !structured.is_null() => unwrap_result(structured),
         _ => read_content(&result.content),
     };
-    if is_error || is_unsuccessful(&value) { Err(read_failure(&value)) } else { Ok(value) }
+    let usage = Usage::of_output(&value).or(in_meta);
+    if is_error || is_unsuccessful(&value) {
+        (Err(read_failure(&value)), usage)
+    } else {
+        (Ok(value), usage)
+    }
 }
 
 /// Unwraps `{"result": "<JSON text of an object or a list>"}`.
@@ -91,7 +100,7 @@ mod tests {
 
     #[track_caller]
     fn check(result: Value, expected: &Expect) {
-        let got = match decode(serde_json::from_value(result).unwrap()) {
+        let got = match decode(serde_json::from_value(result).unwrap()).0 {
             Ok(output) => output.to_string(),
             Err(failure) => format!("{}: {}", failure.code.as_str(), failure.message),
         };
@@ -175,6 +184,22 @@ mod tests {
             json!({ "content": [text(r#"{"success": false, "message": "later"}"#)] }),
             &expect!["agent_error: later"],
         );
+    }
+
+    #[test]
+    fn usage_comes_from_the_answer_or_from_beside_it_also_of_failures() {
+        let usage = |result: Value| {
+            let usage = decode(serde_json::from_value(result).unwrap()).1;
+            usage.and_then(|it| it.tokens())
+        };
+        let used = |n: u64| json!({ "usage": { "total_tokens": n } });
+        assert_eq!(usage(json!({ "content": [], "structuredContent": used(5) })), Some(5));
+        assert_eq!(usage(json!({ "content": [text(&used(6).to_string())] })), Some(6));
+        let meta = json!({ "content": [text("done")], "_meta": used(7) });
+        assert_eq!(usage(meta), Some(7));
+        let failed = json!({ "content": [text("no")], "_meta": used(8), "isError": true });
+        assert_eq!(usage(failed), Some(8));
+        assert_eq!(usage(json!({ "content": [text("done")] })), None);
     }
 
     #[test]

@@ -20,7 +20,7 @@ use super::{
     session::Session,
 };
 use crate::{
-    model::{Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall},
+    model::{Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall, Usage},
     ports::{Clock, Heartbeat},
 };
 
@@ -127,9 +127,9 @@ impl Upstream {
         let answer = self.within(limit, Box::pin(self.call_and_decode(&request, &heartbeat)));
         let answer = cancelled.run_until_cancelled(answer).await;
         let gone = || Err(UpstreamError::new(FailureCode::Cancelled, "the call was cancelled"));
-        let (result, response_bytes) = match answer.unwrap_or_else(gone) {
-            Ok((result, bytes)) => (result.map_err(from_failure), bytes),
-            Err(error) => (Err(error), 0),
+        let (result, usage, response_bytes) = match answer.unwrap_or_else(gone) {
+            Ok((result, usage, bytes)) => (result.map_err(from_failure), usage, bytes),
+            Err(error) => (Err(error), None, 0),
         };
         let record = UpstreamCall {
             upstream: self.settings.name.clone(),
@@ -140,6 +140,7 @@ impl Upstream {
             error: result.as_ref().err().map(ToString::to_string),
             request_bytes,
             response_bytes,
+            usage,
         };
         CallOutcome { result, record }
     }
@@ -171,7 +172,7 @@ impl Upstream {
         &self,
         (params, meta): &(CallToolRequestParams, RequestMetaObject),
         heartbeat: &Heartbeat,
-    ) -> Result<(Result<Value, Failure>, u64), UpstreamError> {
+    ) -> Result<(Result<Value, Failure>, Option<Usage>, u64), UpstreamError> {
         let called = self.in_session(|session| {
             let (params, meta) = (params.clone(), meta.clone());
             Box::pin(async move { session.call_tool(params, meta, heartbeat).await })
@@ -181,7 +182,8 @@ impl Upstream {
             .structured_content
             .as_ref()
             .map_or_else(|| json_bytes(&result.content), json_bytes);
-        Ok((decode(result), response_bytes))
+        let (result, usage) = decode(result);
+        Ok((result, usage, response_bytes))
     }
 
     /// Does something in the current session, unless the breaker keeps it away.

@@ -7,6 +7,7 @@
 #![cfg(test)]
 #![cfg(unix)]
 
+mod budget;
 mod client;
 mod control;
 mod crash;

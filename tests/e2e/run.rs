@@ -286,6 +286,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
         "06_conditions",
         "07_fan_out",
         "08_cache",
+        "09_budget",
     ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
@@ -298,7 +299,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 13, "{files:?}");
+    assert_eq!(files.len(), 15, "{files:?}");
     let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
     assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
 }
@@ -361,7 +362,7 @@ async fn e2e_doctor_and_config_say_how_things_stand() {
     let space = TestSpace::with(&standin);
     let doctor = space.run(&["doctor"], "").await;
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
-    assert!(doctor.stdout.contains("has 5 tools"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("has 6 tools"), "{}", doctor.stdout);
     let config = space.run(&["config", "--explain"], "").await;
     let line = format!("upstreams.archon.url = {}  (environment ARCHON_MCP_URL)", standin.url);
     assert!(config.stdout.contains(&line), "{}", config.stdout);

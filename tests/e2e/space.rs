@@ -66,7 +66,8 @@ impl TestSpace {
     /// A space in which a stand-in is the Archon.
     pub(crate) fn with(standin: &StandIn) -> Self {
         let space = Self::new(Some(standin.url.clone()));
-        let config = "agents: {gate: {tool: gate}, failing: {tool: failing}, big: {tool: big}}\n";
+        let config = "agents: {gate: {tool: gate}, failing: {tool: failing}, big: {tool: big}, \
+                      costly: {tool: costly}}\n";
         fs::write(space.config_file(), config).unwrap();
         space
     }

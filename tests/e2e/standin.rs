@@ -40,14 +40,15 @@ pub(crate) struct StandIn {
 }
 
 /// Answers the tools `agent_coder` and `agent_debug_intelligence` at once, `failing` with an
-/// error, `big` with much text, and `gate` when it is released.
+/// error, `big` with much text, `costly` with 1,000 tokens for a quarter of a dollar, and `gate` when it is released.
 #[derive(Clone, Debug)]
 struct Archon {
     calls: watch::Sender<Vec<Call>>,
     gate: Arc<Semaphore>,
 }
 
-const TOOLS: [&str; 5] = ["agent_coder", "agent_debug_intelligence", "failing", "big", "gate"];
+const TOOLS: [&str; 6] =
+    ["agent_coder", "agent_debug_intelligence", "failing", "big", "costly", "gate"];
 
 impl StandIn {
     pub(crate) async fn start() -> Self {
@@ -111,6 +112,9 @@ impl ServerHandler for Archon {
         let result = match &*request.name {
             "failing" => CallToolResult::error(vec![ContentBlock::text("it cannot be done")]),
             "big" => CallToolResult::structured(json!({ "text": "\u{e9}".repeat(30_000) })),
+            "costly" => CallToolResult::structured(json!({
+                "usage": { "input_tokens": 900, "output_tokens": 100 }, "total_cost_usd": 0.25,
+            })),
             "gate" => {
                 tokio::select! {
                     permit = self.gate.acquire() => permit.unwrap().forget(),

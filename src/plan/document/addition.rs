@@ -14,7 +14,7 @@ use crate::{
 /// What stands in the dispatch was checked when it came, and is not judged anew.
 pub fn check_addition(
     added: &Value,
-    before: Vec<TaskSpec>,
+    before: &[TaskSpec],
     config: &DispatchConfig,
     rules: &Rules<'_>,
 ) -> Result<Vec<TaskSpec>, Refusal> {
@@ -83,7 +83,7 @@ mod tests {
     fn check(added: &Value, expected: &Expect) {
         let before = check_value(&json!({ "tasks": [coder("a"), coder("b")] })).unwrap().tasks;
         let checked = with_rules(Limits::SERVER, |rules| {
-            check_addition(added, before, &DispatchConfig::default(), rules)
+            check_addition(added, &before, &DispatchConfig::default(), rules)
         });
         let shown = match checked {
             Ok(tasks) => {
@@ -125,9 +125,9 @@ mod tests {
         );
         check(
             &json!([after("c", &["d"]), after("d", &["c"])]),
-            &expect![[r#"
+            &expect![[r"
             dependency_cycle at /tasks/0/dependencies: dependency cycle: c -> d -> c
-              hint: remove one of these dependencies, so that one of the tasks can start"#]],
+              hint: remove one of these dependencies, so that one of the tasks can start"]],
         );
         check(
             &json!([]),
@@ -145,9 +145,9 @@ mod tests {
         task["context_requirements"] = json!(["file:a.py"]);
         check(
             &json!([task]),
-            &expect![[r#"
+            &expect![[r"
             invalid_context_requirement at /tasks/0/context_requirements: context is gathered once, before a dispatch starts, and not for tasks that are added
-              hint: let the task find it, or dispatch it on its own"#]],
+              hint: let the task find it, or dispatch it on its own"]],
         );
     }
 }

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    Checked, check_parts, check_specs, config,
+    Checked, budget, check_parts, check_specs, config,
     faults::{Faults, Place, quote},
     fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
     retry,
@@ -90,10 +90,10 @@ pub(super) static CANCEL: Fields<3> = Fields {
     hint: "cancel_dispatch takes dispatch_id, task_ids, reason",
 };
 
-pub(super) static RETRY: Fields<5> = Fields {
-    names: ["dispatch_id", "task_ids", "overrides", "wait", "wait_ms"],
+pub(super) static RETRY: Fields<6> = Fields {
+    names: ["dispatch_id", "task_ids", "overrides", "wait", "wait_ms", "budget"],
     alias: None,
-    hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms",
+    hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms, budget",
 };
 
 pub(super) static OVERRIDE: Fields<8> = Fields {
@@ -300,10 +300,13 @@ pub fn check_retry(args: &Json<'_>) -> Result<RetryCall, Refusal> {
     let overrides = object.get(2).and_then(|it| read_overrides(it, &mut faults));
     let wait_ms = read_wait(object.get(3), object.get(4), &mut faults);
     let wait = object.get(3).map(|_| wait_ms > 0);
+    let at = Place::ROOT.key("budget");
+    let budget = object.get(5).and_then(|it| budget::read(it, &at, &mut faults));
     let Some(dispatch_id) = dispatch_id.filter(|_| faults.count() == 0) else {
         return Err(finish(faults));
     };
-    let request = RetryRequest { dispatch_id, task_ids, overrides, wait, wait_ms: Some(wait_ms) };
+    let request =
+        RetryRequest { dispatch_id, task_ids, overrides, budget, wait, wait_ms: Some(wait_ms) };
     Ok(RetryCall { request, wait_ms })
 }
 

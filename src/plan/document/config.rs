@@ -1,7 +1,7 @@
 //! Reads a document's `config`.
 
 use super::{
-    claims,
+    budget, claims,
     faults::{Faults, Place},
     fields::{self, Blank, Fields},
 };
@@ -10,7 +10,7 @@ use crate::{
     plan::rules::{PathFault, Rules},
 };
 
-pub(super) static CONFIG: Fields<7> = Fields {
+pub(super) static CONFIG: Fields<8> = Fields {
     names: [
         "max_workers",
         "timeout_seconds",
@@ -19,10 +19,11 @@ pub(super) static CONFIG: Fields<7> = Fields {
         "enable_context",
         "resources",
         "cache",
+        "budget",
     ],
     alias: None,
     hint: "config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context, \
-           resources, cache",
+           resources, cache, budget",
 };
 
 const ON_FAILURE: [&str; 3] = ["skip_dependents", "fail_fast", "continue"];
@@ -42,7 +43,7 @@ pub(super) fn read(
     let Some(object) = CONFIG.read(json, place, faults) else {
         return DispatchConfig::default();
     };
-    let [workers, timeout, trace_dir, on_failure, enable_context, resources, cache] =
+    let [workers, timeout, trace_dir, on_failure, enable_context, resources, cache, budget] =
         CONFIG.names.map(|it| place.key(it));
     let workers_max = rules.limits.max_workers.clamp(1, WORKERS_MAX);
     let max_workers = object
@@ -62,6 +63,7 @@ pub(super) fn read(
     let enable_context = object.get(4).and_then(|it| fields::flag(it, &enable_context, faults));
     let resources = object.get(5).and_then(|it| claims::read_resources(it, &resources, faults));
     let cache = object.get(6).and_then(|it| read_cache(it, &cache, faults));
+    let budget = object.get(7).and_then(|it| budget::read(it, &budget, faults));
     DispatchConfig {
         max_workers,
         timeout_seconds,
@@ -70,6 +72,7 @@ pub(super) fn read(
         enable_context,
         resources,
         cache,
+        budget,
     }
 }
 

@@ -1,6 +1,7 @@
 //! Reads the arguments of the tools that steer a dispatch while it runs.
 
 use super::{
+    budget,
     call::{finish, read_task_id, read_task_ids, require_dispatch_id},
     check_specs, config,
     faults::{Faults, Place},
@@ -22,7 +23,7 @@ pub(super) static APPROVE: Fields<4> = Fields {
     hint: "approve_task takes dispatch_id, task_id, decision, note",
 };
 
-pub(super) static CONTROL: Fields<8> = Fields {
+pub(super) static CONTROL: Fields<9> = Fields {
     names: [
         "dispatch_id",
         "action",
@@ -32,11 +33,12 @@ pub(super) static CONTROL: Fields<8> = Fields {
         "input_data",
         "description",
         "reason",
+        "budget",
     ],
     alias: None,
     hint: "control_dispatch takes dispatch_id, action, reason, and what the action needs: task_ids \
            for pause and resume, max_workers for set_max_workers, task_id with input_data or \
-           description for replace_input",
+           description for replace_input, budget for set_budget",
 };
 
 const TASK_IDS: usize = 2;
@@ -45,6 +47,7 @@ const MAX_WORKERS: usize = 4;
 const INPUT_DATA: usize = 5;
 const DESCRIPTION: usize = 6;
 const REASON: usize = 7;
+const BUDGET: usize = 8;
 
 /// The longest note, in characters.
 const NOTE_CHARS_MAX: usize = 4_000;
@@ -110,6 +113,7 @@ pub fn check_control(args: &Json<'_>, rules: &Rules<'_>) -> Result<ControlReques
         let longest = DESCRIPTION_CHARS_MAX;
         fields::text(it, &at[DESCRIPTION], Blank::Refused, longest, &mut faults)
     });
+    let budget = object.get(BUDGET).and_then(|it| budget::read(it, &at[BUDGET], &mut faults));
     let reason = object
         .get(REASON)
         .and_then(|it| fields::text(it, &at[REASON], Blank::Allowed, 1_000, &mut faults));
@@ -125,6 +129,7 @@ pub fn check_control(args: &Json<'_>, rules: &Rules<'_>) -> Result<ControlReques
         max_workers,
         input_data,
         description,
+        budget,
         reason,
     })
 }
@@ -152,7 +157,7 @@ pub fn check_replacement(
 }
 
 /// The fields that an action needs and may have are there, and no others.
-fn check_fields(action: ControlAction, object: &Object<'_, '_, 8>, faults: &mut Faults) {
+fn check_fields(action: ControlAction, object: &Object<'_, '_, 9>, faults: &mut Faults) {
     let root = Place::ROOT;
     let (taken, hint): (&[usize], _) = match action {
         ControlAction::Pause => (&[TASK_IDS], "pause takes task_ids and reason"),
@@ -160,6 +165,10 @@ fn check_fields(action: ControlAction, object: &Object<'_, '_, 8>, faults: &mut 
         ControlAction::SetMaxWorkers => {
             object.require(MAX_WORKERS, &root, "say how many", faults);
             (&[MAX_WORKERS], "set_max_workers takes max_workers and reason")
+        }
+        ControlAction::SetBudget => {
+            object.require(BUDGET, &root, "say which limits change", faults);
+            (&[BUDGET], "set_budget takes budget and reason")
         }
         ControlAction::ReplaceInput => {
             object.require(TASK_ID, &root, "name the task", faults);

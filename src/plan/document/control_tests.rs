@@ -106,10 +106,10 @@ fn fields_that_do_not_fit_the_action_are_refused_together() {
     check(
         &json!({"action": "stop", "tasks": []}),
         &expect![[r#"
-        unknown_field at /tasks: the document has no field "tasks"
-          hint: control_dispatch takes dispatch_id, action, reason, and what the action needs: task_ids for pause and resume, max_workers for set_max_workers, task_id with input_data or description for replace_input
-        invalid_enum at /action: "action" must be "pause", "resume", "set_max_workers" or "replace_input", not "stop"
-          hint: choose "pause", "resume", "set_max_workers" or "replace_input""#]],
+            unknown_field at /tasks: the document has no field "tasks"
+              hint: control_dispatch takes dispatch_id, action, reason, and what the action needs: task_ids for pause and resume, max_workers for set_max_workers, task_id with input_data or description for replace_input, budget for set_budget
+            invalid_enum at /action: "action" must be "pause", "resume", "set_max_workers", "replace_input" or "set_budget", not "stop"
+              hint: choose "pause", "resume", "set_max_workers", "replace_input" or "set_budget""#]],
     );
     check(
         &json!({}),

@@ -259,6 +259,26 @@ pub(super) fn seconds(
     Some(seconds)
 }
 
+/// Reads an amount of money in US dollars, from `min` to `max`.
+pub(super) fn dollars(
+    json: &Json<'_>,
+    place: &Place<'_>,
+    (min, max): (f64, f64),
+    faults: &mut Faults,
+) -> Option<f64> {
+    let Json::Number(number) = json else {
+        wrong_type(json, "a number of dollars", place, faults);
+        return None;
+    };
+    let dollars = number.as_f64().unwrap_or(f64::NAN);
+    if !(min..=max).contains(&dollars) {
+        let range = format!("from {min} to {max}");
+        wrong_number(number, &range, ErrorCode::OutOfRange, place, faults);
+        return None;
+    }
+    Some(dollars)
+}
+
 /// Views a list.
 pub(super) fn list<'j, 'a>(
     json: &'j Json<'a>,
@@ -277,7 +297,7 @@ pub(super) fn wrong_type(json: &Json<'_>, wanted: &str, place: &Place<'_>, fault
     faults.add(|| {
         let hint = match (json, wanted) {
             (Json::String(_), "a list") => "write [\"…\"] even for a single item".to_owned(),
-            (Json::String(_), "a whole number" | "a number of seconds") => {
+            (Json::String(_), "a whole number" | "a number of seconds" | "a number of dollars") => {
                 "write the number without quotes".to_owned()
             }
             (Json::String(_), "an object") => {

@@ -7,6 +7,9 @@ mod addition;
 mod approval;
 #[cfg(test)]
 mod approval_tests;
+mod budget;
+#[cfg(test)]
+mod budget_tests;
 #[cfg(test)]
 mod cache_tests;
 mod call;

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use super::{
-    approval, claims, config, context,
+    approval, budget, claims, config, context,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
-    fields::{self, Blank, Fields, TEXT_CHARS_MAX},
+    fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
     fill::Filler,
     ids::Ids,
     input::{self, Input},
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<19> = Fields {
+pub(super) static TASK: Fields<21> = Fields {
     names: [
         "task_id",
         "agent",
@@ -41,12 +41,14 @@ pub(super) static TASK: Fields<19> = Fields {
         "loop",
         "cache",
         "approval",
+        "estimate_tokens",
+        "estimate_cost_usd",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
            idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, \
-           cache, approval",
+           cache, approval, estimate_tokens, estimate_cost_usd",
 };
 
 const TASK_ID: usize = 0;
@@ -68,6 +70,8 @@ const FOR_EACH: usize = 15;
 const LOOP: usize = 16;
 const CACHE: usize = 17;
 const APPROVAL: usize = 18;
+const ESTIMATE_TOKENS: usize = 19;
+const ESTIMATE_COST_USD: usize = 20;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -149,10 +153,7 @@ impl<'j> TaskReader<'_, 'j> {
             .get(CONTEXT_REQUIREMENTS)
             .map(|it| context::read(it, &at, self.rules, self.faults));
         let [timeout_seconds, total_timeout_seconds, idle_timeout_seconds] =
-            [TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS].map(|it| {
-                let at = place.key(TASK.names[it]);
-                config::read_timeout(object.get(it)?, &at, self.rules, self.faults)
-            });
+            self.read_timeouts(&object, &place);
         let at = place.key("estimate_seconds");
         let estimate_seconds = object
             .get(ESTIMATE_SECONDS)
@@ -161,17 +162,18 @@ impl<'j> TaskReader<'_, 'j> {
         let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
         let (writes, resources) =
             self.read_claims(object.get(WRITES), object.get(RESOURCES), &place);
-        let at = place.key("trigger_rule");
+        let [rule, when] = [place.key("trigger_rule"), place.key("when")];
         let trigger_rule =
-            object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &at, self.faults));
-        let at = place.key("when");
-        let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &at));
+            object.get(TRIGGER_RULE).and_then(|it| when::read_rule(it, &rule, self.faults));
+        let when = object.get(WHEN).and_then(|it| self.read_when(it, idx, &when));
         let of = (task_id.unwrap_or_default(), idx);
         let (for_each, repeat) = self.read_many(object.get(FOR_EACH), object.get(LOOP), of, &place);
         let at = place.key("cache");
         let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
-        let at = place.key("approval");
-        let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &at, self.faults));
+        let asked = place.key("approval");
+        let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &asked, self.faults));
+        let [tokens, cost] = [object.get(ESTIMATE_TOKENS), object.get(ESTIMATE_COST_USD)];
+        let estimates = budget::read_estimates([tokens, cost], &place, self.faults);
         Some(TaskSpec {
             task_id: TaskId::new(task_id?),
             agent: agent?,
@@ -192,6 +194,8 @@ impl<'j> TaskReader<'_, 'j> {
             for_each: for_each.map(Box::new),
             repeat: repeat.map(Box::new),
             cache,
+            estimate_tokens: estimates.0,
+            estimate_cost_usd: estimates.1,
         })
     }
 
@@ -280,6 +284,17 @@ impl<'j> TaskReader<'_, 'j> {
             }
         });
         data
+    }
+
+    fn read_timeouts(
+        &mut self,
+        object: &Object<'j, '_, 21>,
+        place: &Place<'_>,
+    ) -> [Option<f64>; 3] {
+        [TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS].map(|it| {
+            let at = place.key(TASK.names[it]);
+            config::read_timeout(object.get(it)?, &at, self.rules, self.faults)
+        })
     }
 
     fn read_claims(

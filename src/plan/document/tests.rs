@@ -151,11 +151,11 @@ fn unknown_fields_are_named_with_the_nearest() {
         &json!({"dependancies": [], "retries": {}, "priority": 1}),
         &expect![[r#"
             unknown_field at /tasks/0/dependancies: task "a": unknown field "dependancies"; did you mean "dependencies"?
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd
             unknown_field at /tasks/0/retries: task "a": unknown field "retries"
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd
             unknown_field at /tasks/0/priority: task "a": unknown field "priority"
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval"#]],
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd"#]],
     );
     check_task(
         &json!({"input_data": {"nodetype": "Effect", "x": 1}}),
@@ -169,7 +169,7 @@ fn unknown_fields_are_named_with_the_nearest() {
         &json!({"max_worker": 1}),
         &expect![[r#"
             unknown_field at /config/max_worker: "config": unknown field "max_worker"; did you mean "max_workers"?
-              hint: config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context, resources, cache"#]],
+              hint: config takes max_workers, timeout_seconds, trace_dir, on_failure, enable_context, resources, cache, budget"#]],
     );
     check(
         &json!({"tasks": [coder("a")], "cofnig": {}}),

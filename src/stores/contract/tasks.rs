@@ -3,7 +3,8 @@
 use super::{Maintained, OTHER, Store, accepted, claimed, commit, id, moved, output, refuse, task};
 use crate::{
     model::{
-        AgentName, ApprovalReport, Failure, FailureCode, Millis, TaskId, TaskStatus, Timestamp,
+        AgentName, ApprovalReport, Failure, FailureCode, MicroUsd, Millis, Spend, TaskId,
+        TaskStatus, TaskUsage, Timestamp, Usage,
     },
     ports::{StoreError, TaskRow, Write},
 };
@@ -39,6 +40,12 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
             until: Some(Timestamp(Millis(86_400_000))),
             decision: Some("approve".to_owned()),
             note: Some(String::new()),
+        })),
+        usage: Some(Box::new(TaskUsage {
+            said: Usage { total_tokens: Some(u64::MAX), ..Usage::default() },
+            spent: Spend { tokens: 7, cost: MicroUsd(u64::MAX) },
+            reserved: Spend { tokens: 1, cost: MicroUsd(2) },
+            is_kept: true,
         })),
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };

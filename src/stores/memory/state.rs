@@ -282,6 +282,7 @@ fn pending_task((position, (task_id, agent)): (usize, (TaskId, AgentName))) -> S
         ended_at: None,
         failure: None,
         caused_by: None,
+        usage: None,
         reused: None,
         approval: None,
     };

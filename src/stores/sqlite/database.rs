@@ -11,16 +11,17 @@ use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
 
 /// How each version's tables are made from those of the version before.
-const MIGRATIONS: [&str; 5] = [
+const MIGRATIONS: [&str; 6] = [
     include_str!("schema.sql"),
     include_str!("migration_2.sql"),
     include_str!("migration_3.sql"),
     include_str!("migration_4.sql"),
     include_str!("migration_5.sql"),
+    include_str!("migration_6.sql"),
 ];
 
 /// The newest version that this program reads and writes.
-pub(super) const VERSION: i64 = 5;
+pub(super) const VERSION: i64 = 6;
 
 /// Up to this size an older store is rewritten once, so that it can give room back to the disk.
 const REWRITE_PAGES_MAX: i64 = 16_384;

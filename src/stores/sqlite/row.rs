@@ -11,7 +11,7 @@ use super::trouble::Trouble;
 use crate::{
     model::{
         AgentName, ApprovalReport, DispatchId, Failure, FailureCode, Millis, Reused, TaskId,
-        TaskIdx,
+        TaskIdx, TaskUsage,
     },
     ports::{
         Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
@@ -26,7 +26,7 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
                                        ended_at, failure_code, failure_message, caused_by, \
-                                       reused, approval";
+                                       reused, approval, usage";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -97,6 +97,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             caused_by: row.get::<_, Option<u32>>(9)?.map(read_task),
             reused: read_reused(row)?,
             approval: read_approval(row)?,
+            usage: read_usage(row)?,
         },
     })
 }
@@ -161,6 +162,12 @@ fn read_approval(row: &Row<'_>) -> Result<Option<Box<ApprovalReport>>, Trouble> 
     let json = row.get_ref(11)?.as_str_or_null().map_err(rusqlite::Error::from)?;
     let read = |it| serde_json::from_str(it);
     json.map(read).transpose().map_err(|error| Trouble::corrupt(format!("an approval: {error}")))
+}
+
+fn read_usage(row: &Row<'_>) -> Result<Option<Box<TaskUsage>>, Trouble> {
+    let json = row.get_ref(12)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let usage = json.map(serde_json::from_str).transpose();
+    usage.map_err(|error| Trouble::corrupt(format!("the usage of a task: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

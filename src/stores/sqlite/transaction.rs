@@ -79,7 +79,8 @@ impl<'c> Statements<'c> {
             task_status: sql("SELECT status FROM tasks WHERE key = ?1")?,
             set_task: sql("UPDATE tasks SET status = ?2, attempts = ?3, started_at = ?4, \
                            ended_at = ?5, failure_code = ?6, failure_message = ?7, \
-                           caused_by = ?8, reused = ?9, approval = ?10 WHERE key = ?1")?,
+                           caused_by = ?8, reused = ?9, approval = ?10, \
+                           usage = ?11 WHERE key = ?1")?,
             put_output: sql("INSERT INTO outputs (key, json) VALUES (?1, ?2) \
                              ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
             end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
@@ -291,6 +292,8 @@ impl Transaction<'_, '_> {
         let before = self.task_status(key)?;
         self.head(dispatch)?.head.count(before, row.status);
         let failure = row.failure.as_ref();
+        let usage = row.usage.as_ref().map(serde_json::to_string).transpose();
+        let usage = usage.map_err(|error| Trouble::corrupt(error.to_string()))?;
         self.statements.set_task.execute(params![
             key,
             name(&row.status)?,
@@ -302,6 +305,7 @@ impl Transaction<'_, '_> {
             row.caused_by.map(TaskIdx::as_u32),
             row.reused.as_deref().map(write_json).transpose()?,
             row.approval.as_deref().map(write_json).transpose()?,
+            usage,
         ])?;
         Ok(())
     }
