@@ -17,7 +17,8 @@ pub(super) fn entry() -> Entry {
          with task_ids only there and in what depends on them. \"resume\" lifts that; without \
          task_ids it lifts every pause. \"set_max_workers\" changes how many tasks run at once \
          (max_workers). \"replace_input\" gives a task (task_id) that has not started another \
-         input_data (the whole of it) or description. To stop work use cancel_dispatch.",
+         input_data (the whole of it) or description. \"set_budget\" changes limits of its budget. \
+         To stop work use cancel_dispatch.",
     )
 }
 
