@@ -116,8 +116,7 @@ impl Failpoint {
             Write::Adopt { .. } => Self::WroteAdopt.reach(),
             Write::Duration { .. } => Self::WroteDuration.reach(),
             // What any of these leaves behind is nothing that another one does not.
-            Write::Grow { .. }
-            | Write::Meta { .. }
+            Write::Meta { .. }
             | Write::Document { .. }
             | Write::Request(_)
             | Write::RequestHandled { .. }

@@ -77,15 +77,6 @@ pub enum Write {
         /// The output.
         json: String,
     },
-    /// The dispatch has another document, and more tasks behind those that it had.
-    Grow {
-        /// The dispatch.
-        dispatch: DispatchId,
-        /// The whole document, as JSON text that the runtime wrote and will read.
-        document: String,
-        /// The tasks that are new, in document order.
-        tasks: Vec<(TaskId, AgentName)>,
-    },
     /// The dispatch has ended.
     End {
         /// The dispatch.
@@ -104,12 +95,15 @@ pub enum Write {
         /// The whole of it, as JSON text that the runtime wrote and will read.
         json: String,
     },
-    /// The document has changed, see [`Accept::document`]; its tasks and edges are the same.
+    /// The document has changed, see [`Accept::document`]: what its tasks say, or tasks were added
+    /// behind those that it had.
     Document {
         /// The dispatch.
         dispatch: DispatchId,
         /// The whole of it, as JSON text that the runtime wrote and will read.
         json: String,
+        /// The tasks that are new, in document order.
+        added: Vec<(TaskId, AgentName)>,
     },
     /// Another process than the owner asks something of a dispatch.
     Request(Box<Asked>),
@@ -184,7 +178,6 @@ impl Write {
             Self::Record { dispatch, .. }
             | Self::Task { dispatch, .. }
             | Self::Output { dispatch, .. }
-            | Self::Grow { dispatch, .. }
             | Self::End { dispatch, .. }
             | Self::Meta { dispatch, .. }
             | Self::Document { dispatch, .. }

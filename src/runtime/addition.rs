@@ -4,10 +4,10 @@ use serde_json::Value;
 use tokio::sync::oneshot;
 
 use super::{
+    batch::Batch,
     control::already_ended,
     defaults,
     document::StoredDocument,
-    elsewhere::Asking,
     growth::Addition,
     handle::DispatcherHandle,
     live::Live,
@@ -17,9 +17,10 @@ use super::{
     submission::{Backends, bind_all},
 };
 use crate::{
-    model::{DispatchId, ErrorCode, Refusal, TaskId, TaskSpec},
+    model::{DispatchId, ErrorCode, Millis, Refusal, TaskId, TaskSpec},
     plan,
     ports::Request,
+    scheduler::Outbox,
 };
 
 impl DispatcherHandle {
@@ -48,10 +49,8 @@ impl DispatcherHandle {
         let is_new = |it: &TaskSpec| !known.contains(&&it.agent);
         let new: Vec<_> = tasks.iter().filter(|it| is_new(it)).map(|it| it.agent.clone()).collect();
         if new.is_empty() {
-            let asked: Asking = self.ask(dispatch, Request::Grow { tasks }).await?;
-            return match asked {
-                Asking::Done | Asking::Recorded => Ok(()),
-            };
+            // Where it is only recorded yet, a result shows the tasks once they are there.
+            return self.ask(dispatch, Request::Grow { tasks }).await.map(|_| ());
         }
         let (backends, _) = bind_all(&self.dependencies.agents, new.into_iter()).await?;
         self.add_here(dispatch, tasks, backends).await
@@ -65,8 +64,8 @@ impl DispatcherHandle {
         backends: Backends,
     ) -> Result<(), Refusal> {
         let (reply, answer) = oneshot::channel();
-        let addition = Addition { parent: None, tasks, backends };
-        let _gone = self.control.send(Message::Grow { dispatch, addition, reply: Some(reply) });
+        let message = Message::Add { dispatch, tasks, backends, reply };
+        let _gone = self.control.send(message);
         match answer.await.unwrap_or(Heard::NotHere) {
             Heard::Done => Ok(()),
             Heard::Refused(refusal) => Err(refusal),
@@ -81,9 +80,22 @@ impl DispatcherHandle {
 }
 
 impl Live {
+    /// Adds tasks of a caller.
+    pub(super) fn add(
+        &mut self,
+        now: Millis,
+        (tasks, backends): (Vec<TaskSpec>, Backends),
+        out: &mut Outbox,
+        batch: &mut Batch,
+    ) -> Result<(), Refusal> {
+        self.check_addition(&tasks, &backends)?;
+        let addition = Addition { parent: None, tasks, backends };
+        self.grow(now, addition, out, batch).map_err(|it| query::refuse(&it))
+    }
+
     /// Checks once more what was checked against the document as it was: somebody else may have
     /// added tasks meanwhile.
-    pub(super) fn check_addition(&self, tasks: &[TaskSpec]) -> Result<(), Refusal> {
+    fn check_addition(&self, tasks: &[TaskSpec], backends: &Backends) -> Result<(), Refusal> {
         let is_added = |name: &str| tasks.iter().any(|it| it.task_id.as_str() == name);
         for (at, task) in tasks.iter().enumerate() {
             let name = task.task_id.as_str();
@@ -100,7 +112,7 @@ impl Live {
                     (format!("/tasks/{at}/dependencies"), "name a task that is there");
                 return Err(Refusal::of(ErrorCode::UnknownDependency, path, &message, hint));
             }
-            if !self.backends.contains_key(&task.agent) {
+            if !self.backends.contains_key(&task.agent) && !backends.contains_key(&task.agent) {
                 let message = format!("the dispatch has not used the agent {}", task.agent);
                 let (path, hint) = (format!("/tasks/{at}/agent"), "name an agent of the dispatch");
                 return Err(Refusal::of(ErrorCode::AgentUnavailable, path, &message, hint));

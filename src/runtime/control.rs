@@ -6,8 +6,8 @@ use tokio::sync::oneshot;
 use tracing::{debug, error};
 
 use super::{
-    batch::Batch, dispatcher::Dispatcher, growth::Addition, live::Live, message::Heard, query, row,
-    submission::Backends,
+    batch::Batch, dispatcher::Dispatcher, document::StoredDocument, live::Live, message::Heard,
+    row, submission::Backends,
 };
 use crate::{
     model::{
@@ -129,12 +129,7 @@ impl Live {
                 self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
                 self.set_budget(now, &budget, out, batch)
             }
-            Request::Grow { tasks } => {
-                self.check_addition(&tasks)?;
-                let (parent, backends) = (None, Backends::new());
-                let addition = Addition { parent, tasks, backends };
-                self.grow(now, addition, out, batch).map_err(|it| query::refuse(&it))
-            }
+            Request::Grow { tasks } => self.add(now, (tasks, Backends::new()), out, batch),
         }
     }
 
@@ -179,6 +174,18 @@ impl Live {
         self.record(now, RecordBody::ControlRequested { action, tasks, reason }, batch);
     }
 
+    /// Refuses a change while something is found out by what the task says now.
+    fn check_is_settled(&self, task: TaskIdx) -> Result<(), Refusal> {
+        match self.scheduler.gate(task) {
+            Some(Gate::Condition | Gate::Reuse | Gate::Expansion) => {
+                let message = "the task is just being looked at";
+                let refusal = Refusal::of(ErrorCode::Busy, "/task_id", message, "ask again");
+                Err(refusal.retry_after(100))
+            }
+            Some(Gate::Approval) | None => Ok(()),
+        }
+    }
+
     /// Tells a task something else. The whole document is written anew: it happens seldom.
     fn replace(
         &mut self,
@@ -187,8 +194,10 @@ impl Live {
         reason: String,
         batch: &mut Batch,
     ) -> Result<(), Refusal> {
-        let name = &self.document.tasks[task.as_usize()].task_id;
-        check_not_started(&self.rows[task.as_usize()], name.as_str())?;
+        let name = self.document.tasks[task.as_usize()].task_id.as_str();
+        check_not_started(&self.rows[task.as_usize()], name)?;
+        check_is_one(&self.document, task)?;
+        self.check_is_settled(task)?;
         let mut fields = Vec::new();
         let spec = &mut Arc::make_mut(&mut self.document).tasks[task.as_usize()];
         if let Some(input_data) = input_data {
@@ -200,9 +209,19 @@ impl Live {
             fields.push("description".to_owned());
         }
         self.record(now, RecordBody::InputReplaced { task, fields, reason }, batch);
-        batch.writes.push(Write::Document { dispatch: self.id, json: self.document.write() });
+        let (json, added) = (self.document.write(), Vec::new());
+        batch.writes.push(Write::Document { dispatch: self.id, json, added });
         Ok(())
     }
+}
+
+/// Refuses a change to a task that has become many: they were made of what it said before.
+pub(super) fn check_is_one(document: &StoredDocument, task: TaskIdx) -> Result<(), Refusal> {
+    let Some(&part) = document.parts_of(task).first() else { return Ok(()) };
+    let name = |it: TaskIdx| &document.tasks[it.as_usize()].task_id;
+    let message = format!("task \"{}\" has become \"{}\" and others", name(task), name(part));
+    let hint = "change those that have not started";
+    Err(Refusal::of(ErrorCode::AlreadyStarted, "/task_id", &message, hint))
 }
 
 /// Refuses a change to a task that an agent has, or that has ended.

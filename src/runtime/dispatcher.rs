@@ -56,7 +56,7 @@ pub(super) struct Dispatcher {
     attempt_keys: FxHashMap<Id, (DispatchId, TaskIdx, Attempt)>,
     pub(super) running: Running,
     /// What is gathered and found out beside the dispatches.
-    pub(super) errands: JoinSet<()>,
+    errands: JoinSet<()>,
     /// Places for those that look for results.
     pub(super) looks: Arc<Semaphore>,
     /// Tells that other processes may have asked for something, while dispatches are live.
@@ -229,8 +229,11 @@ impl Dispatcher {
                     batch.touched.push(dispatch);
                 }
             }
-            Message::Grow { dispatch, addition, reply } => {
-                self.grow(dispatch, addition, reply, batch);
+            Message::Expand { dispatch, task, parts } => {
+                self.expand((dispatch, task), parts, batch);
+            }
+            Message::Add { dispatch, tasks, backends, reply } => {
+                self.add(dispatch, (tasks, backends), reply, batch);
             }
             Message::Gathered { dispatch, gathered } => {
                 let now = self.dependencies.clock.now();
@@ -319,12 +322,21 @@ impl Dispatcher {
 
     fn gather_for(&mut self, live: &Live) {
         let (dispatch, document) = (live.id, Arc::clone(&live.document));
-        let (sources, control) = (self.dependencies.sources.clone(), self.to_control.clone());
+        let sources = self.dependencies.sources.clone();
+        self.run_errand(async move {
+            let gathered = gather(&document, &sources).await;
+            Message::Gathered { dispatch, gathered }
+        });
+    }
+
+    /// Has something found out beside the dispatches; what it is comes back as a message.
+    pub(super) fn run_errand(&mut self, errand: impl Future<Output = Message> + Send + 'static) {
+        let control = self.to_control.clone();
         while self.errands.try_join_next().is_some() {}
         self.errands.spawn(async move {
-            let gathered = gather(&document, &sources).await;
+            let message = errand.await;
             if let Some(control) = control.upgrade() {
-                let _gone = control.send(Message::Gathered { dispatch, gathered });
+                let _gone = control.send(message);
             }
         });
     }

@@ -5,15 +5,19 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use super::{
-    dispatcher::Dispatcher, document::StoredDocument, gatekeeper::Found, growth::Addition,
-    live::Live, message::Message, rules::OwnedRules, submission::Backends,
+    dispatcher::Dispatcher,
+    document::StoredDocument,
+    gatekeeper::{Found, evaluate},
+    live::Live,
+    message::Message,
+    rules::OwnedRules,
 };
 use crate::{
     model::{
         DispatchId, Failure, FailureCode, ForEachSpec, JoinRule, LoopSpec, TaskIdx, TaskSpec,
         TaskStatus, text,
     },
-    plan::{self, Condition, Facts, Scope},
+    plan::{self, Condition, Scope},
     ports::Journal,
     scheduler::{Gate, GateAnswer},
 };
@@ -47,25 +51,16 @@ impl Dispatcher {
         let Some(live) = self.lives.get(&dispatch) else { return };
         let journal = Arc::clone(&self.dependencies.journal);
         let expansion = Expansion::new(live, task, journal, Arc::clone(&self.rules));
-        let control = self.to_control.clone();
-        while self.errands.try_join_next().is_some() {}
-        self.errands.spawn(async move {
+        self.run_errand(async move {
             let gate = Gate::Expansion;
             let found = |answer, output| {
                 let found = Found { task, gate, answer, output };
                 Message::Answer { dispatch, found }
             };
-            let message = match expansion.next().await {
-                Ok(Next::Parts(tasks)) => {
-                    let backends = Backends::new();
-                    let addition = Addition { parent: Some(task), tasks, backends };
-                    Message::Grow { dispatch, addition, reply: None }
-                }
+            match expansion.next().await {
+                Ok(Next::Parts(parts)) => Message::Expand { dispatch, task, parts },
                 Ok(Next::Joined(output)) => found(GateAnswer::Join, Some(output)),
                 Err(failure) => found(GateAnswer::Fail(failure), None),
-            };
-            if let Some(control) = control.upgrade() {
-                let _gone = control.send(message);
             }
         });
     }
@@ -196,14 +191,7 @@ impl Expansion {
             let (status, output) = if id == own { last.clone() } else { (*status, output) };
             (id.clone(), status, output)
         });
-        let (tasks, document) = (facts.collect(), Arc::clone(&self.document));
-        let task = self.task;
-        let evaluation = tokio::task::spawn_blocking(move || {
-            let config = document.config.to_config(None);
-            let input = &document.tasks[task.as_usize()].input_data;
-            condition.evaluate(Facts { tasks, input, config: json!(config) })
-        });
-        evaluation.await.map_err(|it| fail(&format!("its evaluation broke off: {it}")))?
+        evaluate(condition, facts.collect(), (Arc::clone(&self.document), self.task)).await
     }
 
     /// One of the tasks, checked as far as it is known by now.

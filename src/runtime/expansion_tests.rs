@@ -195,3 +195,58 @@ async fn tasks_are_added_to_a_dispatch_that_runs_here_or_elsewhere() {
     assert_eq!(shown(&result), names);
     assert_eq!(add(&one, id, "g").await.unwrap_err().code(), ErrorCode::AlreadyEnded);
 }
+
+/// What `control_dispatch` says to another input for a task.
+async fn steer(
+    world: &World,
+    id: crate::model::DispatchId,
+    name: &str,
+    input: Value,
+) -> Result<DispatchResult, crate::model::Refusal> {
+    let args = json!({ "dispatch_id": id, "action": "replace_input", "task_id": name,
+        "input_data": input });
+    let request = serde_json::from_value(args).unwrap();
+    world.handle.control(request).await
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_part_that_has_not_started_can_be_steered_and_a_whole_that_is_many_cannot() {
+    let world = World::new().await;
+    let mut each = for_each(&json!(["gate", "echo"]), "all_success");
+    each["for_each"]["max_parallel"] = json!(1);
+    let id = world.dispatch(&with("a", &[("a", each)])).await.unwrap();
+    let started = async || {
+        while world.agents.started.lock().is_empty() {
+            tokio::task::yield_now().await;
+        }
+        world.agents.started.lock()[0].clone()
+    };
+    let waiting = if started().await == "a.0#1" { "a.1" } else { "a.0" };
+    let refusal = steer(&world, id, "a", json!({ "fate": "echo" })).await.unwrap_err();
+    assert_eq!(refusal.code(), ErrorCode::AlreadyStarted, "{refusal}");
+    steer(&world, id, waiting, json!({ "fate": "echo", "new": true })).await.unwrap();
+    world.agents.gate.send_replace(true);
+    let result = world.finish(id).await;
+    assert_eq!(task(&result, waiting).output["input"]["new"], true, "{result:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn of_two_who_add_the_same_task_at_once_one_is_refused() {
+    let world = World::new().await;
+    let id = world.dispatch(&super::testing::document("a !gate")).await.unwrap();
+    world.agents.wait_for_start("a#1").await;
+    let args = json!({ "dispatch_id": id, "wait": false, "tasks": [{
+        "task_id": "x", "agent": "android", "description": "d", "input_data": { "fate": "echo" },
+        "dependencies": ["a"] }] });
+    let args = args.to_string();
+    let json = crate::model::json::read(args.as_bytes()).unwrap();
+    let (one, other) =
+        tokio::join!(world.handle.dispatch(&json, None), world.handle.dispatch(&json, None));
+    let mut answers = [one.err(), other.err()];
+    answers.sort_by_key(Option::is_some);
+    assert!(answers[0].is_none());
+    assert_eq!(answers[1].as_ref().unwrap().code(), ErrorCode::DuplicateTaskId);
+    world.agents.gate.send_replace(true);
+    let result = world.finish(id).await;
+    assert_eq!(shown(&result), ["a Success", "x Success"]);
+}

@@ -60,17 +60,14 @@ impl Dispatcher {
     fn ask_condition(&mut self, dispatch: DispatchId, task: TaskIdx) {
         let Some(live) = self.lives.get(&dispatch) else { return };
         let question = Question::new(live, task);
-        let (journal, control) = (Arc::clone(&self.dependencies.journal), self.to_control.clone());
-        while self.errands.try_join_next().is_some() {}
-        self.errands.spawn(async move {
+        let journal = Arc::clone(&self.dependencies.journal);
+        self.run_errand(async move {
             let answer = match question {
                 Ok(question) => question.answer(journal.as_ref()).await,
                 Err(failure) => GateAnswer::Fail(failure),
             };
-            if let Some(control) = control.upgrade() {
-                let found = Found { task, gate: Gate::Condition, answer, output: None };
-                let _gone = control.send(Message::Answer { dispatch, found });
-            }
+            let found = Found { task, gate: Gate::Condition, answer, output: None };
+            Message::Answer { dispatch, found }
         });
     }
 }
@@ -111,21 +108,9 @@ impl Question {
 
     async fn evaluate(self, journal: &dyn Journal) -> Result<bool, Failure> {
         let outputs = self.outputs(journal).await?;
-        // It may take as long as a blink, in which other dispatches go on.
-        let evaluation = tokio::task::spawn_blocking(move || {
-            let tasks = self.named.into_iter().zip(outputs);
-            let config = self.document.config.to_config(None);
-            self.condition.evaluate(Facts {
-                tasks: tasks.map(|(it, output)| (it.id, it.status, output)).collect(),
-                input: &self.document.tasks[self.task.as_usize()].input_data,
-                config: json!(config),
-            })
-        });
-        match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
-            Ok(Ok(answer)) => answer,
-            Ok(Err(error)) => Err(fail(&format!("its evaluation broke off: {error}"))),
-            Err(_) => Err(fail("it took longer than 1 s")),
-        }
+        let tasks = self.named.into_iter().zip(outputs);
+        let tasks = tasks.map(|(it, output)| (it.id, it.status, output)).collect();
+        evaluate(self.condition, tasks, (self.document, self.task)).await
     }
 
     /// The outputs of the tasks named, where the condition looks at them.
@@ -137,6 +122,25 @@ impl Question {
         let mut outputs = outputs.into_iter();
         let output = |it: &Named| if it.has_output { outputs.next().flatten() } else { None };
         Ok(self.named.iter().map(output).collect())
+    }
+}
+
+/// Whether a condition of a task is met where others stand so: id, status, and output as JSON text.
+pub(super) async fn evaluate(
+    condition: Condition,
+    tasks: Vec<(String, TaskStatus, Option<String>)>,
+    (document, task): (Arc<StoredDocument>, TaskIdx),
+) -> Result<bool, Failure> {
+    // It may take as long as a blink, in which other dispatches go on.
+    let evaluation = tokio::task::spawn_blocking(move || {
+        let config = json!(document.config.to_config(None));
+        let input = &document.tasks[task.as_usize()].input_data;
+        condition.evaluate(Facts { tasks, input, config })
+    });
+    match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
+        Ok(Ok(answer)) => answer,
+        Ok(Err(error)) => Err(fail(&format!("its evaluation broke off: {error}"))),
+        Err(_) => Err(fail("it took longer than 1 s")),
     }
 }
 

@@ -10,6 +10,7 @@ use super::{
     dispatcher::Dispatcher,
     document::{Parts, StoredDocument, estimate},
     gatekeeper::Found,
+    lanes::Lanes,
     live::{Live, TRACE_FILES_MAX},
     message::Heard,
     row::PENDING,
@@ -49,7 +50,7 @@ impl Live {
         if !is_wanted || tasks.is_empty() {
             return Ok(());
         }
-        let names = tasks.iter().map(|it| (it.task_id.clone(), it.agent.clone())).collect();
+        let added = tasks.iter().map(|it| (it.task_id.clone(), it.agent.clone())).collect();
         let document = Arc::new(self.document.grown(tasks, parent));
         let graph = document.graph()?;
         self.backends.extend(backends);
@@ -62,7 +63,7 @@ impl Live {
         self.traces_from_store |= document.tasks.len() > TRACE_FILES_MAX;
         let json = document.write();
         (self.document, self.graph) = (document, Arc::clone(&graph));
-        batch.writes.push(Write::Grow { dispatch: self.id, document: json, tasks: names });
+        batch.writes.push(Write::Document { dispatch: self.id, json, added });
         let growth = Arc::new(Growth { graph, policy });
         self.handle(now, Input::Grow { parent, growth }, out, batch);
         Ok(())
@@ -75,50 +76,60 @@ impl Live {
             let reason = "more tasks were added than its document has".to_owned();
             return Err(StoreError::Corrupt(reason));
         }
-        let lanes = self.lanes.by_task();
-        let document = self.document.first(n_tasks);
-        let lanes = lanes.get(..n_tasks).unwrap_or_default().to_vec();
-        Ok(Arc::new(Growth {
-            graph: document.graph()?,
-            policy: document.policy((self.id, self.created_at), lanes),
-        }))
+        let of = (self.id, self.created_at);
+        self.document.begin(n_tasks, of, &self.lanes).map(Arc::new)
     }
 }
 
 impl Dispatcher {
-    /// Adds tasks to a live dispatch.
-    pub(super) fn grow(
+    /// Lets a task become many.
+    pub(super) fn expand(
+        &mut self,
+        (dispatch, task): (DispatchId, TaskIdx),
+        tasks: Vec<TaskSpec>,
+        batch: &mut Batch,
+    ) {
+        let now = self.dependencies.clock.now();
+        let Some(live) = self.lives.get_mut(&dispatch) else { return };
+        let addition = Addition { parent: Some(task), tasks, backends: Backends::new() };
+        if let Err(error) = live.grow(now, addition, &mut self.out, batch) {
+            // Checked tasks make a graph; only a fault of this program leads here.
+            error!(dispatch_id = %dispatch, %error, "failed to add tasks");
+            let failure = Failure::new(FailureCode::OutputInvalid, error.to_string());
+            let (gate, answer) = (Gate::Expansion, GateAnswer::Fail(failure));
+            let found = Found { task, gate, answer, output: None };
+            live.answer(now, found, &mut self.out, batch);
+        }
+        batch.touched.push(dispatch);
+    }
+
+    /// Adds tasks of a caller; he is answered when they are durable.
+    pub(super) fn add(
         &mut self,
         dispatch: DispatchId,
-        addition: Addition,
-        reply: Option<oneshot::Sender<Heard>>,
+        addition: (Vec<TaskSpec>, Backends),
+        reply: oneshot::Sender<Heard>,
         batch: &mut Batch,
     ) {
         let now = self.dependencies.clock.now();
         let Some(live) = self.lives.get_mut(&dispatch) else {
-            let _gone = reply.map(|it| it.send(Heard::NotHere));
+            let _gone = reply.send(Heard::NotHere);
             return;
         };
-        let parent = addition.parent;
-        if let Err(error) = live.grow(now, addition, &mut self.out, batch) {
-            // Checked tasks make a graph; only a fault of this program leads here.
-            error!(dispatch_id = %dispatch, %error, "failed to add tasks");
-            if let Some(task) = parent {
-                let failure = Failure::new(FailureCode::OutputInvalid, error.to_string());
-                let answer = GateAnswer::Fail(failure);
-                let found = Found { task, gate: Gate::Expansion, answer, output: None };
-                live.answer(now, found, &mut self.out, batch);
-            }
+        if let Err(refusal) = live.add(now, addition, &mut self.out, batch) {
+            let _gone = reply.send(Heard::Refused(refusal));
+            return;
         }
+        // Its agents may go through lanes that the dispatch did not have.
         self.sharing.register(live);
-        batch.replies.extend(reply.map(|it| (dispatch, it)));
+        batch.replies.push((dispatch, reply));
         batch.touched.push(dispatch);
     }
 }
 
 impl StoredDocument {
     /// The same with more tasks, which `parent` becomes where there is one.
-    pub(super) fn grown(&self, tasks: Vec<TaskSpec>, parent: Option<TaskIdx>) -> Self {
+    fn grown(&self, tasks: Vec<TaskSpec>, parent: Option<TaskIdx>) -> Self {
         let n_before = self.tasks.len();
         let mut grown = self.first(n_before);
         grown.n_first.get_or_insert(n_before);
@@ -136,13 +147,25 @@ impl StoredDocument {
     }
 
     /// The document as it was when it had so many tasks.
-    pub(super) fn first(&self, n_tasks: usize) -> Self {
+    fn first(&self, n_tasks: usize) -> Self {
         let mut first = Self::new(self.tasks[..n_tasks].to_vec(), self.config.clone());
         first.estimates = self.estimates.get(..n_tasks).unwrap_or_default().to_vec();
         first.n_first = self.n_first.filter(|it| *it < n_tasks);
         let is_in = |it: &&Parts| it.end.as_usize() <= n_tasks;
         first.parts = self.parts.iter().filter(is_in).copied().collect();
         first
+    }
+
+    /// What its scheduler knew when it had so many tasks.
+    pub(super) fn begin(
+        &self,
+        n_tasks: usize,
+        of: (DispatchId, Millis),
+        lanes: &Lanes,
+    ) -> Result<Growth, StoreError> {
+        let first = self.first(n_tasks);
+        let lanes = lanes.by_task().get(..n_tasks).unwrap_or_default().to_vec();
+        Ok(Growth { graph: first.graph()?, policy: first.policy(of, lanes) })
     }
 
     /// What a task has become, in order.

@@ -26,7 +26,7 @@ use crate::{
         DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask, TaskRow, Tenure,
         TraceTarget, Write,
     },
-    scheduler::{Event, Input, Outbox, Scheduler},
+    scheduler::{Event, Growth, Input, Outbox, Scheduler},
 };
 
 /// Above so many tasks one file of lines stands in for the tasks' own trace files.
@@ -433,19 +433,14 @@ fn first_scheduler(
     graph: &Arc<TaskGraph>,
     lanes: &Lanes,
 ) -> Scheduler {
-    let by_task = lanes.by_task();
-    let first = document.n_first.map(|it| document.first(it.min(document.tasks.len())));
-    let first = first.and_then(|it| Some((it.graph().ok()?, it)));
-    match first {
-        Some((graph, first)) => {
-            let by_task = by_task.get(..graph.len()).unwrap_or_default();
-            Scheduler::new(graph, first.policy((dispatch, created_at), by_task.to_vec()))
-        }
-        None => Scheduler::new(
-            Arc::clone(graph),
-            document.policy((dispatch, created_at), by_task.to_vec()),
-        ),
-    }
+    let of = (dispatch, created_at);
+    let n_first = document.n_first.map(|it| it.min(document.tasks.len()));
+    let first = n_first.and_then(|it| document.begin(it, of, lanes).ok());
+    let Growth { graph, policy } = first.unwrap_or_else(|| Growth {
+        graph: Arc::clone(graph),
+        policy: document.policy(of, lanes.by_task().to_vec()),
+    });
+    Scheduler::new(graph, policy)
 }
 
 /// Whether reports have to say something else of the dispatch as a whole.

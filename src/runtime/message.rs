@@ -4,12 +4,15 @@ use serde_json::{Map, Value};
 use tokio::sync::{mpsc, oneshot, watch};
 
 use super::{
-    gatekeeper::Found, gather::Gathered, growth::Addition, reuse::Findable, submission::Submission,
+    gatekeeper::Found,
+    gather::Gathered,
+    reuse::Findable,
+    submission::{Backends, Submission},
 };
 use crate::{
     model::{
         Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
-        TaskIdx, UpstreamCall, Usage,
+        TaskIdx, TaskSpec, UpstreamCall, Usage,
     },
     ports::{Request, Tenure},
 };
@@ -33,9 +36,15 @@ pub(super) enum Message {
     Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
     /// What holds a task was found out.
     Answer { dispatch: DispatchId, found: Found },
-    /// There are more tasks. Answers, where somebody wants to know, whether they are added, which
-    /// they are not if the dispatch is not live here.
-    Grow { dispatch: DispatchId, addition: Addition, reply: Option<oneshot::Sender<Heard>> },
+    /// A task becomes many.
+    Expand { dispatch: DispatchId, task: TaskIdx, parts: Vec<TaskSpec> },
+    /// A caller adds tasks, of agents that are served so.
+    Add {
+        dispatch: DispatchId,
+        tasks: Vec<TaskSpec>,
+        backends: Backends,
+        reply: oneshot::Sender<Heard>,
+    },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }

@@ -54,18 +54,15 @@ impl Dispatcher {
     /// Has a result looked for; the answer comes back as `Message::Answer`, and never fails to.
     pub(super) fn look_for_result(&mut self, dispatch: DispatchId, task: TaskIdx) {
         let Some(job) = self.job(dispatch, (task, Attempt(0)), Millis(0)) else { return };
-        let (looks, control) = (Arc::clone(&self.looks), self.to_control.clone());
-        while self.errands.try_join_next().is_some() {}
-        self.errands.spawn(async move {
+        let looks = Arc::clone(&self.looks);
+        self.run_errand(async move {
             let found = AssertUnwindSafe(look(&job, &looks)).catch_unwind().await;
             let (answer, output) = match found.ok().flatten() {
                 Some((from, output)) => (GateAnswer::Reuse(Box::new(from)), Some(output)),
                 None => (GateAnswer::Pass, None),
             };
-            if let Some(control) = control.upgrade() {
-                let found = Found { task, gate: Gate::Reuse, answer, output };
-                let _gone = control.send(Message::Answer { dispatch, found });
-            }
+            let found = Found { task, gate: Gate::Reuse, answer, output };
+            Message::Answer { dispatch, found }
         });
     }
 }

@@ -5,14 +5,11 @@ use std::{fs, sync::Arc};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use super::testing::{Flaky, Registry, World, document, task};
-use crate::{
-    model::{
-        DispatchId, DispatchResult, DispatchStatus, ReadTraceRequest, RetryRequest, TaskId,
-        TraceKind,
-    },
-    plan::RetryCall,
+use super::{
+    testing::{Flaky, Registry, World, document, task},
+    tests::retry_of,
 };
+use crate::model::{DispatchResult, DispatchStatus, ReadTraceRequest, TaskId, TraceKind};
 
 /// The same document, with `cache` for the whole dispatch.
 fn cached(mode: &str, mut document: Value) -> Value {
@@ -31,18 +28,6 @@ fn reused(result: &DispatchResult) -> Vec<(&str, bool)> {
         result.results.iter().map(|it| (it.task_id.as_str(), it.reused.is_some())).collect();
     assert_eq!(result.summary.reused, tasks.iter().filter(|it| it.1).count());
     tasks
-}
-
-fn retry_of(dispatch_id: DispatchId, task_ids: Option<Vec<TaskId>>) -> RetryCall {
-    let request = RetryRequest {
-        dispatch_id,
-        task_ids,
-        overrides: None,
-        budget: None,
-        wait: None,
-        wait_ms: None,
-    };
-    RetryCall { request, wait_ms: 0 }
 }
 
 #[tokio::test(start_paused = true)]

@@ -59,6 +59,7 @@ impl DispatcherHandle {
         let json = self.dependencies.journal.document(dispatch_id).await;
         let json = json.map_err(|it| query::refuse(&it))?.unwrap_or_default();
         let document = StoredDocument::read(&json).map_err(|it| query::refuse(&it))?;
+        control::check_is_one(&document, task)?;
         let mut others = document.tasks;
         let mut spec = others.remove(task.as_usize());
         let (is_input, is_description) = (input_data.is_some(), description.is_some());

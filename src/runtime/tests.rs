@@ -16,7 +16,11 @@ use crate::{
     plan::RetryCall,
 };
 
-fn retry_of(dispatch_id: crate::model::DispatchId, task_ids: Option<Vec<TaskId>>) -> RetryCall {
+/// A call that runs these tasks again, or all that did not succeed.
+pub(super) fn retry_of(
+    dispatch_id: crate::model::DispatchId,
+    task_ids: Option<Vec<TaskId>>,
+) -> RetryCall {
     let request = RetryRequest {
         dispatch_id,
         task_ids,

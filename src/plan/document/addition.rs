@@ -11,7 +11,8 @@ use crate::{
 /// Checks `added`, the `tasks` of a call, as tasks behind those that the dispatch has, by the
 /// document's rules. They come out alone; paths of faults are those of the call.
 ///
-/// What stands in the dispatch was checked when it came, and is not judged anew.
+/// All tasks are judged together, since a new one can break an old one's rule; what is then wrong
+/// with a task that was there is told of the call, at `/dispatch_id`.
 pub fn check_addition(
     added: &Value,
     before: &[TaskSpec],

@@ -148,8 +148,10 @@ pub fn check_replacement(
     let rules = Rules { limits, agents: rules.agents, paths: rules.paths };
     let as_given = task.clone();
     // The first of a document's tasks comes first among its faults; those of the others stay as
-    // they were when they were let in.
-    let tasks = std::iter::once(task).chain(others).collect();
+    // they were when they were let in. What they stand for may be there already, under ids that no
+    // caller may give.
+    let one = |it| TaskSpec { for_each: None, repeat: None, ..it };
+    let tasks = std::iter::once(task).chain(others.into_iter().map(one)).collect();
     match check_specs(tasks, DispatchConfig::default(), &rules) {
         Ok(mut checked) => Ok(checked.tasks.swap_remove(0)),
         Err(refusal) => refusal.within("/tasks/0", "").map_or(Ok(as_given), Err),

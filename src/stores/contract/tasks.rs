@@ -87,11 +87,8 @@ pub(in crate::stores) async fn a_dispatch_that_grows_has_its_new_tasks_behind_th
 ) {
     commit(&store, vec![accepted(1, 2)]).await;
     let new = |name: &str| (TaskId::new(name), AgentName::new("coder"));
-    let grow = |document: &str, tasks| Write::Grow {
-        dispatch: id(1),
-        document: document.to_owned(),
-        tasks,
-    };
+    let grow =
+        |json: &str, added| Write::Document { dispatch: id(1), json: json.to_owned(), added };
     let more = grow("more", vec![new("x"), new("y")]);
     commit(&store, vec![more, moved(1, 3, TaskStatus::Success), output(1, 3, "7")]).await;
     assert_eq!(store.document(id(1)).await, Ok(Some("more".to_owned())));
@@ -106,7 +103,7 @@ pub(in crate::stores) async fn a_dispatch_that_grows_has_its_new_tasks_behind_th
     assert_eq!(store.document(id(1)).await, Ok(Some("same".to_owned())));
     let beyond = store.commit(vec![moved(1, 4, TaskStatus::Success)].into()).await;
     assert!(matches!(beyond, Err(StoreError::Corrupt(_))), "{beyond:?}");
-    let unknown = Write::Grow { dispatch: id(9), document: String::new(), tasks: Vec::new() };
+    let unknown = Write::Document { dispatch: id(9), json: String::new(), added: Vec::new() };
     assert!(store.commit(vec![unknown].into()).await.is_err());
 }
 
@@ -114,7 +111,11 @@ pub(in crate::stores) async fn a_document_and_what_reports_need_of_it_are_replac
     store: Store,
     _: Maintained,
 ) {
-    let document = |number, json: &str| Write::Document { dispatch: id(number), json: json.into() };
+    let document = |number, json: &str| Write::Document {
+        dispatch: id(number),
+        json: json.into(),
+        added: Vec::new(),
+    };
     let meta = |number, json: &str| Write::Meta { dispatch: id(number), json: json.into() };
     commit(&store, vec![accepted(1, 1), accepted(2, 1), document(1, "new"), meta(1, "new")]).await;
     commit(&store, vec![meta(2, "other"), meta(2, "größer")]).await;

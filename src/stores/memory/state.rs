@@ -97,11 +97,10 @@ impl State {
                     let mut tasks = asked.request.tasks().iter();
                     tasks.try_for_each(|it| head.check_task(dispatch, *it))?;
                 }
-                Write::Grow { tasks, .. } => head.n_tasks += tasks.len(),
+                Write::Document { added, .. } => head.n_tasks += added.len(),
                 Write::Accept(_)
                 | Write::End { .. }
                 | Write::Meta { .. }
-                | Write::Document { .. }
                 | Write::RequestHandled { .. }
                 | Write::Claim { .. }
                 | Write::Adopt { .. }
@@ -142,11 +141,11 @@ impl State {
                     kept.outputs.insert(task, json);
                 });
             }
-            Write::Grow { dispatch, document, tasks } => {
+            Write::Document { dispatch, json, added } => {
                 self.change(dispatch, |kept| {
-                    kept.document = document;
+                    kept.document = json;
                     let first = kept.tasks.len();
-                    let pending = tasks.into_iter().zip(first..);
+                    let pending = added.into_iter().zip(first..);
                     kept.tasks.extend(pending.map(|(it, at)| pending_task((at, it))));
                     kept.head.n_tasks = kept.tasks.len();
                 });
@@ -159,9 +158,6 @@ impl State {
                 });
             }
             Write::Meta { dispatch, json } => self.change(dispatch, |kept| kept.meta = json),
-            Write::Document { dispatch, json } => {
-                self.change(dispatch, |kept| kept.document = json);
-            }
             Write::Request(asked) => self.requests.push((*asked, None)),
             Write::RequestHandled { request, refusal: None, .. } => {
                 self.requests.retain(|it| it.0.id != request);

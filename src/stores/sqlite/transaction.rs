@@ -161,7 +161,6 @@ impl Transaction<'_, '_> {
             Write::Record { dispatch, record } => self.record(*dispatch, record),
             Write::Task { dispatch, task, row } => self.task(*dispatch, *task, row),
             Write::Output { dispatch, task, json } => self.output(*dispatch, *task, json),
-            Write::Grow { dispatch, document, tasks } => self.grow(*dispatch, document, tasks),
             Write::End { dispatch, status, at, critical_path } => {
                 self.end(*dispatch, *status, (*at, *critical_path))
             }
@@ -170,11 +169,7 @@ impl Transaction<'_, '_> {
                 self.statements.set_meta.execute(params![id, json])?;
                 Ok(())
             }
-            Write::Document { dispatch, json } => {
-                let id = self.head(*dispatch)?.id;
-                self.statements.set_document.execute(params![id, json])?;
-                Ok(())
-            }
+            Write::Document { dispatch, json, added } => self.set_document(*dispatch, json, added),
             Write::Request(asked) => self.request(asked),
             Write::RequestHandled { request, refusal, .. } => {
                 self.handle_request(*request, refusal.as_deref())
@@ -225,17 +220,17 @@ impl Transaction<'_, '_> {
         Ok(())
     }
 
-    fn grow(
+    fn set_document(
         &mut self,
         dispatch: DispatchId,
-        document: &str,
-        tasks: &[(TaskId, AgentName)],
+        json: &str,
+        added: &[(TaskId, AgentName)],
     ) -> Result<(), Trouble> {
         let stored = self.head(dispatch)?;
         let (id, first) = (stored.id, stored.head.n_tasks);
-        stored.head.n_tasks += tasks.len();
-        self.statements.set_document.execute(params![id, document])?;
-        self.add_tasks(id, u32::try_from(first).unwrap_or(u32::MAX), tasks)
+        stored.head.n_tasks += added.len();
+        self.statements.set_document.execute(params![id, json])?;
+        self.add_tasks(id, u32::try_from(first).unwrap_or(u32::MAX), added)
     }
 
     fn add_tasks(
