@@ -190,6 +190,8 @@ fn options(dir: &Path, recover: Recover) -> Options {
         },
         dispatches_open_max: 16,
         workers_total_max: 1_024,
+        nesting_max: 3,
+        parent: None,
         recover,
         retention: None,
     }

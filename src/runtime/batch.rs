@@ -6,7 +6,11 @@ use super::{
     message::{Heard, Submitted},
     tracer::TaskTrace,
 };
-use crate::{model::DispatchId, ports::Write, scheduler::Action};
+use crate::{
+    model::{DispatchId, TaskIdx},
+    ports::Write,
+    scheduler::Action,
+};
 
 /// The outcome of one round, carried out only once `writes` are durable.
 #[derive(Debug, Default)]
@@ -21,6 +25,8 @@ pub(super) struct Batch {
     pub(super) accepted: Vec<(DispatchId, oneshot::Sender<Submitted>)>,
     /// Those who want to know whether it was done.
     pub(super) replies: Vec<(DispatchId, oneshot::Sender<Heard>)>,
+    /// Tasks that ended without success, whose agents had dispatched something.
+    pub(super) given_up: Vec<(DispatchId, TaskIdx)>,
     /// Dispatches in which something happened.
     pub(super) touched: Vec<DispatchId>,
 }

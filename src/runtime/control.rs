@@ -7,14 +7,14 @@ use tracing::{debug, error};
 
 use super::{
     batch::Batch, dispatcher::Dispatcher, document::StoredDocument, live::Live, message::Heard,
-    row, submission::Backends,
+    nesting, row, submission::Backends,
 };
 use crate::{
     model::{
         ApprovalSpec, ControlAction, DispatchId, ErrorCode, Failure, FailureCode, InputData,
         Millis, Refusal, TaskIdx, TaskStatus, text,
     },
-    ports::{Asked, RecordBody, Request, TaskRow, Write},
+    ports::{Asked, Nest, RecordBody, Request, TaskRow, Write},
     scheduler::{Gate, GateAnswer, Input, Outbox},
 };
 
@@ -46,6 +46,12 @@ impl Dispatcher {
         };
         for Asked { id, dispatch, request } in requests {
             let is_cancel = matches!(request, Request::Cancel { .. });
+            if let Request::Nest(nest) = &request
+                && self.lives.contains_key(&dispatch)
+            {
+                self.take_nest(dispatch, id, Nest::clone(nest));
+                continue;
+            }
             let refusal = match self.obey(dispatch, request, batch) {
                 Heard::Done => None,
                 Heard::Refused(refusal) => Some(refusal),
@@ -62,6 +68,9 @@ impl Dispatcher {
             return Heard::NotHere;
         }
         let is_cancel = matches!(request, Request::Cancel { .. });
+        if let Request::Nest(_) = request {
+            return nesting::just_adopted();
+        }
         if let Request::SetWorkers { max_workers, .. } = request {
             if let Err(refusal) = self.rules.check_workers(max_workers) {
                 return Heard::Refused(refusal);
@@ -129,6 +138,8 @@ impl Live {
                 self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
                 self.set_budget(now, &budget, out, batch)
             }
+            // It was taken before it came here.
+            Request::Nest(_) => Ok(()),
             Request::Grow { tasks } => self.add(now, (tasks, Backends::new()), out, batch),
         }
     }

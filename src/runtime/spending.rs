@@ -36,6 +36,12 @@ pub(super) fn account(row: &mut TaskRow, event: &Event) {
         }
         return;
     }
+    if let Event::NestedSpent { spend, tasks, .. } = *event {
+        let usage = row.usage.get_or_insert_default();
+        usage.nested += spend;
+        usage.nested_tasks = usage.nested_tasks.saturating_add(tasks);
+        return;
+    }
     if row.status != TaskStatus::Running {
         return;
     }
@@ -80,7 +86,8 @@ pub(super) fn spent(
     for it in own {
         spent.tasks = spent.tasks.saturating_add(1);
         if let Some(usage) = &it.row.usage {
-            spent.spend += usage.spent;
+            spent.spend += usage.spent + usage.nested;
+            spent.tasks = spent.tasks.saturating_add(usage.nested_tasks);
             reserved += usage.reserved;
         }
     }

@@ -46,7 +46,7 @@ async fn retry(
     let (wait, wait_ms) = (None, None);
     let request =
         RetryRequest { dispatch_id, task_ids: None, overrides: None, budget, wait, wait_ms };
-    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
+    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }, None).await.unwrap();
     world.finish(ticket.dispatch).await
 }
 
