@@ -127,7 +127,8 @@ impl Live {
             }
             Request::SetBudget { budget, reason } => {
                 self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
-                self.set_budget(now, &budget, out, batch)
+                self.set_budget(now, &budget, out, batch);
+                Ok(())
             }
             Request::Grow { tasks } => self.add(now, (tasks, Backends::new()), out, batch),
         }
@@ -186,7 +187,7 @@ impl Live {
         }
     }
 
-    /// Tells a task something else. The whole document is written anew: it happens seldom.
+    /// Tells a task something else.
     fn replace(
         &mut self,
         (now, task): (Millis, TaskIdx),
@@ -209,8 +210,7 @@ impl Live {
             fields.push("description".to_owned());
         }
         self.record(now, RecordBody::InputReplaced { task, fields, reason }, batch);
-        let (json, added) = (self.document.write(), Vec::new());
-        batch.writes.push(Write::Document { dispatch: self.id, json, added });
+        batch.write_document(self.id, Vec::new());
         Ok(())
     }
 }
