@@ -1,5 +1,7 @@
 //! What one round of the dispatcher leads to: writes first, then all the rest.
 
+use std::collections::BTreeMap;
+
 use tokio::sync::oneshot;
 
 use super::{
@@ -7,7 +9,7 @@ use super::{
     tracer::TaskTrace,
 };
 use crate::{
-    model::{DispatchId, TaskIdx},
+    model::{AgentName, DispatchId, TaskId, TaskIdx},
     ports::Write,
     scheduler::Action,
 };
@@ -17,6 +19,8 @@ use crate::{
 pub(super) struct Batch {
     /// To be committed, all or none.
     pub(super) writes: Vec<Write>,
+    /// Where in `writes` the documents stand that are written down when all of the round is known.
+    documents: BTreeMap<DispatchId, usize>,
     /// To be done afterwards, in order.
     pub(super) actions: Vec<(DispatchId, Action)>,
     /// Trace files to be written.
@@ -32,6 +36,30 @@ pub(super) struct Batch {
 }
 
 impl Batch {
+    /// Writes a dispatch's document, which has these tasks more. What is written is how it stands
+    /// at the end of the round: a document is long, and may change many times in one.
+    pub(super) fn write_document(&mut self, dispatch: DispatchId, tasks: Vec<(TaskId, AgentName)>) {
+        let earlier = self.documents.get(&dispatch).and_then(|at| self.writes.get_mut(*at));
+        if let Some(Write::Document { added, .. }) = earlier {
+            added.extend(tasks);
+            return;
+        }
+        self.documents.insert(dispatch, self.writes.len());
+        self.writes.push(Write::Document { dispatch, json: String::new(), added: tasks });
+    }
+
+    /// Fills in the documents, as `write` has them; one that it does not have is not written.
+    pub(super) fn fill_documents(&mut self, write: impl Fn(DispatchId) -> Option<String>) {
+        let mut places: Vec<_> = std::mem::take(&mut self.documents).into_iter().collect();
+        places.sort_unstable_by_key(|it| it.1);
+        for (dispatch, at) in places.into_iter().rev() {
+            match (self.writes.get_mut(at), write(dispatch)) {
+                (Some(Write::Document { json, .. }), Some(text)) => *json = text,
+                _ => drop(self.writes.remove(at)),
+            }
+        }
+    }
+
     /// Takes out all that concerns the dispatches in `gone`.
     pub(super) fn forget(&mut self, gone: &[DispatchId]) {
         self.writes.retain(|it| it.dispatch().is_none_or(|id| !gone.contains(&id)));

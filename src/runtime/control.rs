@@ -136,7 +136,8 @@ impl Live {
             }
             Request::SetBudget { budget, reason } => {
                 self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
-                self.set_budget(now, &budget, out, batch)
+                self.set_budget(now, &budget, out, batch);
+                Ok(())
             }
             // It was taken before it came here.
             Request::Nest(_) => Ok(()),
@@ -197,7 +198,7 @@ impl Live {
         }
     }
 
-    /// Tells a task something else. The whole document is written anew: it happens seldom.
+    /// Tells a task something else.
     fn replace(
         &mut self,
         (now, task): (Millis, TaskIdx),
@@ -220,8 +221,7 @@ impl Live {
             fields.push("description".to_owned());
         }
         self.record(now, RecordBody::InputReplaced { task, fields, reason }, batch);
-        let (json, added) = (self.document.write(), Vec::new());
-        batch.writes.push(Write::Document { dispatch: self.id, json, added });
+        batch.write_document(self.id, Vec::new());
         Ok(())
     }
 }

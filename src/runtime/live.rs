@@ -165,6 +165,11 @@ impl Live {
         self.last_seq
     }
 
+    /// The document as it stands in the store.
+    pub(super) fn json(&self) -> String {
+        self.document.write()
+    }
+
     /// Where the trace files go.
     pub(super) fn trace_target(&self) -> TraceTarget {
         TraceTarget {

@@ -8,10 +8,11 @@ use super::{batch::Batch, document::Meta, live::Live, query};
 use crate::{
     model::{
         Budget, BudgetLimit, BudgetReport, BudgetSpec, DispatchId, DispatchResult, DispatchStatus,
-        ErrorCode, Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus,
-        TraceKind,
+        Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus, TraceKind,
     },
-    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow},
+    ports::{
+        DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+    },
     scheduler::{Event, Input, Outbox, settlement},
 };
 
@@ -159,20 +160,22 @@ pub(super) fn next_step(result: &DispatchResult) -> Option<String> {
 }
 
 impl Live {
-    /// Changes limits of the budget; those that `change` does not name stay.
+    /// Changes limits of the budget; those that `change` does not name stay. A dispatch without one
+    /// has one from now on, of which all counts as used that it has used so far.
     pub(super) fn set_budget(
         &mut self,
         now: Millis,
         change: &BudgetSpec,
         out: &mut Outbox,
         batch: &mut Batch,
-    ) -> Result<(), Refusal> {
-        let Some(budget) = self.scheduler.budget() else {
-            let message = "the dispatch has no budget to change";
-            let hint = "give one in config.budget when it is dispatched";
-            return Err(Refusal::of(ErrorCode::OutOfRange, "/budget", message, hint));
-        };
-        self.handle(now, Input::SetBudget { budget: budget.changed(change) }, out, batch);
-        Ok(())
+    ) {
+        let budget = self.scheduler.budget().unwrap_or_default().changed(change);
+        if self.meta.budget.is_none() {
+            // Reports look for what changed only where there is a budget.
+            let first = StoredBudget { limits: budget, before: Spent::default() };
+            Arc::make_mut(&mut self.meta).budget = Some(first);
+            batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+        }
+        self.handle(now, Input::SetBudget { budget }, out, batch);
     }
 }
