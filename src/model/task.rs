@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    AgentName, ApprovalSpec, CacheMode, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec,
-    RetrySpec, TaskId, TriggerRule,
+    AgentName, ApprovalSpec, CacheMode, CoderInput, DebugInput, ExpectSpec, ForEachSpec, InputData,
+    LoopSpec, RetrySpec, TaskId, TriggerRule,
 };
 
 /// One task of a dispatch document.
@@ -63,6 +64,13 @@ pub struct TaskSpec {
     /// What somebody must decide before it starts; only what depends on it waits with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<ApprovalSpec>>,
+    /// What must hold when its agent says that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Box<ExpectSpec>>,
+    /// A JSON Schema (2020-12) that its output must keep; at most 64 KiB, and nothing is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_schema")]
+    pub output_schema: Option<Box<Value>>,
     /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
     /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +113,10 @@ impl TaskSpec {
     pub fn runs_itself(&self) -> bool {
         self.for_each.is_none() && self.repeat.is_none()
     }
+}
+
+fn any_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["object", "boolean"] })
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

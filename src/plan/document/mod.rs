@@ -23,6 +23,7 @@ mod context;
 mod control;
 #[cfg(test)]
 mod control_tests;
+mod expect;
 mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;
