@@ -64,7 +64,7 @@ impl Engine {
         let shutdown = CancellationToken::new();
         let options = options(dir, recover);
         let (handle, task) = DispatcherHandle::start(dependencies, options, shutdown.clone());
-        Ok(Self { handle, task, shutdown, agents })
+        Ok(Self { handle, agents, task, shutdown })
     }
 
     pub(crate) async fn stop(self) -> Outcome<()> {

@@ -50,7 +50,7 @@ impl Sum {
         let mut sum = Self::default();
         for task in tasks {
             let Some(one) = amount(task) else { continue };
-            let attempts = task.retry.as_ref().map_or(1, |it: &RetrySpec| it.max_attempts);
+            let attempts = task.retry.as_deref().map_or(1, |it: &RetrySpec| it.max_attempts);
             sum.n += 1;
             sum.likely = sum.likely.saturating_add(one);
             sum.high = sum.high.saturating_add(one.saturating_mul(attempts.into()));
