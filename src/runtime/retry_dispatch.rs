@@ -123,6 +123,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
         retry,
         when,
         cache,
+        approval,
     } = change;
     if let Some(description) = description {
         task.description = description;
@@ -140,6 +141,9 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
     task.retry = retry.map(Box::new).or_else(|| task.retry.take());
     task.when = when.map(String::into_boxed_str).or_else(|| task.when.take());
     task.cache = cache.or(task.cache);
+    if let Some(approval) = approval {
+        task.approval = approval;
+    }
 }
 
 /// The settings of the first dispatch, as its document would have given them. Its trace directory
