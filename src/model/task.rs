@@ -14,6 +14,7 @@ use super::{
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::box_collection, reason = "few have it, and the others stay small")]
 pub struct TaskSpec {
     /// The task's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, unique in the dispatch.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"))]
@@ -60,7 +61,7 @@ pub struct TaskSpec {
     /// How it is tried again by itself when an attempt fails; as the settings say for its agent
     /// unless set, else not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetrySpec>,
+    pub retry: Option<Box<RetrySpec>>,
     /// What somebody must decide before it starts; only what depends on it waits with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<ApprovalSpec>>,
@@ -91,7 +92,7 @@ pub struct TaskSpec {
     /// How much it needs of what the dispatch's `config.resources` has, while it runs: a number
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<BTreeMap<String, u32>>,
+    pub resources: Option<Box<BTreeMap<String, u32>>>,
     /// What it does with results of the same work done before, in this dispatch or another: `off`,
     /// `reuse` or `refresh`; as the dispatch does unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -36,7 +36,7 @@ pub(super) fn task(task: &mut TaskSpec, options: &Options) {
     let Some(agent) = options.agents.get(&task.agent) else { return };
     task.timeout_seconds = task.timeout_seconds.or(agent.timeout_seconds);
     evidence::add(task, &agent.expect);
-    task.retry = task.retry.take().or_else(|| agent.retry.clone());
+    task.retry = task.retry.take().or_else(|| agent.retry.clone().map(Box::new));
     let name = task.agent.as_str();
     let input = &mut task.input_data;
     if let (AgentName::CODER, Some(level)) = (name, agent.validation_level) {

@@ -455,7 +455,7 @@ fn first_scheduler(
 ) -> Scheduler {
     let of = (dispatch, created_at);
     let n_first = document.n_first.map(|it| it.min(document.tasks.len()));
-    let first = n_first.and_then(|it| document.begin(it, of, lanes).ok());
+    let first = n_first.and_then(|it| document.begin(it, of, lanes.by_task()).ok());
     let Growth { graph, policy } = first.unwrap_or_else(|| Growth {
         graph: Arc::clone(graph),
         policy: document.policy(of, lanes.by_task().to_vec()),

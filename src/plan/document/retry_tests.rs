@@ -14,7 +14,7 @@ fn read(retry: &Value) -> RetrySpec {
     let mut task = coder("a");
     merge(&mut task, &json!({ "retry": retry }));
     let checked = check_value(&json!({ "tasks": [task] })).unwrap();
-    checked.tasks[0].retry.clone().unwrap()
+    *checked.tasks[0].retry.clone().unwrap()
 }
 
 #[test]
