@@ -110,7 +110,7 @@ pub(super) mod testing {
     use super::*;
     use crate::{
         model::{Attempt, DispatchId, TaskId},
-        ports::{CallLog, Heartbeat},
+        ports::{CallLog, EventLog, Heartbeat},
     };
 
     pub(crate) fn attempt_call(calls: CallLog) -> AttemptCall {
@@ -125,6 +125,7 @@ pub(super) mod testing {
             cancelled: CancellationToken::new(),
             calls,
             heartbeat: Heartbeat::default(),
+            events: EventLog::default(),
         }
     }
 

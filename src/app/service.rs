@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::clock::SystemClock;
+use super::{clock::SystemClock, programs};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
@@ -84,7 +84,7 @@ impl Service {
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams)),
+            agents: Arc::new(agents(settings, &upstreams, &clock)),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -139,7 +139,7 @@ pub(super) fn upstreams(
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
+pub(super) fn agents(settings: &Settings, upstreams: &Upstreams, clock: &Arc<dyn Clock>) -> Agents {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
         (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
@@ -150,6 +150,7 @@ pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
+        commands: programs::commands(settings, clock),
     })
 }
 

@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde_json::{Value, json};
 
 use super::{
+    command,
     environment::{Environment, Flags, Role},
     error::{ConfigError, ConfigErrors, Source},
     file::{self, Presence},
@@ -83,6 +84,7 @@ impl<'a> Loading<'a> {
         self.derive_places();
         self.derive_upstreams();
         self.check_agents();
+        command::check(&self.merged, &mut self.faults);
         self.cap_workers();
         if !self.faults.is_empty() {
             return Err(ConfigErrors(self.faults));

@@ -10,6 +10,7 @@
 //! Only this room reads the environment, once, in [`Environment::capture`].
 
 mod check;
+mod command;
 mod environment;
 mod error;
 mod file;
@@ -23,6 +24,7 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use command::{CommandOutput, CommandProgram, CommandPrompt, CommandSettings};
 pub use environment::{Environment, Flags, Role};
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use load::{Explained, Loaded};

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::command::CommandSettings;
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -86,6 +87,9 @@ pub struct AgentSettings {
     /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// The program that does its work, instead of a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSettings>,
 }
 
 /// What holds for every upstream that does not say it itself.

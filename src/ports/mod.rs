@@ -15,7 +15,7 @@ mod traces;
 mod upkeep;
 
 pub use agents::{
-    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
+    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
 };
 pub use changes::Changes;
 pub use clock::Clock;

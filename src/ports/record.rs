@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attempt, ControlAction, Millis, TaskIdx, TraceKind, UpstreamCall},
+    model::{AgentEvent, Attempt, ControlAction, Millis, TaskIdx, TraceKind, UpstreamCall},
     scheduler::Event,
 };
 
@@ -65,6 +65,15 @@ pub enum RecordBody {
     },
     /// A fact of the scheduler.
     Scheduler(Event),
+    /// An agent showed what it was doing.
+    AgentEvent {
+        /// The task tried.
+        task: TaskIdx,
+        /// Which try.
+        attempt: Attempt,
+        /// What it showed.
+        event: AgentEvent,
+    },
     /// An agent called a tool of an upstream.
     UpstreamCall {
         /// The task tried.
@@ -96,6 +105,7 @@ impl RecordBody {
             Self::ControlRequested { .. } => TraceKind::ControlRequested,
             Self::InputReplaced { .. } => TraceKind::InputReplaced,
             Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
+            Self::AgentEvent { .. } => TraceKind::AgentEvent,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
@@ -131,7 +141,8 @@ impl RecordBody {
     /// The task and the attempt that it is about.
     pub fn subject(&self) -> (Option<TaskIdx>, Option<Attempt>) {
         match self {
-            Self::UpstreamCall { task, attempt, .. }
+            Self::AgentEvent { task, attempt, .. }
+            | Self::UpstreamCall { task, attempt, .. }
             | Self::Scheduler(
                 Event::AttemptStarted { task, attempt, .. }
                 | Event::AttemptEnded { task, attempt, .. }

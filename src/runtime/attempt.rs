@@ -17,7 +17,7 @@ use crate::{
     confine::Workspaces,
     model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
     plan,
-    ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
+    ports::{AgentBackend, AttemptCall, CallLog, Clock, EventLog, Heartbeat, Journal},
 };
 
 /// How long an agent may take to stop once its attempt was given up.
@@ -47,11 +47,12 @@ pub(super) struct AttemptJob {
 /// Runs an attempt to its end, or until it is given up.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
+    let (events, mut shown) = EventLog::kept();
     let (mut resolved, mut prospect) = (None, None);
     let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => {
             prospect = reuse::prospect_to_keep(&job, &input).await;
-            run_agent(&job, input, calls).await
+            run_agent(&job, input, (calls, events)).await
         }
         Err(failure) => Err(failure),
     };
@@ -73,6 +74,7 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         attempt: job.attempt,
         result,
         calls: ended_calls,
+        events: std::iter::from_fn(|| shown.try_recv().ok()).collect(),
         resolved,
         findable,
         usage,
@@ -82,7 +84,7 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
 async fn run_agent(
     job: &AttemptJob,
     input: Map<String, Value>,
-    calls: mpsc::UnboundedSender<crate::model::UpstreamCall>,
+    (calls, events): (CallLog, EventLog),
 ) -> Result<Value, Failure> {
     let task = task_of(job);
     let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
@@ -98,6 +100,7 @@ async fn run_agent(
         cancelled: job.cancelled.clone(),
         calls,
         heartbeat: heartbeat.clone(),
+        events,
     };
     let mut work = job.backend.run(call);
     tokio::select! {

@@ -9,6 +9,7 @@
 
 mod budget;
 mod client;
+mod commands;
 mod control;
 mod crash;
 mod faces;
