@@ -121,6 +121,7 @@ pub(super) mod testing {
             agent: AgentName::new("coder"),
             description: "write it".into(),
             input: json!({ "node_type": "Effect", "n": [1] }).as_object().unwrap().clone(),
+            upstream: Vec::new(),
             timeout: Duration::from_secs(20),
             cancelled: CancellationToken::new(),
             calls,

@@ -62,6 +62,15 @@ impl Heartbeat {
     }
 }
 
+/// What a task answered that an attempt's task depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamOutput {
+    /// The task.
+    pub task_id: TaskId,
+    /// What it answered.
+    pub output: Value,
+}
+
 /// One attempt at one task, as an agent gets it.
 #[derive(Clone, Debug)]
 pub struct AttemptCall {
@@ -77,6 +86,10 @@ pub struct AttemptCall {
     pub description: Arc<str>,
     /// What the agent is told, references resolved, context filled in.
     pub input: Map<String, Value>,
+    /// What the tasks answered that this one depends on, directly or through others, each behind
+    /// those that it depends on itself. Empty unless the agent
+    /// [wants it](AgentBackend::wants_upstream).
+    pub upstream: Vec<UpstreamOutput>,
     /// How long it may take from now; the caller stops listening after that.
     pub timeout: Duration,
     /// Fires when the result no longer counts; the agent must stop what it started.
@@ -97,6 +110,11 @@ pub trait AgentBackend: Debug + Send + Sync {
     /// What the limiter of its attempts is called: backends of one lane are as busy as each other,
     /// and what one is turned away for holds for all.
     fn lane(&self) -> &str;
+
+    /// Whether it builds on what the tasks answered that a task depends on.
+    fn wants_upstream(&self) -> bool {
+        false
+    }
 
     /// What serves it: the same text where the same input gives a result that is as good.
     fn binding(&self) -> String {

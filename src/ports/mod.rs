@@ -16,6 +16,7 @@ mod upkeep;
 
 pub use agents::{
     AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
+    UpstreamOutput,
 };
 pub use changes::Changes;
 pub use clock::Clock;

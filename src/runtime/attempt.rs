@@ -7,6 +7,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    ancestors,
     document::StoredDocument,
     filter::ContextPool,
     message::{AttemptEnd, Message},
@@ -89,6 +90,8 @@ async fn run_agent(
     let task = task_of(job);
     let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
+    let upstream =
+        if job.backend.wants_upstream() { ancestors::outputs(job).await? } else { Vec::new() };
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),
@@ -96,6 +99,7 @@ async fn run_agent(
         agent: task.agent.clone(),
         description: task.description.as_str().into(),
         input,
+        upstream,
         timeout: own_timeout(Duration::from_millis(job.deadline.since(job.clock.now()).0)),
         cancelled: job.cancelled.clone(),
         calls,

@@ -10,7 +10,7 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::space::{TestSpace, document, within};
+use crate::space::{TestSpace, by_task, document, within};
 
 /// Prints what Claude Code prints.
 const CLAUDE: &str = r#"#!/bin/sh
@@ -103,4 +103,30 @@ async fn e2e_nothing_of_a_program_outlives_the_process_that_wanted_it() {
     within(up).await.unwrap();
     program.kill().await;
     within(gone).await.unwrap();
+}
+
+#[tokio::test]
+async fn e2e_a_task_builds_on_the_changes_of_those_that_it_depends_on() {
+    let stub =
+        "#!/bin/sh\ncat > /dev/null; test -f a.txt && echo more > b.txt\necho text > a.txt\n";
+    let space = space(stub);
+    let config = json!({ "agents": {
+        "writer": { "command": { "argv": [space.path("stub")], "worktree": true } },
+    } });
+    fs::write(space.config_file(), config.to_string()).unwrap();
+    let identity = ["-c", "user.name=n", "-c", "user.email=e@x"];
+    for arguments in [&["init", "--quiet"][..], &["add", "stub"], &["commit", "--quiet", "-m", "m"]]
+    {
+        let mut git = std::process::Command::new("git");
+        git.current_dir(space.workspace()).args(identity).args(arguments);
+        assert!(git.status().unwrap().success());
+    }
+    let rows: [(&str, &str, &[&str]); 3] =
+        [("a", "writer", &[]), ("b", "writer", &["a"]), ("c", "writer", &["b"])];
+    let ended = space.run(&["run"], &document(&space, &rows).to_string()).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let changed =
+        by_task(&ended.json(), "output").into_iter().map(|it| it.1["files_changed"].clone());
+    assert_eq!(changed.collect::<Vec<_>>(), [json!(["a.txt"]), json!(["b.txt"]), json!([])]);
+    assert!(!PathBuf::from(space.path("a.txt")).exists());
 }

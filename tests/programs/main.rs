@@ -7,4 +7,5 @@
 
 mod e2e_formats;
 mod e2e_processes;
+mod e2e_worktrees;
 mod place;

@@ -195,6 +195,7 @@ pub(crate) fn call(
         agent: AgentName::new("writer"),
         description: "write it".into(),
         input,
+        upstream: Vec::new(),
         timeout: ANYTHING_MAX,
         cancelled: CancellationToken::new(),
         calls,

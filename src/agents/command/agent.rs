@@ -5,7 +5,8 @@ use std::sync::Arc;
 use futures::future::BoxFuture;
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
-use tokio::time::Instant;
+use tokio::{sync::OnceCell, time::Instant};
+use uuid::Uuid;
 
 use super::{
     arguments::{OutputSchema, argv, place_prompt},
@@ -15,9 +16,10 @@ use super::{
     process::{Ended, Limits, Run, Variables},
     prompt::prompt,
     settings::{CommandHost, CommandSetting, PARENT, STATE_DIR},
+    worktree::{Home, Worktree},
 };
 use crate::{
-    model::{AgentEvent, AgentName, Failure, Millis, Timestamp, UpstreamCall},
+    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, Timestamp, UpstreamCall},
     ports::{AgentBackend, AttemptCall, EventLog},
 };
 
@@ -41,6 +43,8 @@ pub(super) struct Parts {
     pub(super) setting: CommandSetting,
     pub(super) host: CommandHost,
     pub(super) memory: Arc<MemoryGate>,
+    /// Where worktrees go, once one is needed.
+    pub(super) worktrees: Arc<OnceCell<Home>>,
 }
 
 /// Notes what a program shows, as far as there is room for it.
@@ -53,7 +57,11 @@ struct Notes<'a> {
 impl CommandAgent {
     pub(super) fn new(agent: &AgentName, parts: Parts) -> Self {
         let lane = format!("{}/{agent}", parts.setting.program.name());
-        let binding = format!("{lane}\n{}", hex(parts.described()));
+        let mut binding = format!("{lane}\n{}", hex(parts.described()));
+        if parts.setting.worktree {
+            // What it starts from is not in its input, so no result is as good as another.
+            binding.push_str(&Uuid::new_v4().to_string());
+        }
         Self { parts, lane, binding }
     }
 
@@ -69,14 +77,44 @@ impl CommandAgent {
             room = self.parts.memory.enter(needed, || call.heartbeat.beat()) => room,
             failure = limits.over() => return Err(failure),
         };
+        let worktree = tokio::select! {
+            biased;
+            worktree = self.worktree(&call) => worktree?,
+            failure = limits.over() => return Err(failure),
+        };
         let run = Run {
             guard: &self.parts.host.guard,
             argv,
-            dir: setting.dir.clone(),
+            dir: worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned(),
             variables: self.variables(&call),
             input,
         };
-        self.run_program(run, &call, &limits, |it| room.occupy(it)).await
+        let result = self.run_program(run, &call, &limits, |it| room.occupy(it)).await;
+        let Some(worktree) = worktree else { return result };
+        let result = match result {
+            Ok(output) => tokio::select! {
+                biased;
+                output = worktree.with_changes(output) => output,
+                failure = limits.over() => Err(failure),
+            },
+            Err(failure) => Err(failure),
+        };
+        worktree.remove().await;
+        result
+    }
+
+    /// A worktree for this attempt, where the settings want one.
+    async fn worktree(&self, call: &AttemptCall) -> Result<Option<Worktree>, Failure> {
+        let Parts { setting, host, worktrees, .. } = &self.parts;
+        if !setting.worktree {
+            return Ok(None);
+        }
+        let open = async || Home::open(&host.state_dir.join("worktrees"));
+        let home = worktrees.get_or_try_init(open).await.map_err(|it| {
+            Failure::new(FailureCode::AgentError, format!("failed to make worktrees: {it}"))
+        })?;
+        let made = Worktree::make(home, &setting.dir, &setting.variables, &call.upstream);
+        made.await.map(Some)
     }
 
     /// Runs the program and reads what it wrote; the run is noted like a call.
@@ -179,6 +217,10 @@ impl AgentBackend for CommandAgent {
         &self.lane
     }
 
+    fn wants_upstream(&self) -> bool {
+        self.parts.setting.worktree
+    }
+
     fn binding(&self) -> String {
         self.binding.clone()
     }
@@ -212,7 +254,14 @@ mod tests {
         };
         let memory = MemoryGate::new(Box::new(SystemMemory));
         let setting = setting(Program::Claude);
-        let mut parts = Parts { path: "/bin/claude".into(), schema: None, setting, host, memory };
+        let mut parts = Parts {
+            path: "/bin/claude".into(),
+            schema: None,
+            setting,
+            host,
+            memory,
+            worktrees: Arc::default(),
+        };
         change(&mut parts);
         CommandAgent::new(&AgentName::new("writer"), parts)
     }

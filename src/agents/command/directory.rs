@@ -10,11 +10,14 @@ use std::{
     sync::Arc,
 };
 
+use tokio::sync::OnceCell;
+
 use super::{
     agent::{CommandAgent, Parts},
     arguments::OutputSchema,
     memory::{MemoryGate, SystemMemory},
     settings::{CommandHost, CommandSetting},
+    worktree::Home,
 };
 use crate::{
     model::{AgentName, text},
@@ -33,13 +36,15 @@ struct Inner {
     host: CommandHost,
     by_name: BTreeMap<AgentName, CommandSetting>,
     memory: Arc<MemoryGate>,
+    worktrees: Arc<OnceCell<Home>>,
 }
 
 impl Commands {
     /// Takes what the settings say; nothing is looked for before an agent is asked for.
     pub fn new(host: CommandHost, by_name: BTreeMap<AgentName, CommandSetting>) -> Self {
         let memory = MemoryGate::new(Box::new(SystemMemory));
-        Self(Some(Arc::new(Inner { host, by_name, memory })))
+        let worktrees = Arc::default();
+        Self(Some(Arc::new(Inner { host, by_name, memory, worktrees })))
     }
 
     /// The program that is `agent`, where it is one and is installed.
@@ -73,6 +78,7 @@ impl Inner {
             setting: setting.clone(),
             host: self.host.clone(),
             memory: Arc::clone(&self.memory),
+            worktrees: Arc::clone(&self.worktrees),
         };
         let backend = Arc::new(CommandAgent::new(agent, parts));
         Ok(Binding { backend, warnings: Vec::new() })

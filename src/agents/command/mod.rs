@@ -16,6 +16,7 @@ mod prompt;
 mod settings;
 #[cfg(test)]
 mod testing;
+mod worktree;
 
 pub use directory::Commands;
 pub use guard::guard;
