@@ -3,10 +3,10 @@
 use std::{path::PathBuf, sync::Arc};
 
 use super::process::{GuardProgram, Variables};
-use crate::ports::Clock;
+use crate::{model::ParentTask, ports::Clock};
 
 /// The variable by which a program knows the dispatch and the task that it works for.
-pub(super) const PARENT: &str = "PARALLEL_DISPATCH_PARENT";
+pub(super) const PARENT: &str = ParentTask::VARIABLE;
 /// The variable by which it finds the same dispatches.
 pub(super) const STATE_DIR: &str = "PARALLEL_DISPATCH_STATE_DIR";
 
