@@ -75,7 +75,7 @@ impl CommandAgent {
         let room = tokio::select! {
             biased;
             room = self.parts.memory.enter(needed, || call.heartbeat.beat()) => room,
-            failure = limits.over() => return Err(failure),
+            failure = limits.over() => return Err(no_room(failure, setting.memory_mb)),
         };
         let worktree = tokio::select! {
             biased;
@@ -172,6 +172,15 @@ fn reply(ended: Result<Ended, Failure>, decoder: Box<dyn Decode>) -> Reply {
     }
 }
 
+/// Says what was waited for, if the time is over.
+fn no_room(failure: Failure, memory_mb: u64) -> Failure {
+    if failure.code != FailureCode::Timeout {
+        return failure;
+    }
+    let message = format!("no other program left it {memory_mb} MiB of memory in time");
+    Failure::new(FailureCode::Timeout, message)
+}
+
 impl Parts {
     /// All that decides on what comes of an input, but for the program itself.
     fn described(&self) -> [u8; 32] {
@@ -239,7 +248,7 @@ mod tests {
     use super::{
         super::{
             GuardProgram, Program,
-            memory::SystemMemory,
+            memory::{Memory, SystemMemory},
             testing::{call, setting},
         },
         *,
@@ -286,5 +295,30 @@ mod tests {
     async fn a_guard_that_cannot_be_started_fails_the_attempt() {
         let failure = agent(|_| ()).run(call(&serde_json::json!({}))).await.unwrap_err();
         assert!(failure.message.starts_with("failed to start a guard"), "{}", failure.message);
+    }
+
+    /// There is none.
+    struct NoMemory;
+
+    impl Memory for NoMemory {
+        fn available(&self) -> Option<u64> {
+            Some(0)
+        }
+
+        fn used_by(&self, processes: &[u32]) -> Vec<u64> {
+            vec![0; processes.len()]
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_waits_for_memory_can_be_given_up_and_has_a_deadline() {
+        let agent = agent(|it| it.memory = MemoryGate::new(Box::new(NoMemory)));
+        let _other = agent.parts.memory.enter(1, || ()).await;
+        let failure = agent.run(call(&serde_json::json!({}))).await.unwrap_err();
+        assert_eq!(failure.code, FailureCode::Timeout);
+        assert_eq!(&*failure.message, "no other program left it 250 MiB of memory in time");
+        let call = call(&serde_json::json!({}));
+        call.cancelled.cancel();
+        assert_eq!(agent.run(call).await.unwrap_err().code, FailureCode::Cancelled);
     }
 }
