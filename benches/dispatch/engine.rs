@@ -9,7 +9,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use parallel_dispatch::{
-    agents::CheckCommands,
+    agents::command::{CheckCommands, GuardProgram},
     model::{AgentName, CacheMode, Failure, Millis, OnFailure},
     plan::{InputKind, Limits},
     ports::{
@@ -56,7 +56,7 @@ impl Engine {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             upkeep: store,
             agents: Arc::clone(&agents) as Arc<dyn AgentDirectory>,
-            checks: Arc::new(CheckCommands::default()),
+            checks: Arc::new(no_checks()),
             sources: Vec::new(),
             traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
             clock: Arc::new(BenchClock::start()),
@@ -200,4 +200,10 @@ impl Clock for BenchClock {
         let until = self.0 + Duration::from_millis(at.since(Millis(1_795_232_640_000)).0 + 1);
         Box::pin(tokio::time::sleep_until(until))
     }
+}
+
+/// Nothing is expected here.
+fn no_checks() -> CheckCommands {
+    let guard = GuardProgram { program: "nothing".into(), arguments: Vec::new() };
+    CheckCommands::new(guard, std::collections::BTreeMap::new())
 }

@@ -1,10 +1,13 @@
 //! Finds who serves an agent.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use super::tool::{ToolAgent, pick};
+use super::{
+    command::Commands,
+    tool::{ToolAgent, pick},
+};
 use crate::{
     model::AgentName,
     ports::{AgentDirectory, BindError, Binding},
@@ -20,6 +23,8 @@ pub struct AgentsSettings {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The upstream named `archon`, which serves every agent that names no other.
     pub archon: Arc<Archon>,
+    /// The agents that are programs; these go before all tools.
+    pub commands: Commands,
 }
 
 /// What the settings say of one agent.
@@ -39,6 +44,7 @@ pub struct Agents {
     by_name: BTreeMap<AgentName, AgentSetting>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
     archon: Arc<Archon>,
+    commands: Commands,
 }
 
 /// The longest that binding waits for a list of tools; the attempts look again.
@@ -49,15 +55,23 @@ const ARCHON: &str = "archon";
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        let AgentsSettings { agents, upstreams, archon } = settings;
-        Self { by_name: agents, upstreams, archon }
+        let AgentsSettings { agents, upstreams, archon, commands } = settings;
+        Self { by_name: agents, upstreams, archon, commands }
+    }
+
+    /// The program that is `agent`, where it is one and is installed.
+    pub fn program_of(&self, agent: &AgentName) -> Option<PathBuf> {
+        self.commands.program_of(agent)
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
+        if let Some(found) = self.commands.bind(agent) {
+            return found;
+        }
         let setting = self.by_name.get(agent).cloned().unwrap_or_default();
         let candidates = setting.tool.map_or_else(|| tools_named_like(agent), |it| vec![it]);
         let name = setting.upstream.as_deref().unwrap_or(ARCHON);
-        let refuse = |looked_for: &[String]| BindError {
+        let refuse = |looked_for: &[String]| BindError::NoTool {
             agent: agent.clone(),
             upstream: name.to_owned(),
             looked_for: looked_for.to_vec(),
@@ -108,6 +122,7 @@ mod tests {
             agents: BTreeMap::from([(AgentName::new("reviewer"), setting)]),
             upstreams: BTreeMap::from([("other".to_owned(), other)]),
             archon: Archon::new(archon, Arc::new(StillClock::default())),
+            commands: Commands::default(),
         };
         Agents::new(settings)
     }
@@ -210,6 +225,7 @@ mod tests {
             agents: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             archon: Archon::new(ArchonChoice::Default { remote, embedded }, shared),
+            commands: Commands::default(),
         };
         let agents = Agents::new(settings);
         let coder = AgentName::new("coder");

@@ -63,6 +63,6 @@ pub use request::{
 pub use retry::RetrySpec;
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
-pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
+pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};

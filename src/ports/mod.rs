@@ -16,7 +16,8 @@ mod traces;
 mod upkeep;
 
 pub use agents::{
-    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
+    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
+    UpstreamOutput,
 };
 pub use changes::Changes;
 pub use checks::{CheckCall, CheckOutcome, Checks};

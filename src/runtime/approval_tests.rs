@@ -178,13 +178,13 @@ async fn a_retry_may_ask_something_else_or_nothing() {
         crate::plan::check_retry(&json)
     };
     let other = retry(json!({ "approval": { "message": "now?" } })).unwrap();
-    let other = world.handle.retry(other).await.unwrap().dispatch;
+    let other = world.handle.retry(other, None).await.unwrap().dispatch;
     let mut progress = world.handle.follow(other).await.unwrap();
     progress.wait_for(|it| it.n_waiting == 1).await.unwrap();
     let result = world.handle.result(other).await.unwrap();
     assert_eq!(task(&result, "b").approval.as_ref().unwrap().message, "now?");
     let none = retry(json!({ "approval": null })).unwrap();
-    let none = world.handle.retry(none).await.unwrap().dispatch;
+    let none = world.handle.retry(none, None).await.unwrap().dispatch;
     let result = world.finish(none).await;
     assert_eq!((result.status, &task(&result, "b").approval), (DispatchStatus::Success, &None));
     let refusal = retry(json!({ "approval": 5 })).unwrap_err();

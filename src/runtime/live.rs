@@ -218,7 +218,20 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved, findable, evidence, usage } = end;
+        let AttemptEnd {
+            task,
+            attempt,
+            result,
+            calls,
+            events,
+            resolved,
+            findable,
+            evidence,
+            usage,
+        } = end;
+        for event in events {
+            self.record(now, RecordBody::AgentEvent { task, attempt, event }, batch);
+        }
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }

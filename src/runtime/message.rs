@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, BudgetLimit, DispatchId, DispatchStatus, Evidence, Failure, FailureCode, Refusal,
-        TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage,
+        AgentEvent, Attempt, BudgetLimit, DispatchId, DispatchStatus, Evidence, Failure,
+        FailureCode, Refusal, TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage,
     },
     ports::{Request, RequestId, Tenure},
 };
@@ -111,6 +111,7 @@ pub(super) struct AttemptEnd {
     /// The agent's output as JSON text, or why there is none.
     pub(super) result: Result<String, Failure>,
     pub(super) calls: Vec<UpstreamCall>,
+    pub(super) events: Vec<AgentEvent>,
     /// The input with its references resolved, where it had any.
     pub(super) resolved: Option<Map<String, Value>>,
     /// By what others may find the result, if they may.
@@ -125,12 +126,13 @@ impl AttemptEnd {
     /// The end of an attempt whose agent's code is at fault.
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
-        let (calls, result) = (Vec::new(), Err(failure));
+        let (calls, events, result) = (Vec::new(), Vec::new(), Err(failure));
         Self {
             task,
             attempt,
             result,
             calls,
+            events,
             resolved: None,
             findable: None,
             evidence: Vec::new(),

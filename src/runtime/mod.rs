@@ -6,6 +6,7 @@
 
 mod addition;
 mod advice;
+mod ancestors;
 #[cfg(test)]
 mod approval_tests;
 mod attempt;
