@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     keys::{Kind, is_name},
     place::{Base, to_mcp_url, to_origin},
+    supply::{SecretText, check_variable},
     yaml::Yaml,
 };
 use crate::model::{FailureCode, RetrySpec, text};
@@ -14,6 +15,8 @@ use crate::model::{FailureCode, RetrySpec, text};
 /// How much of a text a message shows.
 const SHOWN_CHARS_MAX: usize = 80;
 const ORIGINS_MAX: usize = 64;
+const TEXTS_MAX: usize = 256;
+const ARGUMENT_BYTES_MAX: usize = 32 << 10;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// Brings `value` into normal form; nothing when the key was named without saying anything.
@@ -27,13 +30,20 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Path, Some(text)) => return base.resolve(text).and_then(to_text).map(Some),
         (Kind::Destination, Some(text)) => return destination(text, base).map(Some),
+        (Kind::Secret, Some(text)) => {
+            return SecretText::parse(text, base).map(|it| Some(it.canonical().into()));
+        }
+        (Kind::Program, Some(text)) => return program(text, base).map(Some),
+        (Kind::Arguments, _) => return texts(value, "arguments", argument).map(Some),
+        (Kind::Variables, _) => return texts(value, "variables", check_variable).map(Some),
+        (Kind::Tools, _) => return texts(value, "tools", tool).map(Some),
         (Kind::Url, Some(text)) => return to_mcp_url(text).map(|it| Some(it.into())),
         (Kind::Whole(min, max), _) => whole(min, max, value),
         (Kind::Seconds, _) => seconds(value),
         (Kind::Bool, _) => value.as_bool().map(Value::from),
         (Kind::Word(words), text) => text.and_then(|it| word(words, it)),
         (Kind::Name, text) => text.filter(|it| is_name(it)).map(Value::from),
-        (Kind::Path | Kind::Destination | Kind::Url, None) => None,
+        (Kind::Path | Kind::Destination | Kind::Url | Kind::Secret | Kind::Program, None) => None,
     };
     match checked {
         Some(value) => Ok(Some(value)),
@@ -54,6 +64,9 @@ fn wanted(kind: Kind) -> String {
         Kind::Url => "an address such as http://localhost:8051".to_owned(),
         Kind::Origins => "a list of origins".to_owned(),
         Kind::Failures => "a list of failures".to_owned(),
+        Kind::Secret => "a text".to_owned(),
+        Kind::Program => "the name or path of a program".to_owned(),
+        Kind::Arguments | Kind::Variables | Kind::Tools => "a list of texts".to_owned(),
         Kind::Later => "left out".to_owned(),
     }
 }
@@ -127,6 +140,50 @@ fn failures(value: &Yaml) -> Result<Value, String> {
         Err(format!("must hold some of {list}, holds {}{}", shown(it), nearest.unwrap_or_default()))
     };
     items.iter().map(failure).collect()
+}
+
+/// A name is looked for on PATH; what has a slash is a path.
+fn program(text: &str, base: &Base) -> Result<Value, String> {
+    argument(text)?;
+    match text {
+        "" => Err("must not be empty".to_owned()),
+        path if path.contains('/') => base.resolve(path).and_then(to_text),
+        name => Ok(name.into()),
+    }
+}
+
+fn texts(
+    value: &Yaml,
+    what: &str,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Value, String> {
+    let Yaml::List(items) = value else {
+        return Err(format!("must be a list of {what}, is {}", value.kind()));
+    };
+    if items.len() > TEXTS_MAX {
+        return Err(format!("must hold at most {TEXTS_MAX} {what}, holds {}", items.len()));
+    }
+    let text = |it: &Yaml| {
+        let text = it.as_text().ok_or_else(|| format!("must hold texts, holds {}", shown(it)))?;
+        check(text).map(|()| Value::from(text))
+    };
+    items.iter().map(text).collect()
+}
+
+fn argument(text: &str) -> Result<(), String> {
+    if text.len() > ARGUMENT_BYTES_MAX || text.contains('\0') {
+        return Err("must hold texts of at most 32 KiB without a NUL character".to_owned());
+    }
+    Ok(())
+}
+
+fn tool(pattern: &str) -> Result<(), String> {
+    let is_inner = |it: u8| it.is_ascii_alphanumeric() || b"_-./*?".contains(&it);
+    if (1..=128).contains(&pattern.len()) && pattern.bytes().all(is_inner) {
+        return Ok(());
+    }
+    let shown = text::escape(&text::cut(pattern, SHOWN_CHARS_MAX));
+    Err(format!("must hold names of tools, in which `*` and `?` stand for any, holds \"{shown}\""))
 }
 
 fn to_text(path: PathBuf) -> Result<Value, String> {

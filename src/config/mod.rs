@@ -7,9 +7,11 @@
 //! A workspace's file came with a repository that somebody cloned, so it is a stranger's: it may
 //! tune a dispatch and lower limits, but name no address, no tool, and no place outside itself.
 //!
-//! Only this room reads the environment, once, in [`Environment::capture`].
+//! Only this room reads the environment: once, in [`Environment::capture`], and what the owner's
+//! settings refer to by name, when it is needed ([`SecretText`]).
 
 mod check;
+mod derive;
 mod environment;
 mod error;
 mod file;
@@ -18,6 +20,8 @@ mod layer;
 mod load;
 mod place;
 mod settings;
+mod supply;
+mod upstream;
 mod yaml;
 
 #[cfg(test)]
@@ -27,6 +31,8 @@ pub use environment::{Environment, Flags, Role};
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use load::{Explained, Loaded};
 pub use settings::{
-    AgentSettings, ArchonSetting, Dispatcher, Level, Limits, LogFormat, Logging, Mcp, Protocol,
-    Server, Settings, Upstream,
+    AgentSettings, ArchonSetting, Dispatcher, Level, Limits, LogFormat, Logging, Mcp, Server,
+    Settings,
 };
+pub use supply::{SecretText, SupplyError, child_environment};
+pub use upstream::{Protocol, Transport, Upstream};

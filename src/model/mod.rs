@@ -29,6 +29,7 @@ pub mod text;
 mod time;
 mod trace;
 mod trigger;
+mod upstream;
 mod usage;
 
 pub use agent::AgentName;
@@ -61,4 +62,5 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
+pub use upstream::{ToolsState, UpstreamState, UpstreamStatus};
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};

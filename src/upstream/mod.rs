@@ -10,22 +10,33 @@ mod archon;
 mod breaker;
 mod decode;
 mod error;
+mod fault;
+mod frames;
+mod http;
 mod later;
+mod ledger;
 mod link;
 mod pool;
 mod probe;
+mod retry;
 mod session;
 mod settings;
+mod sse;
+mod stdio;
+mod supply;
+mod tools;
 
 pub use archon::{Archon, ArchonChoice};
 pub use decode::decode;
 pub use error::UpstreamError;
 pub use pool::{CallMeta, CallOutcome, Upstream};
 pub use probe::{Health, Presence, Probe};
-pub use session::ToolInfo;
 pub use settings::{
-    Connect, Era, MemoryLink, UpstreamSettings, UpstreamTransport, UrlError, normalise_url,
+    BreakerSettings, Connect, Era, MemoryLink, Retry, UpstreamSettings, UpstreamTransport,
+    UrlError, normalise_url,
 };
+pub use supply::Supply;
+pub use tools::{ToolFilter, ToolInfo};
 
 #[cfg(test)]
 mod later_tests;
