@@ -41,6 +41,12 @@ pub use tools::{ToolFilter, ToolInfo};
 #[cfg(test)]
 mod later_tests;
 #[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod sse_tests;
+#[cfg(test)]
+mod stdio_tests;
+#[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]
 mod tests;

@@ -14,7 +14,8 @@ use rmcp::{
     model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
     transport::Transport,
 };
-use tokio_util::sync::CancellationToken;
+use tokio::time::Instant;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     fault::{Cause, LinkFault, quote},
@@ -25,6 +26,10 @@ use super::{
 
 /// How long reading the answer of a POST may take, which has nothing to say.
 const ACCEPT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long posts have after the end of the stream to say whether they arrived, and how long that
+/// takes to be heard.
+const POST_GRACE: Duration = Duration::from_secs(1);
+pub(super) const END_GRACE: Duration = Duration::from_millis(20);
 /// How much of such an answer is read.
 const ACCEPT_BYTES_MAX: usize = 64 * 1024;
 /// How many lines the data of one event may have.
@@ -36,6 +41,10 @@ pub(super) struct SseLink {
     events: Events,
     cause: Cause,
     bytes_max: usize,
+    /// The posts on their way.
+    posting: TaskTracker,
+    /// When the stream ended.
+    ended: Option<Instant>,
 }
 
 /// What posts messages.
@@ -93,7 +102,9 @@ impl SseLink {
         let mut events = Events::new(response.bytes_stream().boxed(), bytes_max);
         let endpoint = events.endpoint(&url).await?;
         let poster = Arc::new(Poster { http, headers, endpoint, stop });
-        Ok(Self { poster, events, cause, bytes_max })
+        let posting = TaskTracker::new();
+        posting.close();
+        Ok(Self { poster, events, cause, bytes_max, posting, ended: None })
     }
 
     /// The next message; `Err` when no more can come.
@@ -125,21 +136,28 @@ impl Transport<RoleClient> for SseLink {
         message: ClientJsonRpcMessage,
     ) -> impl Future<Output = Result<(), LinkFault>> + Send + 'static {
         let poster = Arc::clone(&self.poster);
-        async move {
+        self.posting.track_future(async move {
             let closed = || Err(LinkFault::Broken("the session was closed".to_owned()));
             let posted = poster.stop.run_until_cancelled(poster.post(&message)).await;
             posted.unwrap_or_else(closed)
-        }
+        })
     }
 
     async fn receive(&mut self) -> Option<ServerJsonRpcMessage> {
-        match self.next().await {
-            Ok(message) => Some(message),
-            Err(fault) => {
-                self.cause.note(fault);
-                None
-            }
-        }
+        let ended = match self.ended {
+            Some(ended) => ended,
+            None => match self.next().await {
+                Ok(message) => return Some(message),
+                Err(fault) => {
+                    self.cause.note(fault);
+                    *self.ended.insert(Instant::now())
+                }
+            },
+        };
+        // Posts that are on their way learn first whether they arrived.
+        let _late = tokio::time::timeout_at(ended + POST_GRACE, self.posting.wait()).await;
+        tokio::time::sleep(END_GRACE).await;
+        None
     }
 
     async fn close(&mut self) -> Result<(), LinkFault> {

@@ -161,6 +161,8 @@ impl Transport<RoleClient> for ChildLink {
             Ok(message) => Some(message),
             Err(fault) => {
                 self.cause.note(fault);
+                // What was being written is told first that it did not arrive.
+                tokio::time::sleep(super::sse::END_GRACE).await;
                 None
             }
         }
