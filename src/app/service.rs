@@ -20,6 +20,7 @@ use crate::{
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
     upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
+    web::UpstreamStates,
 };
 
 /// The name of the upstream that serves the built-in agents.
@@ -92,6 +93,12 @@ impl Service {
         let options = options(settings, role, recover);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown);
         Ok(Self { handle, dispatcher, upstreams })
+    }
+
+    /// Says how each upstream stands, whenever it is asked.
+    pub(super) fn upstream_states(&self) -> UpstreamStates {
+        let all = self.upstreams.all.clone();
+        Arc::new(move || all.iter().map(|it| it.status()).collect())
     }
 
     /// Waits until all work is put away, after the shutdown was asked for.

@@ -42,8 +42,8 @@ const TAKEN: [(&str, &str); 3] = [
 pub(super) fn upstreams(merged: &mut Merged, faults: &mut Vec<ConfigError>) {
     for name in merged.names("upstreams") {
         let mut deriving = Deriving { merged, faults, section: format!("upstreams.{name}") };
-        deriving.defaults(if name == ARCHON { "legacy" } else { "auto" });
         deriving.transport();
+        deriving.defaults(&name);
         deriving.headers();
     }
 }
@@ -55,8 +55,10 @@ struct Deriving<'a> {
 }
 
 impl Deriving<'_> {
-    fn defaults(&mut self, protocol: &str) {
-        self.fill("protocol", protocol.into());
+    fn defaults(&mut self, name: &str) {
+        // The older transport ended before the newest handshake began.
+        let is_old = name == ARCHON || self.text("transport") == Some("sse");
+        self.fill("protocol", if is_old { "legacy" } else { "auto" }.into());
         for (field, from) in TAKEN {
             let value = self.merged.get(from).map(|it| it.0.clone()).unwrap_or_default();
             self.fill(field, value);

@@ -40,8 +40,8 @@ pub struct Upstream {
     pub timeout_seconds: f64,
     /// How many calls it gets at once: 1 to 1024, `limits.max_workers` unless set.
     pub max_concurrent: u32,
-    /// How it is greeted: `legacy` opens with `initialize` (the default for `archon`), `auto`
-    /// tries the newest handshake first (the default for others).
+    /// How it is greeted: `legacy` opens with `initialize` (the default for `archon` and for
+    /// `sse`), `auto` tries the newest handshake first (the default for others).
     pub protocol: Protocol,
     /// The largest answer that is let in, in bytes: 1 KiB to 256 MiB, default 16 MiB.
     pub response_bytes_max: u64,

@@ -25,3 +25,4 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod upstreams;
