@@ -37,7 +37,9 @@ const ROUNDS: usize = 4_000;
 const WORKERS: usize = 64;
 const SLOW: Duration = Duration::from_millis(500);
 
-fn main() -> Result<(), Box<dyn Error>> {
+type Failed = Box<dyn Error + Send + Sync>;
+
+fn main() -> Result<(), Failed> {
     if rustls::crypto::ring::default_provider().install_default().is_err() {
         return Err("another TLS provider is there".into());
     }
@@ -49,7 +51,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     tokio::runtime::Runtime::new()?.block_on(measure(&address.to_string()))
 }
 
-async fn measure(address: &str) -> Result<(), Box<dyn Error>> {
+async fn measure(address: &str) -> Result<(), Failed> {
     let url = format!("http://{address}/mcp");
     let http = reqwest::Client::builder().tcp_nodelay(true).no_proxy().tls_certs_only([]);
     let config = StreamableHttpClientTransportConfig::with_uri(&*url);
@@ -93,7 +95,7 @@ fn upstream(transport: UpstreamTransport) -> Arc<Upstream> {
     Upstream::new(UpstreamSettings::new("bench", transport, Era::Legacy), Arc::new(Wall::start()))
 }
 
-async fn call(upstream: &Upstream, tool: &str) -> Result<Value, Box<dyn Error>> {
+async fn call(upstream: &Upstream, tool: &str) -> Result<Value, Failed> {
     let meta = CallMeta {
         key: "dispatch/task".to_owned(),
         attempt: Attempt(1),

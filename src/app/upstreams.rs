@@ -46,7 +46,8 @@ fn transport(it: &config::Upstream) -> anyhow::Result<UpstreamTransport> {
         Transport::Stdio => {
             let (set, passed) = (it.env.clone(), it.env_pass.clone());
             let names: Vec<_> = set.keys().chain(&passed).cloned().chain(["PATH".into()]).collect();
-            let read = move || config::child_environment(&passed, &set).map_err(described);
+            let read =
+                move || config::child_environment(&passed, &set).map_err(|it| it.to_string());
             UpstreamTransport::Stdio {
                 command: it.command.clone().context("command is missing")?,
                 args: it.args.clone(),
@@ -60,7 +61,7 @@ fn headers(it: &config::Upstream) -> Supply {
     let (headers, bearer) = (it.headers.clone(), it.bearer.clone());
     let authorization = bearer.is_some().then(|| "Authorization".to_owned());
     let names: Vec<_> = headers.keys().cloned().chain(authorization).collect();
-    Supply::new(names, move || read(&headers, bearer.as_ref()).map_err(described))
+    Supply::new(names, move || read(&headers, bearer.as_ref()).map_err(|it| it.to_string()))
 }
 
 fn read(
@@ -73,8 +74,4 @@ fn read(
         values.insert("Authorization".to_owned(), format!("Bearer {}", bearer.resolve()?));
     }
     Ok(values)
-}
-
-fn described(error: SupplyError) -> String {
-    error.to_string()
 }

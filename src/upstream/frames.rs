@@ -110,13 +110,11 @@ impl Lines {
 
 /// What a message says, or how the request that it answers failed; nothing for what is neither.
 pub(super) fn read_message(json: &[u8]) -> Option<ServerJsonRpcMessage> {
-    match serde_json::from_slice(json) {
-        Ok(message) => Some(message),
-        Err(_) => {
-            let fault = LinkFault::Protocol(format!("its answer is {}", quote(json)));
-            answered_id(json).map(|it| fault.to_rpc(&it))
-        }
+    if let Ok(message) = serde_json::from_slice(json) {
+        return Some(message);
     }
+    let fault = LinkFault::Protocol(format!("its answer is {}", quote(json)));
+    answered_id(json).map(|it| fault.to_rpc(&it))
 }
 
 /// How the request failed whose answer, of which this is the start, is too large.

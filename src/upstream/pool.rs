@@ -257,7 +257,7 @@ impl Upstream {
     async fn in_session<'a, T>(
         &'a self,
         mut tries: Tries,
-        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
+        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync,
     ) -> Result<T, UpstreamError> {
         let mut earlier = None;
         loop {
@@ -279,7 +279,7 @@ impl Upstream {
 
     async fn try_with_pass<'a, T>(
         &'a self,
-        act: &impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
+        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
     ) -> Result<T, Failed> {
         let pass = self.breaker.pass(self.clock.now());
         let pass = pass.map_err(|wait| Failed {
@@ -298,7 +298,7 @@ impl Upstream {
     /// Does something in the current session; at once in a new one if that was forgotten.
     async fn try_in_session<'a, T>(
         &'a self,
-        act: &impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
+        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
     ) -> Result<T, Failed> {
         let mut may_repeat = true;
         loop {

@@ -230,7 +230,7 @@ impl Opening<'_> {
             .control_request_timeout(CANCEL_TIMEOUT);
         config.reinit_on_expired_session = false;
         let transport = StreamableHttpClientTransport::with_client(link.clone(), config);
-        let opened = self.serve(transport).await;
+        let opened = Box::pin(self.serve(transport)).await;
         opened.map_err(|error| SessionFault::from_opening(&error, link.last_fault()))
     }
 
@@ -251,7 +251,7 @@ impl Opening<'_> {
         E: std::error::Error + Send + Sync + 'static,
     {
         let cause = self.cause.clone();
-        let opened = self.serve(transport).await;
+        let opened = Box::pin(self.serve(transport)).await;
         opened.map_err(|error| SessionFault::from_opening(&error, cause.get()))
     }
 

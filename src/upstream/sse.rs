@@ -248,7 +248,7 @@ impl Events {
         let n_bytes = self.data.len() + data.len() + 1;
         if n_bytes > self.bytes_max || self.n_data_lines >= DATA_LINES_MAX {
             let whole = std::mem::take(&mut self.data);
-            self.start.get_or_insert(if whole.is_empty() { data.to_vec() } else { whole });
+            self.start.get_or_insert_with(|| if whole.is_empty() { data.to_vec() } else { whole });
             return;
         }
         if self.n_data_lines > 0 {
@@ -308,17 +308,20 @@ mod tests {
     async fn events(text: &str, bytes_max: usize) -> String {
         let chunks: Vec<_> = text.bytes().map(|it| Ok(Bytes::from(vec![it]))).collect();
         let mut events = Events::new(futures::stream::iter(chunks).boxed(), bytes_max);
-        let mut shown = String::new();
+        let mut shown = Vec::new();
         loop {
             match events.next().await {
                 Ok(Event::Whole(kind, data)) => {
                     let (kind, data) = (String::from_utf8(kind), String::from_utf8(data));
-                    shown += &format!("{}={:?} ", kind.unwrap(), data.unwrap());
+                    shown.push(format!("{}={:?}", kind.unwrap(), data.unwrap()));
                 }
                 Ok(Event::Start(data)) => {
-                    shown += &format!("cut {} ", String::from_utf8(data).unwrap());
+                    shown.push(format!("cut {}", String::from_utf8(data).unwrap()));
                 }
-                Err(fault) => return shown + &fault.to_string(),
+                Err(fault) => {
+                    shown.push(fault.to_string());
+                    return shown.join(" ");
+                }
             }
         }
     }

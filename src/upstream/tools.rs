@@ -122,7 +122,7 @@ mod tests {
         let turned = json!({ "properties": { "b": [1, { "x": 1 }], "a": {} }, "type": "object" });
         let (a, b) = (tool("a", "does a", &schema), tool("b", "does b", &schema));
         let first = digest(vec![a.clone(), b.clone()]);
-        assert_eq!(first, digest(vec![b.clone(), tool("a", "does a", &turned)]));
+        assert_eq!(first, digest(vec![b, tool("a", "does a", &turned)]));
         for other in [
             vec![a.clone()],
             vec![a.clone(), tool("b", "does more", &schema)],

@@ -86,7 +86,7 @@ fn every_value_has_a_default_and_shows_it() {
     let machine = Machine::new(&[]).with_flags(|it, _| it.role = Role::Serve);
     let loaded = machine.load().unwrap();
     let lines: Vec<String> = loaded.explain.iter().map(ToString::to_string).collect();
-    expect![[r#"
+    expect![[r"
         dispatcher.cache = off  (built in)
         dispatcher.enable_context = false  (built in)
         dispatcher.max_workers = 5  (built in)
@@ -122,7 +122,7 @@ fn every_value_has_a_default_and_shows_it() {
         upstreams.archon.timeout_seconds = 30  (built in)
         upstreams.archon.transport = http  (built in)
         upstreams.archon.url = http://localhost:8051/mcp  (built in)
-        workspace = @/project  (built in)"#]]
+        workspace = @/project  (built in)"]]
     .assert_eq(&lines.join("\n").replace(machine.root.path().to_str().unwrap(), "@"));
     assert_eq!(loaded.settings.archon, ArchonSetting::Default);
 }

@@ -31,6 +31,10 @@ agents:
             upstreams.search.timeout_seconds = 5  (@/home/.config/parallel-dispatch/config.yaml:2)
             upstreams.search.url = https://search.example/v1/mcp  (@/home/.config/parallel-dispatch/config.yaml:2)"]],
     );
+}
+
+#[test]
+fn what_an_upstream_leaves_out_is_filled_in() {
     let machine = Machine::new(&[(USER, "upstreams: {search: {url: 'http://[::1]:1'}}")]);
     let settings = machine.load().unwrap().settings;
     expect![[r#"
@@ -98,7 +102,7 @@ agents:
   coder: {upstream: achron}
   other: {upstream: nowhere-near}
 ",
-        &expect![[r#"
+        &expect![[r"
             @/home/.config/parallel-dispatch/config.yaml:3: upstreams.b.url: must begin with http:// or https://
             @/home/.config/parallel-dispatch/config.yaml:4: upstreams.c.url: must not hold a user name or a password
             @/home/.config/parallel-dispatch/config.yaml:5: upstreams.d.url: not an address (relative URL without a base)
@@ -107,7 +111,7 @@ agents:
             @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is missing: an upstream needs an address or a command
             @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.url: is missing: an upstream needs an address or a command
             @/home/.config/parallel-dispatch/config.yaml:10: agents.coder.upstream: there is no upstream `achron`; did you mean `archon`?
-            @/home/.config/parallel-dispatch/config.yaml:11: agents.other.upstream: there is no upstream `nowhere-near`; there is a, archon, g"#]],
+            @/home/.config/parallel-dispatch/config.yaml:11: agents.other.upstream: there is no upstream `nowhere-near`; there is a, archon, g"]],
     );
 }
 
@@ -269,10 +273,10 @@ fn the_values_of_headers_and_variables_are_not_shown() {
     check_user(
         "upstreams: {a: {url: 'http://h', headers: {X-Key: s, X-Team: 'a ${env:TEAM}'}, bearer: \
          '${file:~/t}'}}",
-        &expect![[r#"
+        &expect![[r"
             upstreams.a.bearer = ${file:@/home/t}  (@/home/.config/parallel-dispatch/config.yaml:1)
             upstreams.a.headers.X-Key = (hidden)  (@/home/.config/parallel-dispatch/config.yaml:1)
             upstreams.a.headers.X-Team = (hidden)${env:TEAM}  (@/home/.config/parallel-dispatch/config.yaml:1)
-            upstreams.a.url = http://h/mcp  (@/home/.config/parallel-dispatch/config.yaml:1)"#]],
+            upstreams.a.url = http://h/mcp  (@/home/.config/parallel-dispatch/config.yaml:1)"]],
     );
 }
