@@ -49,7 +49,7 @@ pub enum SupplyError {
     #[error("{path} is not a regular file of at most 64 KiB", path = .0.display())]
     NotAFile(PathBuf),
     /// Others than its owner may read or write the file.
-    #[error("{path} is open to others (mode {mode:04o}); chmod 600 it", path = .0.display(), mode = .1)]
+    #[error("{} is open to others (mode {:04o}); chmod 600 it", .0.display(), .1)]
     TooOpen(PathBuf, u32),
 }
 

@@ -141,7 +141,8 @@ impl Upstream {
         self.list_tools(limit, Retry::default()).await
     }
 
-    /// As [`Self::tools`], but asks again as a call does, within `limit`: for those who are about to
+    /// As [`Self::tools`], but asks again as a call does, within `limit`: for those who are about
+    /// to
     /// make one.
     pub async fn tools_for_call(&self, limit: Duration) -> Result<Arc<[ToolInfo]>, UpstreamError> {
         let limit = self.settings.call_timeout.min(LIST_TIMEOUT).min(limit);
@@ -163,7 +164,8 @@ impl Upstream {
         Ok(list.tools)
     }
 
-    /// Calls a tool, and again only while the call certainly did not arrive; within `deadline` and the upstream's own limit, whichever is shorter.
+    /// Calls a tool, and again only while the call certainly did not arrive; within `deadline` and
+    /// the upstream's own limit, whichever is shorter.
     ///
     /// When `cancelled` fires or the future is dropped, the upstream is told to stop.
     #[expect(clippy::too_many_arguments, reason = "each is one thing, and there is one caller")]
