@@ -16,7 +16,7 @@ use crate::{
     agents::Agents,
     cli::{Check, Verdict},
     config::{ArchonSetting, ConfigErrors, Environment, Loaded, Settings},
-    model::AgentName,
+    model::{AgentName, UpstreamStatus},
     ports::{AgentDirectory as _, Clock, Ownership as _},
     runtime::Paths,
     stores::{LockFileOwners, SqliteStore},
@@ -134,21 +134,26 @@ async fn upstream_check(name: &str, upstream: &Upstream, is_default: bool) -> Ch
             bad(&what, found, "start it, or correct its url (ARCHON_MCP_URL, upstreams)")
         };
     }
-    let health = match probe.health {
-        Some(health) if health.status < 400 => String::new(),
-        Some(health) => format!("; /health answers {}", health.status),
-        None => "; /health does not answer".to_owned(),
+    let listed = tokio::time::timeout(UPSTREAM_MAX, upstream.tools()).await;
+    let UpstreamStatus { transport, address, .. } = upstream.status();
+    let health = match (transport, probe.health) {
+        ("http" | "sse", Some(health)) if health.status >= 400 => {
+            format!("; /health answers {}", health.status)
+        }
+        ("http" | "sse", None) => "; /health does not answer".to_owned(),
+        (_, Some(_) | None) => String::new(),
     };
-    match tokio::time::timeout(UPSTREAM_MAX, upstream.tools()).await {
+    match listed {
         Ok(Ok(tools)) => {
-            good(&what, format!("{} has {} tools{health}", upstream.address(), tools.len()))
+            let found = format!("{address} ({transport}) has {} tools{health}", tools.len());
+            good(&what, found)
         }
         Ok(Err(error)) => {
             bad(&what, format!("{error}{health}"), "check what answers at that address")
         }
         Err(_) => bad(
             &what,
-            format!("{} did not list its tools within 10 s{health}", upstream.address()),
+            format!("{address} did not list its tools within 10 s{health}"),
             "restart it; if it is an old Archon, set protocol: legacy",
         ),
     }

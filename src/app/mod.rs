@@ -6,6 +6,7 @@ mod programs;
 mod serve;
 mod service;
 mod signals;
+mod upstreams;
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, programs};
+use super::{clock::SystemClock, programs, upstreams};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
-    config::{ArchonSetting, ExpectSettings, Protocol, Role, Settings},
+    config::{ArchonSetting, ExpectSettings, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
     plan::{Condition, InputKind, Limits},
@@ -22,15 +22,14 @@ use crate::{
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
-    upstream::{
-        Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport, normalise_url,
-    },
+    upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
+    web::UpstreamStates,
 };
 
 /// The name of the upstream that serves the built-in agents.
 pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
-const CALL_TIMEOUT: Duration = Duration::from_hours(24);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
@@ -101,6 +100,12 @@ impl Service {
         Ok(Self { handle, dispatcher, upstreams })
     }
 
+    /// Says how each upstream stands, whenever it is asked.
+    pub(super) fn upstream_states(&self) -> UpstreamStates {
+        let all = self.upstreams.all.clone();
+        Arc::new(move || all.iter().map(|it| it.status()).collect())
+    }
+
     /// Waits until all work is put away, after the shutdown was asked for.
     pub(super) async fn stop(self) {
         drop(self.handle);
@@ -118,22 +123,15 @@ pub(super) fn upstreams(
 ) -> anyhow::Result<Upstreams> {
     let mut named = BTreeMap::new();
     for (name, it) in &settings.upstreams {
-        let url = normalise_url(&it.url).with_context(|| format!("upstreams.{name}.url"))?;
-        let protocol = match it.protocol {
-            Protocol::Legacy => Era::Legacy,
-            Protocol::Auto => Era::Auto,
-        };
-        let mut upstream = UpstreamSettings::new(name, UpstreamTransport::http(url), protocol);
-        upstream.call_timeout = CALL_TIMEOUT;
-        upstream.connect_timeout = Duration::from_secs_f64(it.timeout_seconds);
-        upstream.max_concurrent = it.max_concurrent as usize;
+        let upstream = upstreams::settings(name, it)
+            .with_context(|| format!("the settings of upstreams.{name} are wrong"))?;
         named.insert(name.clone(), Upstream::new(upstream, Arc::clone(clock)));
     }
     let remote = Arc::clone(named.get(ARCHON).context("upstreams.archon is missing")?);
     let mut all: Vec<_> = named.values().cloned().collect();
     let sessions = (TaskTracker::new(), CancellationToken::new());
     let choice = match &settings.archon {
-        ArchonSetting::Configured { .. } => ArchonChoice::Configured(remote),
+        ArchonSetting::Configured => ArchonChoice::Configured(remote),
         ArchonSetting::Default => {
             let embedded = embedded(paths, clock, &sessions);
             all.push(Arc::clone(&embedded));

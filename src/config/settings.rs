@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::command::CommandSettings;
+use super::{command::CommandSettings, upstream::Upstream};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -143,7 +143,8 @@ pub struct Mcp {
     /// the agents' own (a search, a check), in seconds: above 0, at most 86,400, default 30. A call
     /// that does a task's whole work has the task's time.
     pub timeout_seconds: f64,
-    /// How often a call is tried again when the failure may pass: 0 to 10, default 3.
+    /// How often a call that certainly did not reach its upstream is sent again, within the
+    /// attempt's time: 0 to 10, default 3.
     pub retry_attempts: u32,
 }
 
@@ -154,11 +155,8 @@ pub enum ArchonSetting {
     /// Nobody did; its usual address is tried.
     #[default]
     Default,
-    /// `ARCHON_MCP_URL`, `mcp.url` or `upstreams.archon.url` did.
-    Configured {
-        /// The address, made whole.
-        url: String,
-    },
+    /// `ARCHON_MCP_URL`, `mcp.url`, `upstreams.archon.url` or `upstreams.archon.command` did.
+    Configured,
 }
 
 /// What is logged, and where. Never to standard output, which carries the protocol.
@@ -202,31 +200,6 @@ pub enum LogFormat {
     Text,
     /// For programs.
     Json,
-}
-
-/// One MCP server that does agents' work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// Its address, http or https, without a password in it. `/mcp` is added to a bare host.
-    pub url: String,
-    /// As `mcp.timeout_seconds`, which is the default.
-    pub timeout_seconds: f64,
-    /// How many calls it gets at once: 1 to 1024, `limits.max_workers` unless set.
-    pub max_concurrent: u32,
-    /// How it is greeted: `legacy` opens with `initialize` (the default for `archon`), `auto`
-    /// tries the newest handshake first (the default for others).
-    pub protocol: Protocol,
-}
-
-/// How an upstream is greeted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// With `initialize` only. A probe can hang an old server for good.
-    Legacy,
-    /// With the newest handshake, then the older ones.
-    Auto,
 }
 
 /// What no dispatch may exceed. A workspace's file may only lower these.

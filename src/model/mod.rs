@@ -31,6 +31,7 @@ pub mod text;
 mod time;
 mod trace;
 mod trigger;
+mod upstream;
 mod usage;
 
 pub use agent::AgentName;
@@ -65,4 +66,5 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
+pub use upstream::{ToolsState, UpstreamState, UpstreamStatus};
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};

@@ -28,3 +28,4 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod upstreams;

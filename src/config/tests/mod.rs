@@ -114,9 +114,15 @@ fn every_value_has_a_default_and_shows_it() {
         server.connections_max = 1024  (built in)
         server.sessions_max = 10000  (built in)
         state_dir = @/home/.local/state/parallel-dispatch  (built in)
+        upstreams.archon.breaker_failures = 5  (built in)
+        upstreams.archon.breaker_open_seconds = 1  (built in)
         upstreams.archon.max_concurrent = 1024  (built in)
         upstreams.archon.protocol = legacy  (built in)
+        upstreams.archon.response_bytes_max = 16777216  (built in)
+        upstreams.archon.retry_attempts = 3  (built in)
+        upstreams.archon.retry_backoff_ms = 100  (built in)
         upstreams.archon.timeout_seconds = 30  (built in)
+        upstreams.archon.transport = http  (built in)
         upstreams.archon.url = http://localhost:8051/mcp  (built in)
         workspace = @/project  (built in)"]]
     .assert_eq(&lines.join("\n").replace(machine.root.path().to_str().unwrap(), "@"));
@@ -358,8 +364,11 @@ fn a_faulty_layer_does_not_hide_the_faults_of_another() {
 
 #[test]
 fn the_table_of_keys_and_the_settings_agree() {
-    let one = json!({ "url": "http://a/mcp", "timeout_seconds": 1.0, "max_concurrent": 1,
-        "protocol": "auto" });
+    let one = json!({ "transport": "http", "url": "http://a/mcp", "command": "x", "args": ["y"],
+        "env": { "A": "b" }, "env_pass": ["C"], "headers": { "D": "e" }, "bearer": "f",
+        "timeout_seconds": 1.0, "max_concurrent": 1, "protocol": "auto",
+        "response_bytes_max": 1024, "retry_attempts": 1, "retry_backoff_ms": 1,
+        "breaker_failures": 1, "breaker_open_seconds": 1.0, "tools_allow": ["g"] });
     let command = json!({ "program": "claude", "argv": ["a"], "output": "json", "prompt": "stdin",
         "output_schema": "/s", "model": "m", "permission_mode": "plan", "allowed_tools": ["Read"],
         "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
