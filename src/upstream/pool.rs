@@ -142,8 +142,7 @@ impl Upstream {
     }
 
     /// As [`Self::tools`], but asks again as a call does, within `limit`: for those who are about
-    /// to
-    /// make one.
+    /// to make one.
     pub async fn tools_for_call(&self, limit: Duration) -> Result<Arc<[ToolInfo]>, UpstreamError> {
         let limit = self.settings.call_timeout.min(LIST_TIMEOUT).min(limit);
         self.list_tools(limit, self.settings.retry).await
