@@ -4,10 +4,15 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use super::tool::{ToolAgent, pick};
+use super::{
+    detect::Detected,
+    recipe::{Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
+    tool::{ToolAgent, pick},
+};
 use crate::{
+    confine::Workspaces,
     model::AgentName,
-    ports::{AgentDirectory, BindError, Binding},
+    ports::{AgentBackend, AgentDirectory, BindError, Binding},
     upstream::{Archon, Upstream},
 };
 
@@ -20,6 +25,12 @@ pub struct AgentsSettings {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The upstream named `archon`, which serves every agent that names no other.
     pub archon: Arc<Archon>,
+    /// The Archon in this process, which recipes know as `embedded`.
+    pub embedded: Arc<Upstream>,
+    /// The recipes of the settings, and those that are shipped.
+    pub recipes: Recipes,
+    /// Where recipes may read and write.
+    pub workspaces: Workspaces,
 }
 
 /// What the settings say of one agent.
@@ -27,6 +38,8 @@ pub struct AgentsSettings {
 pub struct AgentSetting {
     /// The tool that does its work, instead of one of the agent's own name.
     pub tool: Option<String>,
+    /// The recipe that does its work, instead of a tool.
+    pub recipe: Option<String>,
     /// The upstream that has the tool; `archon` unless set.
     pub upstream: Option<String>,
     /// The longest that one call may take, whatever the task grants.
@@ -35,46 +48,126 @@ pub struct AgentSetting {
 
 /// The agents that upstreams serve.
 #[derive(Debug)]
-pub struct Agents {
-    by_name: BTreeMap<AgentName, AgentSetting>,
-    upstreams: BTreeMap<String, Arc<Upstream>>,
-    archon: Arc<Archon>,
-}
+pub struct Agents(AgentsSettings);
 
 /// The longest that binding waits for a list of tools; the attempts look again.
 const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name of the upstream that is always there.
 const ARCHON: &str = "archon";
+/// The name of the upstream in this process.
+const EMBEDDED: &str = "embedded";
 
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        let AgentsSettings { agents, upstreams, archon } = settings;
-        Self { by_name: agents, upstreams, archon }
+        Self(settings)
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
-        let setting = self.by_name.get(agent).cloned().unwrap_or_default();
+        let setting = self.0.agents.get(agent).cloned().unwrap_or_default();
+        match &setting.recipe {
+            Some(recipe) => self.bind_recipe(agent, &setting, recipe).await,
+            None => self.bind_tool(agent, setting).await,
+        }
+    }
+
+    /// Binds what the settings say, whatever the upstream has.
+    async fn bind_recipe(
+        &self,
+        agent: &AgentName,
+        setting: &AgentSetting,
+        name: &str,
+    ) -> Result<Binding, BindError> {
+        let unfit = |faults: Vec<String>| BindError::Unfit {
+            agent: agent.clone(),
+            recipe: name.to_owned(),
+            faults,
+        };
+        let recipe = self.0.recipes.get(name);
+        let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
+        let upstream = setting.upstream.as_deref().or(recipe.upstream()).unwrap_or(ARCHON);
+        let Some((upstream, warnings)) = self.upstream(upstream).await else {
+            return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
+        };
+        let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+        match tokio::time::timeout(BIND_TIMEOUT, backend.look()).await {
+            Ok(Err(Unready::Unfit(faults))) => Err(unfit(faults)),
+            // Without a list, because the upstream is down or late, the attempts find out.
+            Ok(Ok(()) | Err(Unready::Down(_))) | Err(_) => {
+                Ok(Binding { backend: Arc::new(backend), warnings })
+            }
+        }
+    }
+
+    /// Binds the named tool, or whatever there is of what an agent can be by itself.
+    async fn bind_tool(
+        &self,
+        agent: &AgentName,
+        setting: AgentSetting,
+    ) -> Result<Binding, BindError> {
+        let is_named = setting.tool.is_some();
         let candidates = setting.tool.map_or_else(|| tools_named_like(agent), |it| vec![it]);
+        let shipped = SHIPPED.iter().filter(|it| !is_named && it.agent == agent.as_str());
+        let shipped: Vec<_> = shipped.collect();
         let name = setting.upstream.as_deref().unwrap_or(ARCHON);
-        let refuse = |looked_for: &[String]| BindError {
+        let markers = shipped.iter().map(|it| it.marker.to_owned());
+        let looked_for: Vec<String> = candidates.iter().cloned().chain(markers).collect();
+        let refuse = || BindError::NoTool {
             agent: agent.clone(),
             upstream: name.to_owned(),
-            looked_for: looked_for.to_vec(),
+            looked_for: looked_for.clone(),
         };
-        let (upstream, warnings) = match self.upstreams.get(name) {
-            Some(upstream) => (Arc::clone(upstream), Vec::new()),
-            None if name == ARCHON => self.archon.choose().await,
-            None => return Err(refuse(&candidates)),
-        };
+        let (upstream, warnings) = self.upstream(name).await.ok_or_else(refuse)?;
         // Without a list, because the upstream is down or late, the attempts find out.
-        if let Ok(Ok(tools)) = tokio::time::timeout(BIND_TIMEOUT, upstream.tools()).await
-            && pick(&candidates, &tools).is_none()
-        {
-            return Err(refuse(&candidates));
+        let list = tokio::time::timeout(BIND_TIMEOUT, upstream.tools()).await;
+        let tools = list.ok().and_then(Result::ok);
+        if tools.as_ref().is_some_and(|it| pick(&looked_for, it).is_none()) {
+            return Err(refuse());
         }
-        let backend = ToolAgent::new(agent, upstream, candidates, setting.timeout);
-        Ok(Binding { backend: Arc::new(backend), warnings })
+        let tool = ToolAgent::new(agent, Arc::clone(&upstream), candidates, setting.timeout);
+        let mut recipes = Vec::new();
+        for it in shipped {
+            if let Some(recipe) = self.0.recipes.get(it.name) {
+                let upstream = Arc::clone(&upstream);
+                let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+                recipes.push((it.marker, backend));
+            }
+        }
+        if recipes.is_empty() {
+            return Ok(Binding { backend: Arc::new(tool), warnings });
+        }
+        let backend = Detected::new(upstream, tool, recipes);
+        if let Some(tools) = tools {
+            backend.check(agent, &tools).await?;
+        }
+        Ok(Binding { backend: Arc::new(backend) as Arc<dyn AgentBackend>, warnings })
+    }
+
+    async fn recipe_agent(
+        &self,
+        agent: &AgentName,
+        recipe: Arc<Recipe>,
+        own: Arc<Upstream>,
+        timeout: Option<Duration>,
+    ) -> RecipeAgent {
+        let mut others = BTreeMap::new();
+        for name in recipe.other_upstreams() {
+            if let Some((upstream, _)) = self.upstream(name).await {
+                others.insert(name.to_owned(), upstream);
+            }
+        }
+        let links = Links { own, others, workspaces: self.0.workspaces.clone() };
+        RecipeAgent::new(agent, recipe, links, timeout)
+    }
+
+    /// The upstream of this name, and what the user should know about it.
+    async fn upstream(&self, name: &str) -> Option<(Arc<Upstream>, Vec<String>)> {
+        match (name, self.0.upstreams.get(name)) {
+            (_, Some(upstream)) => Some((Arc::clone(upstream), Vec::new())),
+            (ARCHON, None) => Some(self.0.archon.choose().await),
+            (EMBEDDED, None) => Some((Arc::clone(&self.0.embedded), Vec::new())),
+            (_, None) => None,
+        }
     }
 }
 
@@ -108,8 +201,23 @@ mod tests {
             agents: BTreeMap::from([(AgentName::new("reviewer"), setting)]),
             upstreams: BTreeMap::from([("other".to_owned(), other)]),
             archon: Archon::new(archon, Arc::new(StillClock::default())),
+            ..bare()
         };
         Agents::new(settings)
+    }
+
+    /// Nothing but an embedded Archon without tools.
+    fn bare() -> AgentsSettings {
+        let embedded = memory_upstream(TestServer::echo(&[]), Era::Legacy);
+        let choice = ArchonChoice::Configured(Arc::clone(&embedded));
+        AgentsSettings {
+            agents: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            archon: Archon::new(choice, Arc::new(StillClock::default())),
+            embedded,
+            recipes: Recipes::default(),
+            workspaces: Workspaces::new([]).unwrap(),
+        }
     }
 
     fn with_tools(tools: &[&str]) -> Agents {
@@ -157,7 +265,7 @@ mod tests {
         let upstream = Some("other".to_owned());
         let setting = AgentSetting { upstream: upstream.clone(), ..AgentSetting::default() };
         assert!(bound(&agents(archon(), setting), "reviewer").await.is_err());
-        let setting = AgentSetting { tool, upstream, timeout: None };
+        let setting = AgentSetting { tool, upstream, ..AgentSetting::default() };
         assert_eq!(
             bound(&agents(archon(), setting), "reviewer").await.as_deref(),
             Ok("review_code")
@@ -176,7 +284,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_tool_or_upstream_is_named() {
         let error = bound(&with_tools(&["rag_search"]), "coder").await.unwrap_err();
-        let expected = "agent \"coder\" needs one of the tools agent_coder, coder, and upstream \
+        let expected = "agent \"coder\" needs one of the tools agent_coder, coder, \
+                        assess_code_quality, archon_menu, rag_search_knowledge_base, and upstream \
                         \"archon\" has none of them";
         assert_eq!(error, expected);
         let setting = AgentSetting { upstream: Some("gone".to_owned()), ..AgentSetting::default() };
@@ -207,9 +316,8 @@ mod tests {
         let clock = Arc::new(StillClock::default());
         let shared = Arc::clone(&clock) as Arc<dyn crate::ports::Clock>;
         let settings = AgentsSettings {
-            agents: BTreeMap::new(),
-            upstreams: BTreeMap::new(),
             archon: Archon::new(ArchonChoice::Default { remote, embedded }, shared),
+            ..bare()
         };
         let agents = Agents::new(settings);
         let coder = AgentName::new("coder");

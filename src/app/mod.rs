@@ -2,6 +2,7 @@
 
 mod clock;
 mod doctor;
+mod recipes;
 mod serve;
 mod service;
 mod signals;

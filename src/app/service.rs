@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::clock::SystemClock;
+use super::{clock::SystemClock, recipes};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
@@ -43,6 +43,8 @@ pub(super) struct Service {
 pub(super) struct Upstreams {
     pub(super) named: BTreeMap<String, Arc<Upstream>>,
     pub(super) archon: Arc<Archon>,
+    /// The Archon in this process.
+    embedded: Arc<Upstream>,
     /// Every one that may have been connected.
     all: Vec<Arc<Upstream>>,
     /// The sessions of the embedded Archon, and what ends them.
@@ -84,7 +86,7 @@ impl Service {
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams)),
+            agents: Arc::new(agents(settings, &upstreams, paths.workspaces())?),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -127,30 +129,39 @@ pub(super) fn upstreams(
     let remote = Arc::clone(named.get(ARCHON).context("upstreams.archon is missing")?);
     let mut all: Vec<_> = named.values().cloned().collect();
     let sessions = (TaskTracker::new(), CancellationToken::new());
+    let embedded = embedded(paths, clock, &sessions);
+    all.push(Arc::clone(&embedded));
     let choice = match &settings.archon {
         ArchonSetting::Configured { .. } => ArchonChoice::Configured(remote),
         ArchonSetting::Default => {
-            let embedded = embedded(paths, clock, &sessions);
-            all.push(Arc::clone(&embedded));
-            ArchonChoice::Default { remote, embedded }
+            ArchonChoice::Default { remote, embedded: Arc::clone(&embedded) }
         }
     };
-    Ok(Upstreams { named, archon: Archon::new(choice, Arc::clone(clock)), all, sessions })
+    let archon = Archon::new(choice, Arc::clone(clock));
+    Ok(Upstreams { named, archon, embedded, all, sessions })
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
+pub(super) fn agents(
+    settings: &Settings,
+    upstreams: &Upstreams,
+    workspaces: &Workspaces,
+) -> anyhow::Result<Agents> {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
-        let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
-        (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
+        let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
+        let upstream = it.upstream.clone();
+        (AgentName::new(name), AgentSetting { tool, recipe, upstream, timeout: None })
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);
-    Agents::new(AgentsSettings {
+    Ok(Agents::new(AgentsSettings {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
-    })
+        embedded: Arc::clone(&upstreams.embedded),
+        recipes: recipes::read(settings)?,
+        workspaces: workspaces.clone(),
+    }))
 }
 
 fn sources(workspaces: &Workspaces, archon: &Arc<Archon>) -> Vec<Arc<dyn ContextSource>> {
@@ -213,7 +224,11 @@ pub(super) fn retention(settings: &Settings) -> Retention {
 }
 
 pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOptions> {
-    let built_in = [(AgentName::CODER, InputKind::Coder), (AgentName::DEBUG, InputKind::Debug)];
+    let built_in = [
+        (AgentName::CODER, InputKind::Coder),
+        (AgentName::DEBUG, InputKind::Debug),
+        (AgentName::RESEARCH, InputKind::Free),
+    ];
     let named = settings.agents.keys().map(|it| (it.as_str(), InputKind::Free));
     let mut options = BTreeMap::new();
     for (name, input) in built_in.into_iter().chain(named) {

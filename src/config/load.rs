@@ -198,6 +198,14 @@ impl<'a> Loading<'a> {
     fn check_agents(&mut self) {
         let upstreams = self.merged.names("upstreams");
         for agent in self.merged.names("agents") {
+            let recipe = self.merged.get(&format!("agents.{agent}.recipe"));
+            if let (Some(_), Some((_, source))) =
+                (recipe, self.merged.get(&format!("agents.{agent}.tool")))
+            {
+                let message = "says what `recipe` says too; keep one of the two";
+                let key = format!("agents.{agent}.tool");
+                self.faults.push(ConfigError::new(source.clone(), &key, message));
+            }
             let key = format!("agents.{agent}.upstream");
             let Some((name, source)) = self.merged.get(&key) else {
                 continue;
@@ -243,6 +251,11 @@ impl<'a> Loading<'a> {
             }
             _ => ArchonSetting::Default,
         };
+        let source = |name: &String| {
+            let (_, source) = self.merged.get(&format!("recipes.{name}"))?;
+            Some((name.clone(), source.clone()))
+        };
+        settings.recipe_sources = settings.recipes.keys().filter_map(source).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();

@@ -98,15 +98,28 @@ pub struct Binding {
 
 /// Why nobody serves an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
-    .looked_for.join(", ")
-)]
-pub struct BindError {
-    /// The agent.
-    pub agent: AgentName,
-    /// The upstream that was asked.
-    pub upstream: String,
-    /// The tools that were looked for, in order.
-    pub looked_for: Vec<String>,
+pub enum BindError {
+    /// The upstream has nothing that the agent could be.
+    #[error(
+        "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
+        .looked_for.join(", ")
+    )]
+    NoTool {
+        /// The agent.
+        agent: AgentName,
+        /// The upstream that was asked.
+        upstream: String,
+        /// The tools that were looked for, in order.
+        looked_for: Vec<String>,
+    },
+    /// The agent's recipe calls what its upstreams do not have.
+    #[error("agent \"{agent}\" cannot run its recipe {recipe}: {}", .faults.join("; "))]
+    Unfit {
+        /// The agent.
+        agent: AgentName,
+        /// The recipe.
+        recipe: String,
+        /// A sentence for each call that cannot succeed.
+        faults: Vec<String>,
+    },
 }

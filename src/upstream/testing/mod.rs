@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     rogue::{Reply, Request, Rogue, Then},
-    server::{HttpHost, TestServer},
+    server::{Call, HttpHost, TestServer},
 };
 use super::{CallMeta, CallOutcome, Era, Upstream, UpstreamSettings, UpstreamTransport};
 use crate::{

@@ -36,7 +36,7 @@ type Act = dyn Fn(Call) -> BoxFuture<'static, Result<CallToolResult, ErrorData>>
 /// A server with the tools of its list, one a page, that all do the same.
 #[derive(Clone)]
 pub(crate) struct TestServer {
-    tools: Arc<[String]>,
+    tools: Arc<[Tool]>,
     act: Arc<Act>,
 }
 
@@ -45,8 +45,21 @@ impl TestServer {
     where
         F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
-        let tools = tools.iter().map(|&it| it.to_owned()).collect();
-        Self { tools, act: Arc::new(move |call| Box::pin(act(call))) }
+        let schema = serde_json::json!({ "properties": { "match_count": {} } });
+        let schema = Arc::new(schema.as_object().cloned().unwrap());
+        let tool = |name: &&str| Tool::new((*name).to_owned(), "a tool", Arc::clone(&schema));
+        Self::with_tools(tools.iter().map(tool).collect(), act)
+    }
+
+    /// Like [`Self::new`], with tools that have schemas of their own.
+    pub(crate) fn with_tools<F>(
+        tools: Vec<Tool>,
+        act: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
+    {
+        Self { tools: tools.into(), act: Arc::new(move |call| Box::pin(act(call))) }
     }
 
     /// Answers each call with its arguments and `_meta`.
@@ -102,10 +115,7 @@ impl ServerHandler for TestServer {
     ) -> Result<ListToolsResult, ErrorData> {
         let cursor = request.and_then(|it| it.cursor);
         let page: usize = cursor.map_or(0, |it| it.parse().unwrap());
-        let schema = serde_json::json!({ "properties": { "match_count": {} } });
-        let schema = Arc::new(schema.as_object().cloned().unwrap());
-        let tools = self.tools.iter().skip(page).take(1);
-        let tools = tools.map(|it| Tool::new(it.clone(), "a tool", Arc::clone(&schema))).collect();
+        let tools = self.tools.iter().skip(page).take(1).cloned().collect();
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = (page + 1 < self.tools.len()).then(|| (page + 1).to_string());
         Ok(result)

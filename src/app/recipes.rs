@@ -1,0 +1,60 @@
+//! Reads the recipes of the settings, and says of each fault where it stands.
+
+use crate::{
+    agents::{RecipeFault, Recipes},
+    config::{ConfigError, ConfigErrors, Settings, Source},
+    model::text,
+};
+
+/// The names of upstreams that are always there.
+const ALWAYS: [&str; 2] = [super::service::ARCHON, "embedded"];
+
+/// Reads the recipes, and checks the names by which settings speak of them.
+pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {
+    let recipes = Recipes::read(&settings.recipes)
+        .map_err(|faults| ConfigErrors(faults.iter().map(|it| error(settings, it)).collect()))?;
+    let faults: Vec<_> =
+        unknown_upstreams(settings, &recipes).chain(unknown_recipes(settings, &recipes)).collect();
+    if faults.is_empty() { Ok(recipes) } else { Err(ConfigErrors(faults)) }
+}
+
+fn unknown_upstreams<'a>(
+    settings: &'a Settings,
+    recipes: &'a Recipes,
+) -> impl Iterator<Item = ConfigError> {
+    let known = settings.upstreams.keys().map(String::as_str);
+    let known: Vec<_> = ALWAYS.into_iter().chain(known).collect();
+    recipes.upstreams().filter_map(move |(recipe, upstream)| {
+        if known.contains(&upstream) {
+            return None;
+        }
+        let meant = meant(upstream, &known);
+        let path = format!("recipes.{recipe}");
+        let message = format!("there is no upstream `{}`{meant}", text::escape(upstream));
+        Some(error(settings, &RecipeFault { path, message }))
+    })
+}
+
+fn unknown_recipes<'a>(
+    settings: &'a Settings,
+    recipes: &'a Recipes,
+) -> impl Iterator<Item = ConfigError> {
+    settings.agents.iter().filter_map(move |(agent, it)| {
+        let recipe = it.recipe.as_deref().filter(|it| !recipes.has(it))?;
+        let meant = meant(recipe, &recipes.names().collect::<Vec<_>>());
+        let message = format!("there is no recipe `{recipe}`{meant}");
+        let key = format!("agents.{agent}.recipe");
+        Some(ConfigError { place: Source::BuiltIn, key, message })
+    })
+}
+
+/// The fault with the place of its recipe in the files.
+fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
+    let name = fault.path.split('.').nth(1).unwrap_or_default();
+    let place = settings.recipe_sources.get(name).cloned().unwrap_or(Source::BuiltIn);
+    ConfigError { place, key: fault.path.clone(), message: fault.message.clone() }
+}
+
+fn meant(name: &str, known: &[&str]) -> String {
+    text::nearest(name, known.iter().copied()).map(|it| format!("; did you mean `{it}`?")).unwrap_or_default()
+}
