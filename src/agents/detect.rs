@@ -57,9 +57,8 @@ impl Detected {
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let cancelled = call.cancelled.clone();
         let tools = cancelled.run_until_cancelled(self.upstream.tools()).await;
-        let tools = tools.ok_or_else(|| {
-            Failure::new(FailureCode::Cancelled, "the attempt was cancelled")
-        })??;
+        let tools = tools
+            .ok_or_else(|| Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))??;
         match self.recipe(&tools) {
             Some(recipe) => recipe.run(call).await,
             None => self.tool.run(call).await,

@@ -3,10 +3,11 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     detect::Detected,
-    recipe::{Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
+    recipe::{Board, FindUpstream, Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
     tool::{ToolAgent, pick},
 };
 use crate::{
@@ -48,7 +49,10 @@ pub struct AgentSetting {
 
 /// The agents that upstreams serve.
 #[derive(Debug)]
-pub struct Agents(AgentsSettings);
+pub struct Agents {
+    settings: Arc<AgentsSettings>,
+    board: Option<Board>,
+}
 
 /// The longest that binding waits for a list of tools; the attempts look again.
 const BIND_TIMEOUT: Duration = Duration::from_secs(5);
@@ -60,15 +64,29 @@ const EMBEDDED: &str = "embedded";
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        Self(settings)
+        Self { settings: Arc::new(settings), board: None }
+    }
+
+    /// Has the hooks of the settings called from now on, by a task of `tasks` that ends when the
+    /// directory and all that it bound are gone, or when `stop` fires.
+    #[must_use]
+    pub fn with_hooks(mut self, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
+        if let Some((board, telling)) = Board::new(self.settings.recipes.hooks(), upstreams, stop) {
+            tasks.spawn(telling);
+            self.board = Some(board);
+        }
+        self
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
-        let setting = self.0.agents.get(agent).cloned().unwrap_or_default();
-        match &setting.recipe {
+        let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
+        let bound = match &setting.recipe {
             Some(recipe) => self.bind_recipe(agent, &setting, recipe).await,
             None => self.bind_tool(agent, setting).await,
-        }
+        };
+        let Some(board) = &self.board else { return bound };
+        bound.map(|it| Binding { backend: board.watch(it.backend), ..it })
     }
 
     /// Binds what the settings say, whatever the upstream has.
@@ -83,10 +101,10 @@ impl Agents {
             recipe: name.to_owned(),
             faults,
         };
-        let recipe = self.0.recipes.get(name);
+        let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
-        let upstream = setting.upstream.as_deref().or(recipe.upstream()).unwrap_or(ARCHON);
-        let Some((upstream, warnings)) = self.upstream(upstream).await else {
+        let upstream = setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON);
+        let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
         let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
@@ -117,7 +135,7 @@ impl Agents {
             upstream: name.to_owned(),
             looked_for: looked_for.clone(),
         };
-        let (upstream, warnings) = self.upstream(name).await.ok_or_else(refuse)?;
+        let (upstream, warnings) = self.settings.upstream(name).await.ok_or_else(refuse)?;
         // Without a list, because the upstream is down or late, the attempts find out.
         let list = tokio::time::timeout(BIND_TIMEOUT, upstream.tools()).await;
         let tools = list.ok().and_then(Result::ok);
@@ -127,7 +145,7 @@ impl Agents {
         let tool = ToolAgent::new(agent, Arc::clone(&upstream), candidates, setting.timeout);
         let mut recipes = Vec::new();
         for it in shipped {
-            if let Some(recipe) = self.0.recipes.get(it.name) {
+            if let Some(recipe) = self.settings.recipes.get(it.name) {
                 let upstream = Arc::clone(&upstream);
                 let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
                 recipes.push((it.marker, backend));
@@ -152,22 +170,30 @@ impl Agents {
     ) -> RecipeAgent {
         let mut others = BTreeMap::new();
         for name in recipe.other_upstreams() {
-            if let Some((upstream, _)) = self.upstream(name).await {
+            if let Some((upstream, _)) = self.settings.upstream(name).await {
                 others.insert(name.to_owned(), upstream);
             }
         }
-        let links = Links { own, others, workspaces: self.0.workspaces.clone() };
+        let links = Links { own, others, workspaces: self.settings.workspaces.clone() };
         RecipeAgent::new(agent, recipe, links, timeout)
     }
+}
 
+impl AgentsSettings {
     /// The upstream of this name, and what the user should know about it.
     async fn upstream(&self, name: &str) -> Option<(Arc<Upstream>, Vec<String>)> {
-        match (name, self.0.upstreams.get(name)) {
+        match (name, self.upstreams.get(name)) {
             (_, Some(upstream)) => Some((Arc::clone(upstream), Vec::new())),
-            (ARCHON, None) => Some(self.0.archon.choose().await),
-            (EMBEDDED, None) => Some((Arc::clone(&self.0.embedded), Vec::new())),
+            (ARCHON, None) => Some(self.archon.choose().await),
+            (EMBEDDED, None) => Some((Arc::clone(&self.embedded), Vec::new())),
             (_, None) => None,
         }
+    }
+}
+
+impl FindUpstream for AgentsSettings {
+    fn find<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Option<Arc<Upstream>>> {
+        Box::pin(async move { Some(self.upstream(name.unwrap_or(ARCHON)).await?.0) })
     }
 }
 

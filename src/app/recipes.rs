@@ -56,5 +56,51 @@ fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
 }
 
 fn meant(name: &str, known: &[&str]) -> String {
-    text::nearest(name, known.iter().copied()).map(|it| format!("; did you mean `{it}`?")).unwrap_or_default()
+    text::nearest(name, known.iter().copied())
+        .map(|it| format!("; did you mean `{it}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    #[track_caller]
+    fn check(settings: &str, expected: &Expect) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("config.yaml");
+        std::fs::write(&file, settings).unwrap();
+        let home = dir.path().to_string_lossy().into_owned();
+        let environment = Environment::made_up(dir.path(), &file, &[("HOME", &home)]);
+        let loaded = Settings::load(&environment, &Flags::default()).unwrap();
+        let said = read(&loaded.settings).map_or_else(|it| it.to_string(), |_| "good".to_owned());
+        expected.assert_eq(&said.replace(&*dir.path().to_string_lossy(), "@"));
+    }
+
+    #[test]
+    fn faults_of_recipes_stand_with_their_file_and_line() {
+        check("dispatcher: {max_workers: 2}\n", &expect!["good"]);
+        check(
+            "recipes:
+  good: {steps: [{id: a, upstream: embedded, call: x}], output: {}}
+  bad: {steps: [{id: a, upstream: archonn, call: x}], output: '{{ step.a }}'}
+  hooks: {task_ended: {}}
+",
+            &expect![[r#"
+                @/config.yaml:4: recipes.hooks: unknown variant `task_ended`, expected one of `task_queued`, `task_started`, `task_success`, `task_failure`
+                @/config.yaml:3: recipes.bad.output: unknown name `step`; did you mean `steps`?"#]],
+        );
+        check(
+            "recipes:
+  good: {extends: archon_coder, upstream: archonn}
+agents: {reviewer: {recipe: archon_code}, coder: {recipe: good}}
+",
+            &expect![[r#"
+                @/config.yaml:2: recipes.good: there is no upstream `archonn`; did you mean `archon`?
+                built in: agents.reviewer.recipe: there is no recipe `archon_code`; did you mean `archon_coder`?"#]],
+        );
+    }
 }

@@ -29,6 +29,8 @@ pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
 const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// How long hooks that wait may take at the end.
+const HOOKS_GRACE: Duration = Duration::from_secs(2);
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
@@ -49,11 +51,23 @@ pub(super) struct Upstreams {
     all: Vec<Arc<Upstream>>,
     /// The sessions of the embedded Archon, and what ends them.
     sessions: (TaskTracker, CancellationToken),
+    /// Who calls the hooks, and what ends that.
+    hooks: (TaskTracker, CancellationToken),
 }
 
 impl Upstreams {
-    /// Ends every session.
+    fn with_hooks(&self, agents: Agents) -> Agents {
+        agents.with_hooks(&self.hooks.0, self.hooks.1.clone())
+    }
+
+    /// Ends every session, after the hooks that wait have had a little time.
     pub(super) async fn close(&self) {
+        let (telling, stop) = &self.hooks;
+        telling.close();
+        if tokio::time::timeout(HOOKS_GRACE, telling.wait()).await.is_err() {
+            stop.cancel();
+            telling.wait().await;
+        }
         for upstream in &self.all {
             upstream.close().await;
         }
@@ -86,7 +100,11 @@ impl Service {
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams, paths.workspaces())?),
+            agents: Arc::new(upstreams.with_hooks(agents(
+                settings,
+                &upstreams,
+                paths.workspaces(),
+            )?)),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -133,12 +151,11 @@ pub(super) fn upstreams(
     all.push(Arc::clone(&embedded));
     let choice = match &settings.archon {
         ArchonSetting::Configured { .. } => ArchonChoice::Configured(remote),
-        ArchonSetting::Default => {
-            ArchonChoice::Default { remote, embedded: Arc::clone(&embedded) }
-        }
+        ArchonSetting::Default => ArchonChoice::Default { remote, embedded: Arc::clone(&embedded) },
     };
     let archon = Archon::new(choice, Arc::clone(clock));
-    Ok(Upstreams { named, archon, embedded, all, sessions })
+    let hooks = (TaskTracker::new(), CancellationToken::new());
+    Ok(Upstreams { named, archon, embedded, all, sessions, hooks })
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.

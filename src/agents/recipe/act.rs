@@ -209,27 +209,24 @@ fn filled(field: &str, template: &Template, scope: &Dynamic) -> Result<Value, Fa
 }
 
 fn text_of(field: &str, template: &Template, scope: &Dynamic) -> Result<String, Fault> {
-    match filled(field, template, scope)? {
-        Value::String(text) => Ok(text),
-        _ => Err(Fault::of(FailureCode::AgentError, &format!("{field} is no text"))),
-    }
+    let Value::String(text) = filled(field, template, scope)? else {
+        return Err(Fault::of(FailureCode::AgentError, &format!("{field} is no text")));
+    };
+    Ok(text)
 }
 
 /// Reads what stood inside a gateway's answer as if a tool had answered it.
 fn settle(inner: Value) -> Result<Value, Fault> {
-    let result = match inner {
-        Value::String(text) => CallToolResult::success(vec![ContentBlock::text(text)]),
-        inner => CallToolResult::structured(inner),
+    let result = if let Value::String(text) = inner {
+        CallToolResult::success(vec![ContentBlock::text(text)])
+    } else {
+        CallToolResult::structured(inner)
     };
     decode(result).0.map_err(Fault::from)
 }
 
 /// Tells an answer that the recipe calls a failure from one that is none.
-fn refuse_failure(
-    fail_when: Option<&Expr>,
-    scope: &Dynamic,
-    value: Value,
-) -> Result<Value, Fault> {
+fn refuse_failure(fail_when: Option<&Expr>, scope: &Dynamic, value: Value) -> Result<Value, Fault> {
     let Some(fail_when) = fail_when else { return Ok(value) };
     let scope = with_result(scope, to_dynamic(&value));
     let failed = fail_when.is_true(&scope).map_err(|it| Fault::template("fail_when", &it))?;

@@ -7,7 +7,12 @@ use parking_lot::Mutex;
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::{act::Tools, fit::fit, plan::{Place, Recipe}, run::run};
+use super::{
+    act::Tools,
+    fit::fit,
+    plan::{Place, Recipe},
+    run::run,
+};
 use crate::{
     confine::Workspaces,
     model::{AgentName, Failure, FailureCode},
@@ -141,7 +146,8 @@ impl AgentBackend for RecipeAgent {
     /// The recipe and every place that it reaches. What is in this process changes with the
     /// program.
     fn binding(&self) -> String {
-        let others = self.links.others.values().map(|it| it.address()).collect::<Vec<_>>().join(" ");
+        let others =
+            self.links.others.values().map(|it| it.address()).collect::<Vec<_>>().join(" ");
         let (own, digest) = (self.links.own.address(), &self.recipe.digest);
         format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
     }

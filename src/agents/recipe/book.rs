@@ -5,9 +5,10 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use serde_json::{Map, Value};
+use serde_json::Value;
 
 use super::{
+    hooks::Hooks,
     plan::Recipe,
     read::{RecipeFault, read},
 };
@@ -17,6 +18,7 @@ use crate::model::{AgentName, text};
 #[derive(Clone, Debug, Default)]
 pub struct Recipes {
     own: BTreeMap<String, Arc<Recipe>>,
+    hooks: Arc<Hooks>,
 }
 
 /// A shipped recipe, and when it is found by itself.
@@ -30,6 +32,8 @@ pub(in crate::agents) struct Shipped {
     yaml: &'static str,
 }
 
+/// The name that no recipe can have.
+const HOOKS: &str = "hooks";
 /// How many recipes may stand on each other's shoulders.
 const EXTENDS_MAX: usize = 8;
 
@@ -72,13 +76,15 @@ static READY: LazyLock<BTreeMap<&str, Arc<Recipe>>> = LazyLock::new(|| {
 });
 
 impl Recipes {
-    /// Reads the recipes of the settings, by name.
+    /// Reads the recipes of the settings, by name; what is named `hooks` are the hooks.
     ///
     /// # Errors
     /// Everything that is wrong with any of them.
     pub fn read(settings: &BTreeMap<String, Value>) -> Result<Self, Vec<RecipeFault>> {
         let (mut own, mut faults) = (BTreeMap::new(), Vec::new());
-        for (name, value) in settings {
+        let hooks = settings.get(HOOKS).map(Hooks::read).transpose();
+        let hooks = hooks.map_err(|found| faults.extend(found)).ok().flatten();
+        for (name, value) in settings.iter().filter(|it| it.0 != HOOKS) {
             let unfolded = unfold(value, settings, 0).map_err(|message| {
                 let path = format!("recipes.{name}.extends");
                 vec![RecipeFault { path, message }]
@@ -90,15 +96,20 @@ impl Recipes {
                 Err(found) => faults.extend(found),
             }
         }
-        if faults.is_empty() { Ok(Self { own }) } else { Err(faults) }
+        if faults.is_empty() {
+            Ok(Self { own, hooks: hooks.unwrap_or_default().into() })
+        } else {
+            Err(faults)
+        }
     }
 
     /// The upstreams that recipes of the settings name, each with the recipe.
     pub fn upstreams(&self) -> impl Iterator<Item = (&str, &str)> {
-        self.own.iter().flat_map(|(name, recipe)| {
-            let named = recipe.upstream.as_deref().into_iter().chain(recipe.other_upstreams());
+        let of_recipes = self.own.iter().flat_map(|(name, recipe)| {
+            let named = recipe.upstream().into_iter().chain(recipe.other_upstreams());
             named.map(|it| (name.as_str(), it))
-        })
+        });
+        of_recipes.chain(self.hooks.upstreams().map(|it| (HOOKS, it)))
     }
 
     /// Whether there is a recipe of this name.
@@ -109,6 +120,10 @@ impl Recipes {
     /// Every name there is.
     pub fn names(&self) -> impl Iterator<Item = &str> {
         self.own.keys().map(String::as_str).chain(SHIPPED.iter().map(|it| it.name))
+    }
+
+    pub(in crate::agents) fn hooks(&self) -> &Arc<Hooks> {
+        &self.hooks
     }
 
     pub(in crate::agents) fn get(&self, name: &str) -> Option<Arc<Recipe>> {
@@ -136,10 +151,8 @@ fn unfold(
         let meant = text::nearest(name, known).map(|it| format!("; did you mean {it}?"));
         format!("there is no recipe {}{}", text::escape(name), meant.unwrap_or_default())
     })?;
-    let mut whole = match unfold(base, settings, depth + 1)? {
-        Value::Object(base) => base,
-        _ => Map::new(),
-    };
+    let base = unfold(base, settings, depth + 1)?;
+    let mut whole = base.as_object().cloned().unwrap_or_default();
     let own = fields.iter().filter(|it| it.0 != "extends");
     whole.extend(own.map(|(name, it)| (name.clone(), it.clone())));
     Ok(Value::Object(whole))

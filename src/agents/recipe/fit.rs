@@ -52,11 +52,15 @@ impl Needed<'_> {
         };
         let mut faults = Vec::new();
         for arg in unknown(&info.input_schema, args) {
-            faults.push(format!("step {step} gives {tool} the argument {arg}, which it does not take"));
+            faults.push(format!(
+                "step {step} gives {tool} the argument {arg}, which it does not take"
+            ));
         }
         for arg in required(&info.input_schema).filter(|it| !args.contains(it)) {
             let arg = text::escape(&text::cut(arg, 80));
-            faults.push(format!("step {step} does not give {tool} the argument {arg}, which it needs"));
+            faults.push(format!(
+                "step {step} does not give {tool} the argument {arg}, which it needs"
+            ));
         }
         if faults.is_empty() { Ok(()) } else { Err(faults) }
     }

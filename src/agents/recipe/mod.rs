@@ -9,15 +9,18 @@ mod act;
 mod agent;
 mod book;
 mod fit;
+mod hooks;
+#[cfg(test)]
+mod hooks_tests;
 mod input;
 mod plan;
 mod read;
 mod run;
 mod scope;
-mod spec;
-mod template;
 #[cfg(test)]
 mod shipped_tests;
+mod spec;
+mod template;
 #[cfg(test)]
 mod testing;
 #[cfg(test)]
@@ -30,5 +33,6 @@ pub use read::RecipeFault;
 pub(super) use self::{
     agent::{Links, RecipeAgent, Unready},
     book::SHIPPED,
+    hooks::{Board, FindUpstream},
     plan::Recipe,
 };

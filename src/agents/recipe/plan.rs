@@ -106,7 +106,11 @@ pub(super) enum OnUnmet {
     Warn,
     Ignore,
     /// Goes back to an earlier step, so often at most; then the other thing follows.
-    Repair { step: String, max: u64, then: Box<Self> },
+    Repair {
+        step: String,
+        max: u64,
+        then: Box<Self>,
+    },
 }
 
 /// How often a check may send back at most.
@@ -115,7 +119,8 @@ const REPAIRS_MAX: u64 = 10;
 impl OnUnmet {
     /// Reads `fail`, `warn`, `ignore`, or `{repair: STEP, max: N, then: …}`.
     pub(super) fn read(value: &Value) -> Result<Self, String> {
-        let wrong = || format!("on_unmet is fail, warn, ignore or {{repair: STEP, max: N}}, not {value}");
+        let wrong =
+            || format!("on_unmet is fail, warn, ignore or {{repair: STEP, max: N}}, not {value}");
         match value {
             Value::Null => Ok(Self::Fail),
             Value::String(word) => match word.as_str() {

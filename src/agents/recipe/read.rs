@@ -32,37 +32,50 @@ const ITEMS_MAX: usize = 1_000;
 const CONCURRENCY_DEFAULT: usize = 4;
 const CONCURRENCY_MAX: usize = 64;
 
-/// The names that every template may use.
-const NAMES: [&str; 5] = ["task", "input", "level", "context", "findings"];
+/// The names that every template of a recipe may use.
+const NAMES: [&str; 6] = ["task", "input", "level", "context", "findings", "steps"];
 
 /// Reads the recipe `name`.
 pub(super) fn read(name: &str, value: &Value) -> Result<Recipe, Vec<RecipeFault>> {
-    let mut reading = Reading { path: format!("recipes.{name}"), faults: Vec::new() };
-    let recipe = reading.recipe(name, value);
-    match recipe {
-        Some(recipe) if reading.faults.is_empty() => Ok(recipe),
-        _ => Err(reading.faults),
+    let mut reading = Reading::at(&format!("recipes.{name}"));
+    match reading.recipe(name, value) {
+        Some(recipe) => reading.end(recipe),
+        None => Err(reading.faults),
     }
 }
 
 /// Where the reading is, and what was found wrong.
 pub(super) struct Reading {
-    pub(super) path: String,
-    pub(super) faults: Vec<RecipeFault>,
+    path: String,
+    faults: Vec<RecipeFault>,
 }
 
 /// What a template may use besides [`NAMES`], and which steps come before it.
 #[derive(Clone, Copy)]
-struct Sight<'a> {
+pub(super) struct Sight<'a> {
     names: &'a [&'a str],
     steps: &'a [String],
+    is_bare: bool,
 }
 
 impl Reading {
+    /// Begins to read what stands at `path`.
+    pub(super) fn at(path: &str) -> Self {
+        Self { path: path.to_owned(), faults: Vec::new() }
+    }
+
+    /// What was read, unless something was wrong with it.
+    pub(super) fn end<T>(self, read: T) -> Result<T, Vec<RecipeFault>> {
+        if self.faults.is_empty() { Ok(read) } else { Err(self.faults) }
+    }
+
     fn recipe(&mut self, name: &str, value: &Value) -> Option<Recipe> {
         let spec: RecipeSpec = self.parse(value)?;
         if spec.steps.is_empty() || spec.steps.len() > STEPS_MAX {
-            self.fault("steps", format!("must be 1 to {STEPS_MAX} steps, are {}", spec.steps.len()));
+            self.fault(
+                "steps",
+                &format!("must be 1 to {STEPS_MAX} steps, are {}", spec.steps.len()),
+            );
         }
         let fail_when = self.expr("fail_when", spec.fail_when.as_deref(), Sight::of(&["r"]));
         let fail_when = fail_when.map(Arc::new);
@@ -78,7 +91,7 @@ impl Reading {
                 steps.push(step);
             }
         }
-        let sight = Sight { names: &["warnings"], steps: &ids };
+        let sight = Sight { names: &["warnings"], steps: &ids, is_bare: false };
         let output = self.template("output", &spec.output, sight)?;
         let gateway = spec.gateway.and_then(|it| self.inside("gateway", |me| me.gateway(&it)));
         Some(Recipe {
@@ -96,15 +109,15 @@ impl Reading {
 
     fn levels(&mut self, spec: LevelsSpec) -> Levels {
         if spec.values.is_empty() {
-            self.fault("levels.values", "must name at least one level".to_owned());
+            self.fault("levels.values", "must name at least one level");
         }
         let values = spec.values.iter().map(|(word, it)| (word.clone(), to_dynamic(it)));
         Levels { values: values.collect(), by: spec.by }
     }
 
     fn gateway(&mut self, spec: &GatewaySpec) -> Option<Gateway> {
-        let args = self.inside("args", |it| it.args(&spec.args, Sight::of(&["tool", "args"])));
-        let unwrap = self.template("unwrap", &spec.unwrap, Sight::of(&["r"]))?;
+        let args = self.inside("args", |it| it.args(&spec.args, Sight::bare(&["tool", "args"])));
+        let unwrap = self.template("unwrap", &spec.unwrap, Sight::bare(&["r"]))?;
         Some(Gateway { tool: spec.tool.clone(), args, unwrap })
     }
 
@@ -112,11 +125,11 @@ impl Reading {
     fn step(&mut self, value: &Value, before: &[String]) -> Option<Step> {
         let spec: StepSpec = self.parse(value)?;
         self.check_id(&spec.id, before);
-        let sight = Sight { names: &[], steps: before };
+        let sight = Sight { names: &[], steps: before, is_bare: false };
         let local: &[&str] = if spec.for_each.is_some() { &["item"] } else { &[] };
-        let inner = Sight { names: local, steps: before };
+        let inner = Sight { names: local, steps: before, is_bare: false };
         let with_result: Vec<&str> = local.iter().copied().chain(["r"]).collect();
-        let after = Sight { names: &with_result, steps: before };
+        let after = Sight { names: &with_result, steps: before, is_bare: false };
         let on_error = spec.on_error.as_deref().unwrap_or("fail");
         let step = Step {
             when: self.expr("when", spec.when.as_deref(), sight),
@@ -131,19 +144,20 @@ impl Reading {
         if let Some(word) = step.on_error.as_fixed().and_then(Value::as_str)
             && !["fail", "continue"].contains(&word)
         {
-            self.fault("on_error", format!("must be fail or continue, is {word:?}"));
+            self.fault("on_error", &format!("must be fail or continue, is {word:?}"));
         }
         Some(step)
     }
 
     fn check_id(&mut self, id: &str, before: &[String]) {
         let is_word = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
-        let is_name = id.bytes().all(is_word) && id.bytes().next().is_some_and(|it| !it.is_ascii_digit());
+        let is_name =
+            id.bytes().all(is_word) && id.bytes().next().is_some_and(|it| !it.is_ascii_digit());
         if !is_name {
-            let rule = "must be letters, digits and `_`, and begin with no digit".to_owned();
+            let rule = "must be letters, digits and `_`, and begin with no digit";
             self.fault("id", rule);
         } else if before.iter().any(|it| it == id) {
-            self.fault("id", format!("is {id:?}, as that of an earlier step"));
+            self.fault("id", &format!("is {id:?}, as that of an earlier step"));
         }
     }
 
@@ -154,7 +168,7 @@ impl Reading {
             [("concurrency", concurrency, CONCURRENCY_MAX), ("items_max", items_max, ITEMS_MAX)]
         {
             if !(1..=max).contains(&value) {
-                self.fault(name, format!("must be 1 to {max}, is {value}"));
+                self.fault(name, &format!("must be 1 to {max}, is {value}"));
             }
         }
         let items = self.template("for_each", spec.for_each.as_ref()?, sight)?;
@@ -163,7 +177,7 @@ impl Reading {
 
     fn check(&mut self, spec: &StepSpec, sight: Sight<'_>, after: Sight<'_>) -> Option<Check> {
         if spec.expect.is_none() && (spec.on_unmet.is_some() || spec.findings.is_some()) {
-            self.fault("expect", "is missing: on_unmet and findings belong to it".to_owned());
+            self.fault("expect", "is missing: on_unmet and findings belong to it");
         }
         let expect = self.expr("expect", spec.expect.as_deref(), after)?;
         let on_unmet = spec.on_unmet.clone().unwrap_or_default();
@@ -171,7 +185,7 @@ impl Reading {
             && let Ok(OnUnmet::Repair { step, .. }) = self.on_unmet(&on_unmet)
             && !sight.steps.contains(&step)
         {
-            self.fault("on_unmet.repair", format!("there is no earlier step {step:?}"));
+            self.fault("on_unmet.repair", &format!("there is no earlier step {step:?}"));
         }
         let on_unmet = self.template("on_unmet", &on_unmet, sight)?;
         if let Some(word @ Value::String(_)) = on_unmet.as_fixed() {
@@ -182,7 +196,7 @@ impl Reading {
     }
 
     fn on_unmet(&mut self, value: &Value) -> Result<OnUnmet, ()> {
-        OnUnmet::read(value).map_err(|message| self.fault("on_unmet", message))
+        OnUnmet::read(value).map_err(|message| self.fault("on_unmet", &message))
     }
 
     fn act(&mut self, spec: &StepSpec, inner: Sight<'_>, after: Sight<'_>) -> Option<Act> {
@@ -193,12 +207,12 @@ impl Reading {
             spec.write_file.is_some(),
         ];
         if acts.iter().filter(|it| **it).count() != 1 {
-            let rule = "needs one of call, generate, read_files and write_file".to_owned();
+            let rule = "needs one of call, generate, read_files and write_file";
             self.fault("", rule);
             return None;
         }
         if spec.call.is_none() && (spec.upstream.is_some() || !spec.args.is_empty()) {
-            self.fault("", "upstream and args belong to call".to_owned());
+            self.fault("", "upstream and args belong to call");
         }
         let fail_when = self.expr("fail_when", spec.fail_when.as_deref(), after).map(Arc::new);
         let call = |place: &Option<String>, tool: &String, args| ToolCall {
@@ -223,13 +237,21 @@ impl Reading {
             (_, Some(paths), _) => self.template("read_files", paths, inner).map(Act::ReadFiles),
             (.., Some(write)) => Some(Act::WriteFile {
                 path: self.template("write_file.path", &write.path.as_str().into(), inner)?,
-                content: self.template("write_file.content", &write.content.as_str().into(), inner)?,
+                content: self.template(
+                    "write_file.content",
+                    &write.content.as_str().into(),
+                    inner,
+                )?,
             }),
             (None, None, None) => None,
         }
     }
 
-    fn args(&mut self, args: &Map<String, Value>, sight: Sight<'_>) -> Vec<(String, Template)> {
+    pub(super) fn args(
+        &mut self,
+        args: &Map<String, Value>,
+        sight: Sight<'_>,
+    ) -> Vec<(String, Template)> {
         let read = |(name, value): (&String, &Value)| {
             self.template(name, value, sight).map(|it| (name.clone(), it))
         };
@@ -242,7 +264,12 @@ impl Reading {
         Some(template)
     }
 
-    fn expr(&mut self, field: &str, text: Option<&str>, sight: Sight<'_>) -> Option<Expr> {
+    pub(super) fn expr(
+        &mut self,
+        field: &str,
+        text: Option<&str>,
+        sight: Sight<'_>,
+    ) -> Option<Expr> {
         let expr = self.told(field, Expr::read(text?))?;
         self.check_names(field, &names_of(&expr), sight);
         Some(expr)
@@ -253,25 +280,26 @@ impl Reading {
         for name in names {
             let mut parts = name.split('.');
             let first = parts.next().unwrap_or_default();
-            let known: Vec<_> = NAMES.iter().chain(sight.names).copied().chain(["steps"]).collect();
+            let common = if sight.is_bare { &[] } else { NAMES.as_slice() };
+            let known: Vec<_> = common.iter().chain(sight.names).copied().collect();
             let step = parts.next().filter(|_| first == "steps");
             if !known.contains(&first) {
-                self.fault(field, format!("unknown name `{first}`{}", meant(first, &known)));
+                self.fault(field, &format!("unknown name `{first}`{}", meant(first, &known)));
             } else if let Some(step) = step
                 && !sight.steps.iter().any(|it| it == step)
             {
                 let steps: Vec<_> = sight.steps.iter().map(String::as_str).collect();
                 let meant = meant(step, &steps);
-                self.fault(field, format!("there is no earlier step `{step}`{meant}"));
+                self.fault(field, &format!("there is no earlier step `{step}`{meant}"));
             }
         }
     }
 
-    fn parse<T: DeserializeOwned>(&mut self, value: &Value) -> Option<T> {
+    pub(super) fn parse<T: DeserializeOwned>(&mut self, value: &Value) -> Option<T> {
         match T::deserialize(value) {
             Ok(it) => Some(it),
             Err(error) => {
-                self.fault("", text::escape(&text::cut(&error.to_string(), 400)));
+                self.fault("", &text::cut(&error.to_string(), 400));
                 None
             }
         }
@@ -281,13 +309,13 @@ impl Reading {
         match read {
             Ok(it) => Some(it),
             Err(error) => {
-                self.fault(field, error.to_string());
+                self.fault(field, &error.to_string());
                 None
             }
         }
     }
 
-    fn inside<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
+    pub(super) fn inside<T>(&mut self, field: &str, read: impl FnOnce(&mut Self) -> T) -> T {
         let outer = self.path.len();
         self.path.push('.');
         self.path.push_str(field);
@@ -296,25 +324,33 @@ impl Reading {
         it
     }
 
-    fn fault(&mut self, field: &str, message: String) {
+    fn fault(&mut self, field: &str, message: &str) {
         let dot = if field.is_empty() { "" } else { "." };
         let path = text::escape(&format!("{}{dot}{field}", self.path));
-        self.faults.push(RecipeFault { path, message: text::escape(&message) });
+        self.faults.push(RecipeFault { path, message: text::escape(message) });
     }
 }
 
 impl<'a> Sight<'a> {
+    /// Of what runs apart from the steps, and knows nothing of the task.
+    pub(super) fn bare(names: &'a [&'a str]) -> Self {
+        Self { is_bare: true, ..Self::of(names) }
+    }
+
     /// Of what stands outside of all steps.
     fn of(names: &'a [&'a str]) -> Self {
-        Self { names, steps: &[] }
+        Self { names, steps: &[], is_bare: false }
     }
 }
 
 fn meant(name: &str, known: &[&str]) -> String {
-    text::nearest(name, known.iter().copied()).map(|it| format!("; did you mean `{it}`?")).unwrap_or_default()
+    text::nearest(name, known.iter().copied())
+        .map(|it| format!("; did you mean `{it}`?"))
+        .unwrap_or_default()
 }
 
 fn digest(value: &Value) -> String {
     let bytes = Sha256::digest(value.to_string().as_bytes());
-    bytes.iter().take(16).map(|it| format!("{it:02x}")).collect()
+    let digits = bytes.iter().take(16).flat_map(|it| [it >> 4, it & 15]);
+    digits.filter_map(|it| char::from_digit(it.into(), 16)).collect()
 }

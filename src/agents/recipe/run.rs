@@ -14,7 +14,7 @@ use super::{
     work::{Work, work},
 };
 use crate::{
-    model::{Failure, FailureCode},
+    model::{Failure, FailureCode, text},
     upstream::UpstreamError,
 };
 
@@ -23,7 +23,8 @@ const FINDINGS_CHARS_MAX: usize = 600;
 
 /// Runs the recipe of `tools` and answers its output.
 pub(super) async fn run(tools: &Tools<'_>) -> Result<Value, Failure> {
-    let refuse = |message: String| Failure::from(UpstreamError::new(FailureCode::AgentError, &message));
+    let refuse =
+        |message: String| Failure::from(UpstreamError::new(FailureCode::AgentError, &message));
     let input = input::complete(tools.recipe, tools.call.input.clone()).map_err(refuse)?;
     let scope = Scope::new(tools.recipe, tools.call, input).map_err(refuse)?;
     let steps = &tools.recipe.steps;
@@ -72,12 +73,9 @@ impl Run<'_> {
             let step = &self.tools.recipe.steps[at];
             let mut warnings = end.warnings;
             if let Some((on_unmet, found)) = end.unmet {
-                match self.settle(at, on_unmet, &found, &mut warnings)? {
-                    Some(target) => {
-                        back = Some(back.map_or(target, |it: usize| it.min(target)));
-                        findings.extend(into_list(found));
-                    }
-                    None => {}
+                if let Some(target) = self.settle(at, on_unmet, &found, &mut warnings)? {
+                    back = Some(back.map_or(target, |it: usize| it.min(target)));
+                    findings.extend(into_list(found));
                 }
             }
             self.scope.add(&step.id, end.record, warnings);
@@ -101,11 +99,11 @@ impl Run<'_> {
         match on_unmet {
             OnUnmet::Ignore => Ok(None),
             OnUnmet::Warn => {
-                warnings.push(crate::model::text::cut(&told(), FINDINGS_CHARS_MAX));
+                warnings.push(text::cut(&told(), FINDINGS_CHARS_MAX));
                 Ok(None)
             }
             OnUnmet::Fail => {
-                let told = crate::model::text::cut(&told(), FINDINGS_CHARS_MAX);
+                let told = text::cut(&told(), FINDINGS_CHARS_MAX);
                 Err(UpstreamError::new(FailureCode::CheckFailed, &told).into())
             }
             OnUnmet::Repair { max, then, .. } if self.repairs[at] >= max => {
@@ -130,9 +128,8 @@ fn into_list(value: Value) -> Vec<Value> {
 
 async fn run_step(tools: &Tools<'_>, step: &Step, scope: &Dynamic) -> Result<StepEnd, Failure> {
     let blame = |fault: Fault| prefixed(step, fault.failure);
-    let template = |field: &'static str| {
-        move |error| prefixed(step, Fault::template(field, &error).failure)
-    };
+    let template =
+        |field: &'static str| move |error| prefixed(step, Fault::template(field, &error).failure);
     if let Some(when) = &step.when
         && !when.is_true(scope).map_err(template("when"))?
     {
@@ -174,11 +171,8 @@ fn ended(step: &Step, scope: &Dynamic, work: Work, ms: u64) -> Result<StepEnd, F
         let n = errors.len();
         warnings.push(format!("step {} failed for {n} of its items: {error}", step.id));
     }
-    let mut record = vec![
-        ("ok", Dynamic::from(errors.is_empty())),
-        ("value", value),
-        ("ms", Dynamic::from(ms)),
-    ];
+    let mut record =
+        vec![("ok", Dynamic::from(errors.is_empty())), ("value", value), ("ms", Dynamic::from(ms))];
     if let Some(error) = errors.first() {
         record.push(("error", Dynamic::from(error.as_str())));
     }
@@ -186,8 +180,10 @@ fn ended(step: &Step, scope: &Dynamic, work: Work, ms: u64) -> Result<StepEnd, F
     if let Some(check) = step.check.as_ref() {
         record.push(("met", Dynamic::from(!is_unmet)));
         if is_unmet {
-            let wrong = |message: &str| prefixed(step, Fault::of(FailureCode::AgentError, message).failure);
-            let said = check.on_unmet.fill(scope).map_err(|it| wrong(&format!("on_unmet: {it}")))?;
+            let wrong =
+                |message: &str| prefixed(step, Fault::of(FailureCode::AgentError, message).failure);
+            let said =
+                check.on_unmet.fill(scope).map_err(|it| wrong(&format!("on_unmet: {it}")))?;
             let on_unmet = OnUnmet::read(&said).map_err(|it| wrong(&it))?;
             unmet = Some((on_unmet, findings.into()));
         }

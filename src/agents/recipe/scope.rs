@@ -3,7 +3,7 @@
 use minijinja::Value as Dynamic;
 use serde_json::{Map, Value, json};
 
-use super::{plan::Recipe, template::to_dynamic};
+use super::{hooks::task_of, plan::Recipe, template::to_dynamic};
 use crate::ports::AttemptCall;
 
 /// The names of a running recipe; steps are added as they end.
@@ -27,17 +27,10 @@ impl Scope {
         call: &AttemptCall,
         input: Map<String, Value>,
     ) -> Result<Self, String> {
-        let task = json!({
-            "dispatch_id": call.dispatch_id.to_string(),
-            "task_id": call.task_id.as_str(),
-            "agent": call.agent.as_str(),
-            "attempt": call.attempt.0,
-            "description": &*call.description,
-        });
         let level = level(recipe, &input)?;
         let context = input.get("pre_gathered_context").filter(|it| it.is_object());
         Ok(Self {
-            task: to_dynamic(&task),
+            task: to_dynamic(&task_of(call)),
             level,
             context: to_dynamic(context.unwrap_or(&json!({}))),
             input: to_dynamic(&Value::Object(input)),

@@ -60,7 +60,10 @@ impl Bench {
             }
             Err(error) => error,
         };
-        let calls = self.standin.called().join(" ");
+        // What runs side by side comes in any order.
+        let mut calls = self.standin.called();
+        calls.sort_unstable();
+        let calls = calls.join(" ");
         format!("{shown}\ncalls: {calls}")
             .replace(&*self.ground.dir.path().to_string_lossy(), "/ws")
     }
@@ -120,7 +123,8 @@ fn a_recipe_lays_its_fields_over_the_one_it_extends() {
     expect![[r#"
         recipes.circle.extends: goes on for more than 8 recipes; is it a circle?
         recipes.circle2.extends: goes on for more than 8 recipes; is it a circle?
-        recipes.gone.extends: there is no recipe archon_reserch; did you mean archon_research?"#]].assert_eq(&faults.join("\n"));
+        recipes.gone.extends: there is no recipe archon_reserch; did you mean archon_research?"#]]
+    .assert_eq(&faults.join("\n"));
     let mine = BTreeMap::from([("mine".to_owned(), own["mine"].clone())]);
     let recipe = Recipes::read(&mine).unwrap().get("mine").unwrap();
     assert_eq!(recipe.steps.len(), 3);
@@ -137,23 +141,95 @@ async fn check_coder(form: Form, level: &str, expected: &Expect) {
 
 #[tokio::test]
 async fn e2e_coder_runs_on_flat_tools() {
-    check_coder(Form::OmniNode, "strict", &expect![""]).await;
-    check_coder(Form::OmniNode, "moderate", &expect![""]).await;
-    check_coder(Form::OmniNode, "lenient", &expect![""]).await;
+    check_coder(Form::OmniNode, "strict", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = 0.8
+        /checks = {"quality":true,"compliance":true}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query"#]]).await;
+    check_coder(Form::OmniNode, "moderate", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = null
+        /checks = {"quality":true,"compliance":null}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
+    check_coder(Form::OmniNode, "lenient", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = null
+        /checks = {"quality":true,"compliance":null}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
 }
 
 #[tokio::test]
 async fn e2e_coder_runs_through_the_gateway() {
-    check_coder(Form::Gateway, "strict", &expect![""]).await;
-    check_coder(Form::Gateway, "moderate", &expect![""]).await;
-    check_coder(Form::Gateway, "lenient", &expect![""]).await;
+    check_coder(Form::Gateway, "strict", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = 0.8
+        /checks = {"quality":true,"compliance":true}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query"#]]).await;
+    check_coder(Form::Gateway, "moderate", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = null
+        /checks = {"quality":true,"compliance":null}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
+    check_coder(Form::Gateway, "lenient", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 0.9
+        /compliance_score = null
+        /checks = {"quality":true,"compliance":null}
+        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
 }
 
 #[tokio::test]
 async fn e2e_coder_runs_on_archon_v1() {
-    check_coder(Form::ArchonV1, "strict", &expect![""]).await;
-    check_coder(Form::ArchonV1, "moderate", &expect![""]).await;
-    check_coder(Form::ArchonV1, "lenient", &expect![""]).await;
+    check_coder(Form::ArchonV1, "strict", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 1.0
+        /compliance_score = null
+        /checks = {"quality":true}
+        /research = {"knowledge":[{"content":"about Sends a mail to a user.","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}],"examples":[{"content":"def f(): ...","summary":"an example"}]}
+        /warnings = []
+
+        calls: rag_search_code_examples rag_search_knowledge_base"#]]).await;
+    check_coder(Form::ArchonV1, "moderate", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 1.0
+        /compliance_score = null
+        /checks = {"quality":true}
+        /research = {"knowledge":[{"content":"about Sends a mail to a user.","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}],"examples":[{"content":"def f(): ...","summary":"an example"}]}
+        /warnings = []
+
+        calls: rag_search_code_examples rag_search_knowledge_base"#]]).await;
+    check_coder(Form::ArchonV1, "lenient", &expect![[r#"
+        /class_name = "NodeMailerEffect"
+        /quality_score = 1.0
+        /compliance_score = null
+        /checks = {"quality":true}
+        /research = {"knowledge":[{"content":"about Sends a mail to a user.","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}],"examples":[{"content":"def f(): ...","summary":"an example"}]}
+        /warnings = []
+
+        calls: rag_search_code_examples rag_search_knowledge_base"#]]).await;
 }
 
 /// The score is low, then the check cannot run.
@@ -175,10 +251,54 @@ async fn check_bad_code(form: Form, level: &str, expected: [&Expect; 2]) {
 
 #[tokio::test]
 async fn e2e_bad_code_is_written_or_not_as_the_level_says() {
-    check_bad_code(Form::OmniNode, "strict", [&expect![""], &expect![""]]).await;
-    check_bad_code(Form::OmniNode, "moderate", [&expect![""], &expect![""]]).await;
-    check_bad_code(Form::OmniNode, "lenient", [&expect![""], &expect![""]]).await;
-    check_bad_code(Form::Gateway, "strict", [&expect![""], &expect![""]]).await;
+    check_bad_code(Form::OmniNode, "strict", [&expect![[r#"
+        check_failed: the check quality is not met: [{"quality_score":0.5,"wanted":0.85,"violations":["no contract"]}]
+        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
+        written: false"#]], &expect![[r#"
+            check_failed: the check quality could not run: model not loaded
+            calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
+            written: false"#]]]).await;
+    check_bad_code(Form::OmniNode, "moderate", [&expect![[r#"
+        /quality_score = 0.5
+        /checks = {"quality":false,"compliance":null}
+        /warnings = ["the check quality is not met: [{\"quality_score\":0.5,\"wanted\":0.7,\"violations\":[\"no contract\"]}]"]
+
+        calls: assess_code_quality perform_rag_query perform_rag_query
+        written: true"#]], &expect![[r#"
+            /quality_score = null
+            /checks = {"quality":null,"compliance":null}
+            /warnings = ["the check quality could not run: model not loaded"]
+
+            calls: assess_code_quality perform_rag_query perform_rag_query
+            written: true"#]]]).await;
+    check_bad_code(
+        Form::OmniNode,
+        "lenient",
+        [
+            &expect![[r#"
+                /quality_score = 0.5
+                /checks = {"quality":true,"compliance":null}
+                /warnings = []
+
+                calls: assess_code_quality perform_rag_query perform_rag_query
+                written: true"#]],
+            &expect![[r#"
+                /quality_score = null
+                /checks = {"quality":null,"compliance":null}
+                /warnings = ["the check quality could not run: model not loaded"]
+
+                calls: assess_code_quality perform_rag_query perform_rag_query
+                written: true"#]],
+        ],
+    )
+    .await;
+    check_bad_code(Form::Gateway, "strict", [&expect![[r#"
+        check_failed: the check quality is not met: [{"quality_score":0.5,"wanted":0.85,"violations":["no contract"]}]
+        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
+        written: false"#]], &expect![[r#"
+            check_failed: the check quality could not run: model not loaded
+            calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
+            written: false"#]]]).await;
 }
 
 async fn check_debug(form: Form, depth: &str, pointers: &[&str], expected: &Expect) {
@@ -189,16 +309,64 @@ async fn check_debug(form: Form, depth: &str, pointers: &[&str], expected: &Expe
 
 #[tokio::test]
 async fn e2e_debug_runs_on_flat_tools() {
-    check_debug(Form::OmniNode, "quick", &DEBUG, &expect![""]).await;
-    check_debug(Form::OmniNode, "standard", &DEBUG, &expect![""]).await;
-    check_debug(Form::OmniNode, "deep", &DEBUG, &expect![""]).await;
+    check_debug(Form::OmniNode, "quick", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":[],"anti_patterns":[],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":0.5}
+        /optimisation = {"opportunities":[]}
+        /synthesis = {"recommendations":[],"best_practices":[]}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query"#]]).await;
+    check_debug(Form::OmniNode, "standard", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+        /optimisation = {"opportunities":[]}
+        /synthesis = {"recommendations":["add a contract"],"best_practices":[]}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance get_quality_patterns perform_rag_query"#]]).await;
+    check_debug(Form::OmniNode, "deep", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+        /optimisation = {"opportunities":[{"title":"cache it"}]}
+        /synthesis = {"recommendations":["add a contract"],"best_practices":["god object"]}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance get_quality_patterns get_quality_patterns identify_optimization_opportunities perform_rag_query"#]]).await;
 }
 
 #[tokio::test]
 async fn e2e_debug_runs_through_the_gateway() {
-    check_debug(Form::Gateway, "quick", &DEBUG, &expect![""]).await;
-    check_debug(Form::Gateway, "standard", &DEBUG, &expect![""]).await;
-    check_debug(Form::Gateway, "deep", &DEBUG, &expect![""]).await;
+    check_debug(Form::Gateway, "quick", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":[],"anti_patterns":[],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":0.5}
+        /optimisation = {"opportunities":[]}
+        /synthesis = {"recommendations":[],"best_practices":[]}
+        /warnings = []
+
+        calls: assess_code_quality perform_rag_query"#]]).await;
+    check_debug(Form::Gateway, "standard", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+        /optimisation = {"opportunities":[]}
+        /synthesis = {"recommendations":["add a contract"],"best_practices":[]}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance get_quality_patterns perform_rag_query"#]]).await;
+    check_debug(Form::Gateway, "deep", &DEBUG, &expect![[r#"
+        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+        /optimisation = {"opportunities":[{"title":"cache it"}]}
+        /synthesis = {"recommendations":["add a contract"],"best_practices":["god object"]}
+        /warnings = []
+
+        calls: assess_code_quality check_architectural_compliance get_quality_patterns get_quality_patterns identify_optimization_opportunities perform_rag_query"#]]).await;
 }
 
 #[tokio::test]
@@ -211,9 +379,33 @@ async fn e2e_debug_runs_on_archon_v1() {
         "/pages",
         "/warnings",
     ];
-    check_debug(Form::ArchonV1, "quick", &pointers, &expect![""]).await;
-    check_debug(Form::ArchonV1, "standard", &pointers, &expect![""]).await;
-    check_debug(Form::ArchonV1, "deep", &pointers, &expect![""]).await;
+    check_debug(Form::ArchonV1, "quick", &pointers, &expect![[r#"
+        /investigation/analysis_depth = "quick"
+        /quality = []
+        /knowledge = [{"content":"about KeyError: 'k'","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}]
+        /examples = []
+        /pages = []
+        /warnings = []
+
+        calls: rag_search_knowledge_base"#]]).await;
+    check_debug(Form::ArchonV1, "standard", &pointers, &expect![[r#"
+        /investigation/analysis_depth = "standard"
+        /quality = [{"path":"/ws/bad.py","quality_score":0.367,"violations":["node_class: no class Node…Compute","method: no method execute_compute","contract_docstring: no node class","contract_model: no class ModelContractCompute of BaseModel","typed_models: no class of BaseModel"]}]
+        /knowledge = [{"content":"about KeyError: 'k'","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}]
+        /examples = [{"content":"def f(): ...","summary":"an example"}]
+        /pages = []
+        /warnings = []
+
+        calls: rag_search_code_examples rag_search_knowledge_base"#]]).await;
+    check_debug(Form::ArchonV1, "deep", &pointers, &expect![[r#"
+        /investigation/analysis_depth = "deep"
+        /quality = [{"path":"/ws/bad.py","quality_score":0.367,"violations":["node_class: no class Node…Compute","method: no method execute_compute","contract_docstring: no node class","contract_model: no class ModelContractCompute of BaseModel","typed_models: no class of BaseModel"]}]
+        /knowledge = [{"content":"about KeyError: 'k'","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}]
+        /examples = [{"content":"def f(): ...","summary":"an example"}]
+        /pages = [{"page_id":"p-1","text":"the whole page"}]
+        /warnings = []
+
+        calls: rag_read_full_page rag_search_code_examples rag_search_knowledge_base"#]]).await;
 }
 
 #[tokio::test]
@@ -221,14 +413,22 @@ async fn e2e_research_reads_what_it_finds() {
     let bench = Bench::new(Form::ArchonV1).await;
     let pointers = ["/results", "/pages", "/examples", "/warnings"];
     let input = json!({ "question": "node contracts", "match_count": 2 });
-    expect![""].assert_eq(&bench.show("research", &input, &pointers).await);
+    expect![[r#"
+        /results = [{"content":"about node contracts","similarity":0.8,"metadata":{"page_id":"p-1","url":"https://docs/p-1"}}]
+        /pages = [{"page_id":"p-1","text":"the whole page"}]
+        /examples = [{"content":"def f(): ...","summary":"an example"}]
+        /warnings = []
+
+        calls: rag_read_full_page rag_search_code_examples rag_search_knowledge_base"#]].assert_eq(&bench.show("research", &input, &pointers).await);
     let told = json!({ "query": "node contracts", "match_count": 2, "return_mode": "chunks" });
     assert_eq!(bench.standin.told("rag_search_knowledge_base"), [told]);
     for wrong in [json!({}), json!({ "query": 1 }), json!({ "query": "a", "limit": 3 })] {
         bench.run("research", &wrong).await.unwrap_err();
     }
     let none = Bench::new(Form::OmniNode).await;
-    expect![""].assert_eq(&none.show("research", &input, &pointers).await);
+    expect![[r#"
+        agent "research" needs one of the tools agent_research, research, rag_search_knowledge_base, and upstream "archon" has none of them
+        calls: "#]].assert_eq(&none.show("research", &input, &pointers).await);
 }
 
 #[tokio::test]
@@ -269,7 +469,7 @@ async fn e2e_a_setting_goes_before_what_would_be_found() {
     let recipe = Some("omninode_coder".to_owned());
     let bench = Bench::with(standin, AgentSetting { recipe, ..AgentSetting::default() });
     let error = bench.run("coder", &json!({})).await.unwrap_err();
-    expect![""].assert_eq(&error);
+    expect![[r#"agent "coder" cannot run its recipe omninode_coder: step quality calls assess_code_quality, which upstream "archon" does not have"#]].assert_eq(&error);
 }
 
 #[tokio::test]
@@ -282,5 +482,5 @@ async fn e2e_a_form_without_what_its_recipe_needs_is_refused_by_name() {
     let standin = StandIn::without(Form::ArchonV1, &["rag_search_knowledge_base"]).await;
     let bench = Bench::with(standin, AgentSetting::default());
     let error = bench.run("coder", &bench.coder_input("moderate")).await.unwrap_err();
-    expect![""].assert_eq(&error);
+    expect![[r#"agent "coder" needs one of the tools agent_coder, coder, assess_code_quality, archon_menu, rag_search_knowledge_base, and upstream "archon" has none of them"#]].assert_eq(&error);
 }

@@ -198,7 +198,10 @@ impl Bounded {
                 items.map(|it| self.read(&it, depth + 1)).collect()
             }
             ValueKind::Map => self.read_fields(value, depth),
-            other => Err(TemplateError(format!("a value of the kind {other} is not data"))),
+            ValueKind::Bytes | ValueKind::Plain | ValueKind::Invalid | _ => {
+                let message = format!("a value of the kind {} is not data", value.kind());
+                Err(TemplateError(message))
+            }
         }
     }
 
@@ -289,7 +292,8 @@ mod tests {
 
     #[track_caller]
     fn check(template: &Value, expected: &Expect) {
-        let scope = json!({ "n": 3, "f": 0.5, "list": [1, "b"], "text": "it's", "o": { "k": null } });
+        let scope =
+            json!({ "n": 3, "f": 0.5, "list": [1, "b"], "text": "it's", "o": { "k": null } });
         let filled = Template::read(template).and_then(|it| it.fill(&to_dynamic(&scope)));
         expected.assert_eq(&match filled {
             Ok(value) => text::cut(&value.to_string(), 200),
@@ -312,22 +316,44 @@ mod tests {
 
     #[test]
     fn what_cannot_be_filled_in_says_why() {
-        check(&json!("{{ n + }}"), &expect!["error: syntax error: unexpected end of variable block"]);
+        check(
+            &json!("{{ n + }}"),
+            &expect!["error: syntax error: unexpected end of variable block"],
+        );
         check(&json!("a {{ nothing }}"), &expect!["error: undefined value"]);
         check(&json!("{{ nothing.deeper }}"), &expect!["error: undefined value"]);
-        check(&json!("{{ n | unheard_of }}"), &expect!["error: unknown filter: filter unheard_of is unknown"]);
-        check(&json!("{% include 'etc' %}"), &expect!["error: syntax error: unknown statement include"]);
-        check(&json!("{{ namespace(a=1) }}"), &expect!["error: unknown function: namespace is unknown"]);
+        check(
+            &json!("{{ n | unheard_of }}"),
+            &expect!["error: unknown filter: filter unheard_of is unknown"],
+        );
+        check(
+            &json!("{% include 'etc' %}"),
+            &expect!["error: syntax error: unknown statement include"],
+        );
+        check(
+            &json!("{{ namespace(a=1) }}"),
+            &expect!["error: unknown function: namespace is unknown"],
+        );
     }
 
     #[test]
     fn a_template_that_loops_or_grows_is_stopped() {
-        let nested = "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
+        let nested =
+            "{% for a in range(9999) %}{% for b in range(9999) %}x{% endfor %}{% endfor %}";
         check(&json!(nested), &expect!["error: it takes more than 200000 steps; does it loop?"]);
-        check(&json!("{% for a in range(99) %}{{ 'x' * 100000 }}{% endfor %}"), &expect!["error: it makes more than 8 MiB"]);
+        check(
+            &json!("{% for a in range(99) %}{{ 'x' * 100000 }}{% endfor %}"),
+            &expect!["error: it makes more than 8 MiB"],
+        );
         check(&json!("{{ 'x' * 9000000 }}"), &expect!["error: it makes more than 8 MiB"]);
-        check(&json!("{{ [['x' * 1000] * 1000] * 1000 }}"), &expect!["error: it makes more than 8 MiB"]);
-        check(&json!("{{ 'x' * 100000000000 }}"), &expect!["error: invalid operation: repeated string is too large"]);
+        check(
+            &json!("{{ [['x' * 1000] * 1000] * 1000 }}"),
+            &expect!["error: it makes more than 8 MiB"],
+        );
+        check(
+            &json!("{{ 'x' * 100000000000 }}"),
+            &expect!["error: invalid operation: repeated string is too large"],
+        );
     }
 
     #[test]

@@ -48,10 +48,13 @@ async fn for_each(
     let items = match items {
         Value::Null => Vec::new(),
         Value::Array(items) => items,
-        _ => return Err(Fault::of(FailureCode::AgentError, "for_each makes no list")),
+        Value::Bool(_) | Value::Number(_) | Value::String(_) | Value::Object(_) => {
+            return Err(Fault::of(FailureCode::AgentError, "for_each makes no list"));
+        }
     };
     if items.len() > each.items_max {
-        let message = format!("for_each makes {} items; {} is the most", items.len(), each.items_max);
+        let message =
+            format!("for_each makes {} items; {} is the most", items.len(), each.items_max);
         return Err(Fault::of(FailureCode::UpstreamLimit, &message));
     }
     let scopes: Vec<Dynamic> = items.iter().map(|it| with_item(scope, to_dynamic(it))).collect();

@@ -1,5 +1,6 @@
 //! The rules of the layers, each as a snapshot of what a user would read.
 
+mod recipes;
 mod upstreams;
 mod workspace;
 
