@@ -43,15 +43,18 @@ fn unknown_recipes<'a>(
         let recipe = it.recipe.as_deref().filter(|it| !recipes.has(it))?;
         let meant = meant(recipe, &recipes.names().collect::<Vec<_>>());
         let message = format!("there is no recipe `{recipe}`{meant}");
-        let key = format!("agents.{agent}.recipe");
-        Some(ConfigError { place: Source::BuiltIn, key, message })
+        let path = format!("agents.{agent}.recipe");
+        Some(error(settings, &RecipeFault { path, message }))
     })
 }
 
-/// The fault with the place of its recipe in the files.
+/// The fault with the place in the files of what it is about.
 fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
-    let name = fault.path.split('.').nth(1).unwrap_or_default();
-    let place = settings.recipe_sources.get(name).cloned().unwrap_or(Source::BuiltIn);
+    let is_about = |key: &str| {
+        fault.path.strip_prefix(key).is_some_and(|it| it.is_empty() || it.starts_with('.'))
+    };
+    let place = settings.recipe_sources.iter().find(|it| is_about(it.0)).map(|it| it.1.clone());
+    let place = place.unwrap_or(Source::BuiltIn);
     ConfigError { place, key: fault.path.clone(), message: fault.message.clone() }
 }
 
@@ -89,18 +92,18 @@ mod tests {
   bad: {steps: [{id: a, upstream: archonn, call: x}], output: '{{ step.a }}'}
   hooks: {task_ended: {}}
 ",
-            &expect![[r#"
+            &expect![[r"
                 @/config.yaml:4: recipes.hooks: unknown variant `task_ended`, expected one of `task_queued`, `task_started`, `task_success`, `task_failure`
-                @/config.yaml:3: recipes.bad.output: unknown name `step`; did you mean `steps`?"#]],
+                @/config.yaml:3: recipes.bad.output: unknown name `step`; did you mean `steps`?"]],
         );
         check(
             "recipes:
   good: {extends: archon_coder, upstream: archonn}
 agents: {reviewer: {recipe: archon_code}, coder: {recipe: good}}
 ",
-            &expect![[r#"
+            &expect![[r"
                 @/config.yaml:2: recipes.good: there is no upstream `archonn`; did you mean `archon`?
-                built in: agents.reviewer.recipe: there is no recipe `archon_code`; did you mean `archon_coder`?"#]],
+                @/config.yaml:3: agents.reviewer.recipe: there is no recipe `archon_code`; did you mean `archon_coder`?"]],
         );
     }
 }

@@ -49,7 +49,7 @@ pub(super) fn list() -> Vec<Tool> {
         .with_annotations(reads.clone()),
         Tool::new(
             GENERATE,
-            "Answers a scaffold of an ONEX node in Python, as agent_coder does, and writes no file.",
+            "Answers a scaffold of an ONEX node in Python as agent_coder does; writes no file.",
             schema_of::<CoderInput>(),
         )
         .with_annotations(reads.clone()),

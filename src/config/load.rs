@@ -251,11 +251,9 @@ impl<'a> Loading<'a> {
             }
             _ => ArchonSetting::Default,
         };
-        let source = |name: &String| {
-            let (_, source) = self.merged.get(&format!("recipes.{name}"))?;
-            Some((name.clone(), source.clone()))
-        };
-        settings.recipe_sources = settings.recipes.keys().filter_map(source).collect();
+        let is_of_recipes = |key: &str| key.starts_with("recipes.") || key.ends_with(".recipe");
+        let sources = self.merged.iter().filter(|it| is_of_recipes(it.0));
+        settings.recipe_sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();

@@ -41,7 +41,7 @@ pub struct Settings {
     /// Agents written down as steps, by name; the agents' room reads them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipes: BTreeMap<String, Value>,
-    /// Where each of `recipes` was said.
+    /// Where each recipe was said, and where each agent's recipe was named, by key.
     #[serde(skip)]
     pub recipe_sources: BTreeMap<String, Source>,
     /// What no dispatch may exceed.

@@ -37,16 +37,19 @@ pub(in crate::agents) struct Hooks(BTreeMap<Moment, Hook>);
 
 /// When a hook is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
-#[serde(rename_all = "snake_case")]
 enum Moment {
     /// Before a task's first attempt.
-    TaskQueued,
+    #[serde(rename = "task_queued")]
+    Queued,
     /// Before each attempt.
-    TaskStarted,
+    #[serde(rename = "task_started")]
+    Started,
     /// After the attempt that succeeded.
-    TaskSuccess,
+    #[serde(rename = "task_success")]
+    Success,
     /// After each attempt that failed.
-    TaskFailure,
+    #[serde(rename = "task_failure")]
+    Failure,
 }
 
 #[derive(Debug)]
@@ -114,10 +117,10 @@ impl Hook {
 impl Moment {
     fn as_str(self) -> &'static str {
         match self {
-            Self::TaskQueued => "task_queued",
-            Self::TaskStarted => "task_started",
-            Self::TaskSuccess => "task_success",
-            Self::TaskFailure => "task_failure",
+            Self::Queued => "task_queued",
+            Self::Started => "task_started",
+            Self::Success => "task_success",
+            Self::Failure => "task_failure",
         }
     }
 }
@@ -190,13 +193,13 @@ impl AgentBackend for Watched {
         };
         Box::pin(async move {
             if attempt == Attempt(1) {
-                tell(Moment::TaskQueued, None);
+                tell(Moment::Queued, None);
             }
-            tell(Moment::TaskStarted, None);
+            tell(Moment::Started, None);
             let result = self.inner.run(call).await;
             match &result {
-                Ok(_) => tell(Moment::TaskSuccess, None),
-                Err(failure) => tell(Moment::TaskFailure, Some(failure.message.clone())),
+                Ok(_) => tell(Moment::Success, None),
+                Err(failure) => tell(Moment::Failure, Some(failure.message.clone())),
             }
             result
         })
@@ -240,7 +243,7 @@ impl Teller {
                 let moment = told.moment.as_str();
                 tracing::warn!(key = &*told.key, moment, error, "hook failed");
             }
-            if told.moment == Moment::TaskSuccess {
+            if told.moment == Moment::Success {
                 self.saved.shift_remove(&told.key);
             }
         }

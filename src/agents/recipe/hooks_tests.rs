@@ -106,10 +106,11 @@ fn faults_of_hooks_are_told_with_their_places() {
     });
     let faults = Recipes::read(&BTreeMap::from([("hooks".to_owned(), hooks)])).unwrap_err();
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    expect![[r#"
+    expect![[r"
         recipes.hooks.task_queued: missing field `call`
         recipes.hooks.task_started.when: unknown name `input`
-        recipes.hooks.task_started.args.a: unknown name `r`"#]].assert_eq(&faults.join("\n"));
+        recipes.hooks.task_started.args.a: unknown name `r`"]]
+    .assert_eq(&faults.join("\n"));
     let hooks = json!({ "task_ended": {} });
     let faults = Recipes::read(&BTreeMap::from([("hooks".to_owned(), hooks)])).unwrap_err();
     expect!["recipes.hooks: unknown variant `task_ended`, expected one of `task_queued`, `task_started`, `task_success`, `task_failure`"].assert_eq(&faults[0].to_string());

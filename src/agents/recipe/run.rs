@@ -72,11 +72,11 @@ impl Run<'_> {
         for (at, end) in (start..).zip(ends) {
             let step = &self.tools.recipe.steps[at];
             let mut warnings = end.warnings;
-            if let Some((on_unmet, found)) = end.unmet {
-                if let Some(target) = self.settle(at, on_unmet, &found, &mut warnings)? {
-                    back = Some(back.map_or(target, |it: usize| it.min(target)));
-                    findings.extend(into_list(found));
-                }
+            if let Some((on_unmet, found)) = end.unmet
+                && let Some(target) = self.settle(at, on_unmet, &found, &mut warnings)?
+            {
+                back = Some(back.map_or(target, |it: usize| it.min(target)));
+                findings.extend(into_list(found));
             }
             self.scope.add(&step.id, end.record, warnings);
         }

@@ -120,10 +120,10 @@ fn a_recipe_lays_its_fields_over_the_one_it_extends() {
     ]);
     let faults = Recipes::read(&own).unwrap_err();
     let faults: Vec<_> = faults.iter().map(ToString::to_string).collect();
-    expect![[r#"
+    expect![[r"
         recipes.circle.extends: goes on for more than 8 recipes; is it a circle?
         recipes.circle2.extends: goes on for more than 8 recipes; is it a circle?
-        recipes.gone.extends: there is no recipe archon_reserch; did you mean archon_research?"#]]
+        recipes.gone.extends: there is no recipe archon_reserch; did you mean archon_research?"]]
     .assert_eq(&faults.join("\n"));
     let mine = BTreeMap::from([("mine".to_owned(), own["mine"].clone())]);
     let recipe = Recipes::read(&mine).unwrap().get("mine").unwrap();
@@ -254,10 +254,10 @@ async fn e2e_bad_code_is_written_or_not_as_the_level_says() {
     check_bad_code(Form::OmniNode, "strict", [&expect![[r#"
         check_failed: the check quality is not met: [{"quality_score":0.5,"wanted":0.85,"violations":["no contract"]}]
         calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
-        written: false"#]], &expect![[r#"
+        written: false"#]], &expect![[r"
             check_failed: the check quality could not run: model not loaded
             calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
-            written: false"#]]]).await;
+            written: false"]]]).await;
     check_bad_code(Form::OmniNode, "moderate", [&expect![[r#"
         /quality_score = 0.5
         /checks = {"quality":false,"compliance":null}
@@ -295,10 +295,10 @@ async fn e2e_bad_code_is_written_or_not_as_the_level_says() {
     check_bad_code(Form::Gateway, "strict", [&expect![[r#"
         check_failed: the check quality is not met: [{"quality_score":0.5,"wanted":0.85,"violations":["no contract"]}]
         calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
-        written: false"#]], &expect![[r#"
+        written: false"#]], &expect![[r"
             check_failed: the check quality could not run: model not loaded
             calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query
-            written: false"#]]]).await;
+            written: false"]]]).await;
 }
 
 async fn check_debug(form: Form, depth: &str, pointers: &[&str], expected: &Expect) {

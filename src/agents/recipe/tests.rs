@@ -230,7 +230,13 @@ async fn e2e_a_missing_optional_tool_fails_its_step_alone() {
             "output": "{{ [steps.anti.ok, steps.anti.error] }}",
         })
     };
-    bench.check(&recipe(true), &json!({}), &expect![[r#"[false,"upstream \"archon\" has no tool get_quality_patterns"]"#]]).await;
+    bench
+        .check(
+            &recipe(true),
+            &json!({}),
+            &expect![[r#"[false,"upstream \"archon\" has no tool get_quality_patterns"]"#]],
+        )
+        .await;
     bench.check(&recipe(false), &json!({}), &expect![[r#"upstream_protocol: recipe mine cannot run any more: step anti calls get_quality_patterns, which upstream "archon" does not have"#]]).await;
 }
 
@@ -355,9 +361,9 @@ fn every_fault_of_a_recipe_is_told_with_its_place() {
     );
     check_faults(
         &json!({ "steps": [], "output": "{{ stepz }}" }),
-        &expect![[r#"
+        &expect![[r"
         recipes.mine.steps: must be 1 to 64 steps, are 0
-        recipes.mine.output: unknown name `stepz`; did you mean `steps`?"#]],
+        recipes.mine.output: unknown name `stepz`; did you mean `steps`?"]],
     );
     check_faults(
         &json!({

@@ -21,7 +21,7 @@ fn recipes_are_kept_as_they_are_written_with_their_places() {
         "output": "{{ steps.a.value }}",
     });
     assert_eq!(settings.recipes["finder"], expected);
-    assert!(settings.recipe_sources["finder"].to_string().ends_with("config.yaml:3"));
+    assert!(settings.recipe_sources["recipes.finder"].to_string().ends_with("config.yaml:3"));
     assert_eq!(settings.agents["finder"].recipe.as_deref(), Some("finder"));
 }
 
@@ -37,10 +37,10 @@ fn a_stronger_layer_replaces_a_recipe_and_leaves_the_others() {
 #[test]
 fn names_are_names_and_a_tool_excludes_a_recipe() {
     Machine::new(&[(USER, "recipes: {a.b: {}}\nagents: {x: {recipe: r, tool: t}}\n")])
-        .check(&expect![[r#"
+        .check(&expect![[r"
             @/home/.config/parallel-dispatch/config.yaml:1: recipes.a.b: a name is 1 to 64 letters, digits, `_` and `-`
-            @/home/.config/parallel-dispatch/config.yaml:2: agents.x.tool: says what `recipe` says too; keep one of the two"#]]);
-    Machine::new(&[(WORKSPACE, RECIPE)]).check(&expect![[r#"
+            @/home/.config/parallel-dispatch/config.yaml:2: agents.x.tool: says what `recipe` says too; keep one of the two"]]);
+    Machine::new(&[(WORKSPACE, RECIPE)]).check(&expect![[r"
         @/project/.parallel-dispatch.yaml:3: recipes.finder: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may
-        @/project/.parallel-dispatch.yaml:7: agents.finder.recipe: a workspace's file may not set a new agent; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may"#]]);
+        @/project/.parallel-dispatch.yaml:7: agents.finder.recipe: a workspace's file may not set a new agent; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may"]]);
 }
