@@ -82,7 +82,7 @@ fn e2e_an_unknown_task_of_a_trace_is_refused_in_words_of_the_shell() {
 #[test]
 fn e2e_an_unknown_dispatch_is_refused_in_words_of_the_shell() {
     let space = TestSpace::new();
-    let commands: [&[&str]; 9] = [
+    let commands: [&[&str]; 10] = [
         &["result"],
         &["trace"],
         &["cancel"],
@@ -91,6 +91,7 @@ fn e2e_an_unknown_dispatch_is_refused_in_words_of_the_shell() {
         &["pause"],
         &["resume", "look"],
         &["workers", "3"],
+        &["budget", "--tokens", "5"],
         &["steer", "look", "--description", "d"],
     ];
     for command in commands {

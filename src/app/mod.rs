@@ -137,6 +137,7 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
             commands::pause(handle, ControlAction::Resume, arguments).await
         }
         Command::Workers(arguments) => commands::workers(handle, arguments).await,
+        Command::Budget(arguments) => commands::budget(handle, arguments).await,
         Command::Steer(arguments) => commands::steer(handle, arguments, place).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
         Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,
@@ -177,6 +178,7 @@ fn flags(command: &Command, settings: SettingsArguments) -> Flags {
         | Command::Pause(_)
         | Command::Resume(_)
         | Command::Workers(_)
+        | Command::Budget(_)
         | Command::Steer(_)
         | Command::Retry(_)
         | Command::Prune(_)

@@ -225,6 +225,8 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         },
         dispatches_open_max: limits.dispatches_open_max as usize,
         workers_total_max: limits.workers_total_max,
+        nesting_max: limits.nesting_max,
+        parent: settings.parent.clone(),
         recover,
         retention: (role == Role::Serve).then(|| retention(settings)),
     }

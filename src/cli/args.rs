@@ -4,7 +4,7 @@ use std::{net::SocketAddr, path::PathBuf};
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
-use crate::model::{ApprovalSpec, DispatchId, Millis, TaskId, TraceKind};
+use crate::model::{ApprovalSpec, DispatchId, Millis, OnExceeded, TaskId, TraceKind};
 
 /// Run many agent tasks in parallel, with dependencies, durable results and traces.
 #[derive(Debug, Parser)]
@@ -102,6 +102,8 @@ pub enum Command {
     Resume(PauseArguments),
     /// Change how many tasks of a dispatch run at once
     Workers(WorkersArguments),
+    /// Change limits of a dispatch's budget, or give it one
+    Budget(BudgetArguments),
     /// Give a task that has not started another input or description
     Steer(SteerArguments),
     /// Run again what did not succeed, and keep the rest
@@ -202,6 +204,33 @@ pub struct WorkersArguments {
     pub reason: Option<String>,
 }
 
+/// What `budget` takes; limits that are not given stay as they are.
+#[derive(Clone, Debug, Args)]
+#[group(id = "limits", required = true, multiple = true,
+    args = ["tokens", "cost_usd", "wall_seconds", "tasks"])]
+pub struct BudgetArguments {
+    /// The dispatch
+    pub id: DispatchId,
+    /// How many tokens it may use in all
+    #[arg(long, value_name = "N")]
+    pub tokens: Option<u64>,
+    /// How much it may cost in all, in US dollars
+    #[arg(long, value_name = "X")]
+    pub cost_usd: Option<f64>,
+    /// How long it may take in all, from its beginning
+    #[arg(long, value_name = "SECONDS")]
+    pub wall_seconds: Option<f64>,
+    /// How many of its tasks may be started in all
+    #[arg(long, value_name = "N")]
+    pub tasks: Option<u32>,
+    /// What happens when a limit is reached and more is to be done
+    #[arg(long, value_enum, value_name = "MODE")]
+    pub on_exceeded: Option<ExceededMode>,
+    /// Why, for the trace
+    #[arg(long, value_name = "TEXT")]
+    pub reason: Option<String>,
+}
+
 /// What `steer` takes.
 #[derive(Clone, Debug, Args)]
 #[group(id = "news", required = true, multiple = true, args = ["input", "description"])]
@@ -258,6 +287,28 @@ pub enum PlanFormat {
     Markdown,
     /// The graph.
     Mermaid,
+}
+
+/// What an exceeded budget does, as the command line says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+#[value(rename_all = "snake_case")]
+pub enum ExceededMode {
+    /// Nothing new starts until the budget is raised.
+    Pause,
+    /// What runs ends, and the rest is skipped.
+    HandBack,
+    /// What runs is stopped, and the rest is skipped.
+    Fail,
+}
+
+impl From<ExceededMode> for OnExceeded {
+    fn from(mode: ExceededMode) -> Self {
+        match mode {
+            ExceededMode::Pause => Self::Pause,
+            ExceededMode::HandBack => Self::HandBack,
+            ExceededMode::Fail => Self::Fail,
+        }
+    }
 }
 
 impl From<&str> for DocumentSource {

@@ -1,18 +1,18 @@
-//! `pause`, `resume`, `workers` and `steer`: change how a dispatch goes on, wherever it runs.
+//! `pause`, `resume`, `workers`, `budget` and `steer`: change how a dispatch goes on, wherever it runs.
 
 use std::path::Path;
 
 use serde_json::{Map, Value};
 
 use super::{
-    args::{PauseArguments, SteerArguments, WorkersArguments},
+    args::{BudgetArguments, PauseArguments, SteerArguments, WorkersArguments},
     expand::{Places, expand},
     output::{Exit, Outcome, print_json, refuse},
     source,
 };
 use crate::{
     model::{
-        ControlAction, ControlRequest, DispatchId, Refusal,
+        BudgetSpec, ControlAction, ControlRequest, DispatchId, OnExceeded, Refusal,
         json::{self, Json},
     },
     runtime::DispatcherHandle,
@@ -34,6 +34,16 @@ pub async fn workers(handle: &DispatcherHandle, arguments: WorkersArguments) -> 
     let WorkersArguments { id, max_workers, reason } = arguments;
     let mut request = request(id, ControlAction::SetMaxWorkers, reason);
     request.max_workers = Some(max_workers);
+    ask(handle, request).await
+}
+
+/// Changes limits of the budget, and prints the result.
+pub async fn budget(handle: &DispatcherHandle, arguments: BudgetArguments) -> Outcome {
+    let BudgetArguments { id, tokens, cost_usd, wall_seconds, tasks, on_exceeded, reason } =
+        arguments;
+    let on_exceeded = on_exceeded.map(OnExceeded::from);
+    let mut request = request(id, ControlAction::SetBudget, reason);
+    request.budget = Some(BudgetSpec { tokens, cost_usd, wall_seconds, tasks, on_exceeded });
     ask(handle, request).await
 }
 

@@ -21,9 +21,10 @@ pub async fn list(handle: &DispatcherHandle, limit: u32, as_json: bool) -> Outco
     for it in &dispatches {
         let status = word(&it.status)?;
         // Writing to a string cannot fail.
+        let below = it.parent.as_ref().map_or_else(String::new, |it| format!("  below {it}"));
         _ = writeln!(
             table,
-            "{}  {}  {:<9}  {}/{} successful",
+            "{}  {}  {:<9}  {}/{} successful{below}",
             it.dispatch_id,
             it.created_at.to_rfc3339(),
             status,

@@ -22,9 +22,9 @@ mod source;
 mod trace;
 
 pub use args::{
-    ApproveArguments, Arguments, Command, DocumentSource, IdArguments, PauseArguments, PlanFormat,
-    PruneArguments, RunArguments, ServeArguments, SettingsArguments, SteerArguments,
-    WorkersArguments,
+    ApproveArguments, Arguments, BudgetArguments, Command, DocumentSource, ExceededMode,
+    IdArguments, PauseArguments, PlanFormat, PruneArguments, RunArguments, ServeArguments,
+    SettingsArguments, SteerArguments, WorkersArguments,
 };
 pub use doctor::{Check, Verdict};
 pub use output::{Exit, Outcome, report_error};
@@ -35,7 +35,7 @@ pub mod commands {
         approve::approve,
         cancel::cancel,
         config::config,
-        control::{pause, steer, workers},
+        control::{budget, pause, steer, workers},
         doctor::doctor,
         list::list,
         plan::plan,

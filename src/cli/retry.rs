@@ -22,7 +22,7 @@ pub async fn retry(
         wait: None,
         wait_ms: None,
     };
-    match handle.retry(RetryCall { request, wait_ms: 0 }).await {
+    match handle.retry(RetryCall { request, wait_ms: 0 }, None).await {
         Ok(ticket) => see_through(handle, ticket.dispatch, interrupted).await,
         Err(refusal) => Ok(refuse(&refusal)),
     }

@@ -16,15 +16,17 @@ use super::{
     place::Base,
     yaml::Yaml,
 };
+use crate::model::ParentTask;
 
 /// The only variables that are ever looked at; the rest may hold secrets.
-const VARIABLES: [&str; 12] = [
+const VARIABLES: [&str; 13] = [
     "ARCHON_MCP_URL",
     "CLAUDE_PROJECT_DIR",
     "DISPATCH_DEBUG",
     "HOME",
     "PARALLEL_DISPATCH_CONFIG",
     "PARALLEL_DISPATCH_MAX_WORKERS",
+    ParentTask::VARIABLE,
     "PARALLEL_DISPATCH_STATE_DIR",
     "PARALLEL_DISPATCH_TIMEOUT",
     "PARALLEL_DISPATCH_TRACE_DIR",
@@ -142,6 +144,17 @@ impl Environment {
     /// The value of a variable; an empty one counts as not set.
     pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.variables.get(name).map(String::as_str).filter(|it| !it.is_empty())
+    }
+
+    /// The task on whose behalf the process dispatches.
+    pub(super) fn parent(&self, faults: &mut Vec<ConfigError>) -> Option<ParentTask> {
+        let name = ParentTask::VARIABLE;
+        let parsed: Result<ParentTask, _> = self.get(name)?.parse();
+        parsed
+            .map_err(|it| {
+                faults.push(ConfigError::new(Source::Environment(name), "", it.to_string()));
+            })
+            .ok()
     }
 
     /// A directory that the XDG rules name: one that is not absolute is to be ignored.

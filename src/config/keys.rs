@@ -86,6 +86,7 @@ pub(super) const KEYS: &[Key] = &[
     key("limits.document_bytes_max", Kind::Whole(1 << 10, 64 << 20), Reach::Lower),
     key("limits.edges_max", Kind::Whole(1, 10_000_000), Reach::Lower),
     key("limits.max_workers", Kind::Whole(1, 1024), Reach::Lower),
+    key("limits.nesting_max", Kind::Whole(0, 16), Reach::Lower),
     key("limits.retention_days", Kind::Whole(0, 36_500), Reach::Owner),
     key("limits.run_document_bytes_max", Kind::Whole(1 << 10, 4 << 30), Reach::Lower),
     key("limits.run_tasks_max", Kind::Whole(1, 1_000_000), Reach::Lower),

@@ -78,6 +78,7 @@ impl<'a> Loading<'a> {
     }
 
     fn load(mut self) -> Result<Loaded, ConfigErrors> {
+        let parent = self.environment.parent(&mut self.faults);
         self.find_workspaces();
         self.lay_layers();
         self.derive_places();
@@ -87,7 +88,9 @@ impl<'a> Loading<'a> {
         if !self.faults.is_empty() {
             return Err(ConfigErrors(self.faults));
         }
-        self.finish()
+        let mut loaded = self.finish()?;
+        loaded.settings.parent = parent;
+        Ok(loaded)
     }
 
     /// Flags, else Claude Code's project, else the working directory.

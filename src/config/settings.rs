@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::error::Source;
-use crate::model::{AnalysisDepth, CacheMode, OnFailure, RetrySpec, ValidationLevel};
+use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
 pub(super) const ARCHON: &str = "archon";
@@ -34,6 +34,10 @@ pub struct Settings {
     /// Whether somebody said where Archon is.
     #[serde(skip)]
     pub archon: ArchonSetting,
+    /// The task on whose behalf this process dispatches: `PARALLEL_DISPATCH_PARENT`, which agents
+    /// are started with.
+    #[serde(skip)]
+    pub parent: Option<ParentTask>,
     /// What is logged, and where.
     pub logging: Logging,
     /// The MCP servers that do the agents' work, by name; `archon` is always among them.
@@ -215,6 +219,8 @@ pub struct Limits {
     /// Tasks that run at once, of all dispatches of the process together: 1 to 65,536, default
     /// 1,024. Dispatches that want more share them evenly.
     pub workers_total_max: u32,
+    /// How deep agents may dispatch below each other: 0 to 16, default 3; at 0 they may not at all.
+    pub nesting_max: u32,
     /// How long a dispatch is kept after its end, in days: 0 to 36,500, default 30; 0 is for ever.
     /// A workspace's file may not set it.
     pub retention_days: u32,
@@ -279,6 +285,7 @@ impl Default for Limits {
             max_workers: 1024,
             dispatches_open_max: 1_000,
             workers_total_max: 1_024,
+            nesting_max: 3,
             retention_days: 30,
             store_bytes_max: 2 << 30,
         }

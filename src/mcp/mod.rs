@@ -2,6 +2,7 @@
 
 mod answer;
 mod catalog;
+mod parent;
 mod progress;
 mod server;
 mod tools;

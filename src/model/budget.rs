@@ -137,6 +137,12 @@ pub struct TaskUsage {
     pub spent: Spend,
     /// What is reserved for the attempt that runs.
     pub reserved: Spend,
+    /// What dispatches that its agent asked for used.
+    #[serde(skip_serializing_if = "Spend::is_zero")]
+    pub nested: Spend,
+    /// How many tasks those started.
+    #[serde(skip_serializing_if = "is_zero")]
+    pub nested_tasks: u32,
     /// Whether all of that was used in an earlier dispatch, whose result was kept.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub is_kept: bool,
@@ -306,8 +312,13 @@ impl TaskUsage {
 
     /// The result is kept in another dispatch, where nothing of it counts.
     pub fn keep(&mut self) {
-        (self.spent, self.reserved, self.is_kept) = (Spend::default(), Spend::default(), true);
+        *self = Self { said: self.said, is_kept: true, ..Self::default() };
     }
+}
+
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde asks for a reference")]
+fn is_zero(count: &u32) -> bool {
+    *count == 0
 }
 
 fn sum(one: Option<u64>, other: Option<u64>) -> Option<u64> {

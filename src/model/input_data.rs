@@ -7,7 +7,7 @@ use std::{
     borrow::Cow,
     fmt::{self, Write as _},
     ops::{Deref, DerefMut},
-    sync::OnceLock,
+    sync::{Arc, OnceLock},
 };
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
@@ -21,9 +21,9 @@ pub struct InputData {
     /// The object in compact form, unless `own` holds it.
     text: Box<str>,
     /// What was read of the text.
-    read: OnceLock<Box<Map<String, Value>>>,
+    read: OnceLock<Arc<Map<String, Value>>>,
     /// The object where it was never text, or was changed since.
-    own: Option<Box<Map<String, Value>>>,
+    own: Option<Arc<Map<String, Value>>>,
 }
 
 impl InputData {
@@ -41,19 +41,28 @@ impl InputData {
             }
         }
     }
+
+    /// The value of a field. Text in which its name does not stand is not read.
+    pub fn field(&self, name: &str) -> Option<&Value> {
+        let is_text = self.own.is_none() && self.read.get().is_none();
+        if is_text && !self.text.contains(name) {
+            return None;
+        }
+        self.get(name)
+    }
 }
 
-/// A copy is kept as the first is: as text, or as an object.
+/// A copy is kept as the first is: as text, or as an object, which both share.
 impl Clone for InputData {
     fn clone(&self) -> Self {
         let text = if self.own.is_none() { self.text.clone() } else { Box::default() };
-        Self { text, read: OnceLock::new(), own: self.own.clone() }
+        Self { text, read: self.read.clone(), own: self.own.clone() }
     }
 }
 
 impl From<Map<String, Value>> for InputData {
     fn from(fields: Map<String, Value>) -> Self {
-        Self { own: Some(Box::new(fields)), ..Self::default() }
+        Self { own: Some(Arc::new(fields)), ..Self::default() }
     }
 }
 
@@ -68,7 +77,8 @@ impl Deref for InputData {
 impl DerefMut for InputData {
     fn deref_mut(&mut self) -> &mut Map<String, Value> {
         let Self { text, read: was_read, own } = self;
-        own.get_or_insert_with(|| was_read.take().unwrap_or_else(|| read(text).into()))
+        let own = own.get_or_insert_with(|| was_read.take().unwrap_or_else(|| read(text).into()));
+        Arc::make_mut(own)
     }
 }
 
@@ -182,6 +192,25 @@ mod tests {
     fn input(text: &str) -> InputData {
         let Ok(Json::Object(fields)) = json::read(text.as_bytes()) else { panic!("no object") };
         InputData::from_fields(&fields, |it| *it != Json::Null)
+    }
+
+    #[test]
+    fn a_field_is_found_as_in_the_object() {
+        for text in ["{}", r#"{"path":"b"}"#, r#"{"b":"path"}"#, r#"{"fraction":0.1,"path":[]}"#] {
+            let input = input(text);
+            let copy = input.clone();
+            let found = input.field("path").cloned();
+            assert_eq!(found, copy.get("path").cloned());
+            assert_eq!(copy.field("path").cloned(), found);
+        }
+    }
+
+    #[test]
+    fn a_change_of_a_copy_leaves_the_other_alone() {
+        let one = InputData::from(Map::from_iter([("a".to_owned(), Value::from(1))]));
+        let mut other = one.clone();
+        other.insert("a".to_owned(), Value::from(2));
+        assert_eq!((&one["a"], &other["a"]), (&Value::from(1), &Value::from(2)));
     }
 
     #[test]

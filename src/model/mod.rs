@@ -17,6 +17,7 @@ mod input;
 mod input_data;
 pub mod json;
 mod outcome;
+mod parent;
 mod plan;
 pub mod redact;
 mod report;
@@ -47,6 +48,7 @@ pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};
 pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
+pub use parent::{NotAParent, ParentTask};
 pub use plan::{
     AmountBand, ClaimConflict, ClaimReport, CostReport, EstimateSource, PlanReport, PlannedTask,
     Recommendation, RecommendedDispatch, SecondsBand, TaskEstimate,

@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::{
     AgentName, ApprovalReport, Attempt, BudgetReport, DispatchId, DispatchStatus, FailureCode,
-    Reused, TaskId, TaskStatus, Timestamp, UsageReport, WaitingFor,
+    ParentTask, Reused, TaskId, TaskStatus, Timestamp, UsageReport, WaitingFor,
 };
 
 /// A dispatch and what became of its tasks.
@@ -44,6 +44,9 @@ pub struct DispatchResult {
     /// The dispatch whose successful results this one kept, if it is a retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_of: Option<DispatchId>,
+    /// The task whose agent asked for this dispatch, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentTask>,
     /// Where the next page starts: pass it to `get_result`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub next_cursor: Option<String>,
@@ -98,6 +101,9 @@ pub struct TaskResult {
     /// done before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused: Option<Reused>,
+    /// The dispatches that its agent asked for, oldest first; absent where there are none.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dispatches: Vec<DispatchId>,
 }
 
 /// Why a task failed.
@@ -191,4 +197,7 @@ pub struct DispatchListing {
     pub successful: usize,
     /// How many ended in an error, were skipped or cancelled.
     pub unsuccessful: usize,
+    /// The task whose agent asked for it, if one did.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub parent: Option<ParentTask>,
 }

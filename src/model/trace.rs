@@ -71,6 +71,10 @@ pub enum TraceKind {
     TaskOmitted,
     /// A task was given up because of another one.
     TaskSkipped,
+    /// The task's agent dispatched tasks itself.
+    DispatchNested,
+    /// What the task's agent dispatched used something of the budget.
+    NestedSpent,
     /// The dispatch's budget is exceeded.
     BudgetExceeded,
     /// The dispatch's budget was changed.

@@ -85,21 +85,27 @@ impl Estimate {
 impl DurationKeys {
     /// Finds the kind of each task. Costs O(bytes of the inputs).
     pub fn new(tasks: &[TaskSpec]) -> Self {
-        let mut numbers: FxHashMap<Arc<DurationKey>, u32> = FxHashMap::default();
         let mut this = Self::default();
+        this.extend(tasks);
+        this
+    }
+
+    /// Finds the kinds of tasks that came after those whose kinds are known.
+    pub fn extend(&mut self, tasks: &[TaskSpec]) {
+        let known = self.kinds.iter().map(Arc::clone).zip(0..);
+        let mut numbers: FxHashMap<Arc<DurationKey>, u32> = known.collect();
         for task in tasks {
             let key = duration_key(task);
             let number = if let Some(&known) = numbers.get(&key) {
                 known
             } else {
                 let (key, number) = (Arc::new(key), u32::try_from(numbers.len()).unwrap_or(0));
-                this.kinds.push(Arc::clone(&key));
+                self.kinds.push(Arc::clone(&key));
                 numbers.insert(key, number);
                 number
             };
-            this.of_task.push(number);
+            self.of_task.push(number);
         }
-        this
     }
 
     /// The kind of one task; `None` if there is no such task.

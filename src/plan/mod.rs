@@ -40,7 +40,7 @@ pub use estimate::{DurationKeys, Estimate, History, duration_key};
 #[doc(hidden)]
 pub use fuzzing::fuzz_document;
 pub use graph::{Edge, TaskGraph};
-pub use part::{Scope, part};
+pub use part::{Pattern, Scope};
 pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
 pub use report::{critical_path, makespan, report};
 pub use routing::route;

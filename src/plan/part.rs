@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Failure, FailureCode, TaskId, TaskSpec, text};
+use crate::model::{Failure, FailureCode, InputData, TaskId, TaskSpec, text};
 
 /// The most bytes of JSON that filling in may add to one task.
 const FILLED_BYTES_MAX: usize = 4 << 20;
@@ -32,20 +32,59 @@ pub enum Scope {
     },
 }
 
-/// The task that stands at `number` of those that `pattern` stands for.
-pub fn part(pattern: &TaskSpec, number: usize, scope: &Scope) -> Result<TaskSpec, Failure> {
-    let mut filler = Filler { scope, bytes_left: FILLED_BYTES_MAX };
-    let description = show(&filler.text(&pattern.description)?).into_owned();
-    Ok(TaskSpec {
-        task_id: TaskId::new(&format!("{}.{number}", pattern.task_id)),
-        description,
-        input_data: filler.map(&pattern.input_data)?.into(),
+/// What a task that stands for many looks like, apart from what its parts do not share.
+#[derive(Debug)]
+pub struct Pattern<'p> {
+    task: &'p TaskSpec,
+    /// What every part has; its input is still empty.
+    common: TaskSpec,
+}
+
+impl<'p> Pattern<'p> {
+    /// Costs O(bytes of the task, its list apart), which each part then costs again.
+    pub fn new(task: &'p TaskSpec) -> Self {
+        Self { task, common: common(task) }
+    }
+
+    /// The task that stands at `number`.
+    pub fn part(&self, number: usize, scope: &Scope) -> Result<TaskSpec, Failure> {
+        let mut filler = Filler { scope, bytes_left: FILLED_BYTES_MAX };
+        let description = show(&filler.text(&self.task.description)?).into_owned();
+        Ok(TaskSpec {
+            task_id: TaskId::new(&format!("{}.{number}", self.task.task_id)),
+            description,
+            input_data: filler.map(&self.task.input_data)?.into(),
+            ..self.common.clone()
+        })
+    }
+}
+
+/// A condition, an approval and a rule of what stands for many are about the whole. What is long is
+/// not copied in passing: a list of 10,000 items would be, for each of them.
+fn common(task: &TaskSpec) -> TaskSpec {
+    TaskSpec {
+        task_id: task.task_id.clone(),
+        agent: task.agent.clone(),
+        description: String::new(),
+        input_data: InputData::default(),
+        dependencies: task.dependencies.clone(),
+        trigger_rule: task.trigger_rule,
         when: None,
+        context_requirements: task.context_requirements.clone(),
+        timeout_seconds: task.timeout_seconds,
+        total_timeout_seconds: task.total_timeout_seconds,
+        idle_timeout_seconds: task.idle_timeout_seconds,
+        retry: task.retry.clone(),
         approval: None,
+        estimate_seconds: task.estimate_seconds,
         for_each: None,
         repeat: None,
-        ..pattern.clone()
-    })
+        writes: task.writes.clone(),
+        resources: task.resources.clone(),
+        cache: task.cache,
+        estimate_tokens: task.estimate_tokens,
+        estimate_cost_usd: task.estimate_cost_usd,
+    }
 }
 
 /// Whether a text has words that only a part can fill in.
@@ -217,7 +256,7 @@ mod tests {
             "input_data": input, "dependencies": ["a"],
         }))
         .unwrap();
-        let shown = match part(&pattern, 3, scope) {
+        let shown = match Pattern::new(&pattern).part(3, scope) {
             Ok(it) => format!("{} {:?} {}", it.task_id, it.description, json!(it.input_data)),
             Err(failure) => format!("{}: {}", failure.code.as_str(), failure.message),
         };
@@ -275,7 +314,8 @@ mod tests {
             "task_id": "t", "agent": "free", "description": "d", "input_data": input,
         }))
         .unwrap();
-        let made = part(&pattern, 0, &Scope::Item { item: item.clone(), index: 0 }).unwrap();
+        let scope = Scope::Item { item: item.clone(), index: 0 };
+        let made = Pattern::new(&pattern).part(0, &scope).unwrap();
         let resolved = crate::plan::resolve(&made.input_data, &|_| None).unwrap();
         assert_eq!(resolved["x"], item);
     }

@@ -9,6 +9,7 @@
 use std::{fmt::Debug, sync::Arc};
 
 use futures::future::BoxFuture;
+use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{Asked, Changes, Digest, KnownResult, Record, Remember, RequestId, RequestState};
@@ -223,7 +224,7 @@ pub struct Committed {
 }
 
 /// Where a task stands.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TaskRow {
     /// Its status.
     pub status: TaskStatus,

@@ -27,7 +27,7 @@ pub use journal::{
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
-pub use request::{Asked, Request, RequestId, RequestState};
+pub use request::{Asked, Nest, Request, RequestId, RequestState};
 pub use reuse::{Digest, KnownResult, Remember};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attempt, ControlAction, Millis, TaskIdx, TraceKind, UpstreamCall},
+    model::{Attempt, ControlAction, DispatchId, Millis, TaskIdx, TraceKind, UpstreamCall},
     scheduler::Event,
 };
 
@@ -63,6 +63,13 @@ pub enum RecordBody {
         /// What was said about it; may be empty.
         note: String,
     },
+    /// The agent of a task dispatched tasks itself.
+    Nested {
+        /// The task.
+        task: TaskIdx,
+        /// What it dispatched.
+        dispatch: DispatchId,
+    },
     /// A fact of the scheduler.
     Scheduler(Event),
     /// An agent called a tool of an upstream.
@@ -96,6 +103,7 @@ impl RecordBody {
             Self::ControlRequested { .. } => TraceKind::ControlRequested,
             Self::InputReplaced { .. } => TraceKind::InputReplaced,
             Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
+            Self::Nested { .. } => TraceKind::DispatchNested,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
             Self::Scheduler(event) => match event {
@@ -113,6 +121,7 @@ impl RecordBody {
                 Event::TaskExpired { .. } => TraceKind::TaskExpired,
                 Event::AttemptInterrupted { .. } => TraceKind::AttemptInterrupted,
                 Event::TaskSkipped { .. } => TraceKind::TaskSkipped,
+                Event::NestedSpent { .. } => TraceKind::NestedSpent,
                 Event::BudgetExceeded { .. } => TraceKind::BudgetExceeded,
                 Event::BudgetChanged { .. } => TraceKind::BudgetChanged,
                 Event::TaskDropped { .. } => TraceKind::TaskDropped,
@@ -138,6 +147,7 @@ impl RecordBody {
                 | Event::AttemptInterrupted { task, attempt },
             ) => (Some(*task), Some(*attempt)),
             Self::ApprovalDecided { task, .. }
+            | Self::Nested { task, .. }
             | Self::InputReplaced { task, .. }
             | Self::Scheduler(
                 Event::TaskKept { task }
@@ -151,6 +161,7 @@ impl RecordBody {
                 | Event::TaskExpired { task }
                 | Event::TaskSkipped { task, .. }
                 | Event::TasksAdded { parent: Some(task), .. }
+                | Event::NestedSpent { task, .. }
                 | Event::TaskDropped { task, .. }
                 | Event::TaskCancelled { task },
             ) => (Some(*task), None),

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use super::TaskRow;
 use crate::model::{BudgetSpec, DispatchId, InputData, TaskIdx, TaskSpec};
 
 /// The name of a request, made by whoever asks.
@@ -69,11 +70,30 @@ pub enum Request {
         /// Why.
         reason: String,
     },
+    /// A dispatch that the agent of one of its tasks asks for, to run beside it. It was checked by
+    /// whoever asks.
+    Nest(Box<Nest>),
     /// More tasks. They were checked by whoever asks.
     Grow {
         /// The tasks.
         tasks: Vec<TaskSpec>,
     },
+}
+
+/// A dispatch that another process hands over to the owner of the one above.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Nest {
+    /// Its id.
+    pub dispatch: DispatchId,
+    /// The checked document, as JSON text that the runtime wrote and will read.
+    pub document: String,
+    /// What reports need of the document, as JSON text that the runtime wrote and will read.
+    pub meta: String,
+    /// The caller's key, if there is one, with a digest of what it stands for.
+    pub idempotency: Option<(String, [u8; 32])>,
+    /// Tasks whose results are taken over from an earlier dispatch, with what their agents
+    /// answered as JSON text.
+    pub kept: Vec<(TaskIdx, TaskRow, Option<String>)>,
 }
 
 /// A request by another process than the owner.
@@ -104,7 +124,10 @@ impl Request {
                 tasks
             }
             Self::Decide { task, .. } | Self::Replace { task, .. } => std::slice::from_ref(task),
-            Self::SetWorkers { .. } | Self::SetBudget { .. } | Self::Grow { .. } => &[],
+            Self::SetWorkers { .. }
+            | Self::SetBudget { .. }
+            | Self::Grow { .. }
+            | Self::Nest(_) => &[],
         }
     }
 }

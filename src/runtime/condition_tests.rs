@@ -185,15 +185,15 @@ async fn a_retry_decides_anew_and_takes_another_condition() {
         let json = crate::model::json::Json::from_value(&args).unwrap();
         crate::plan::check_retry(&json).unwrap()
     };
-    let again = world.handle.retry(retry(json!({}))).await.unwrap().dispatch;
+    let again = world.handle.retry(retry(json!({})), None).await.unwrap().dispatch;
     let again = world.finish(again).await;
     assert_eq!(task(&again, "b").failure.as_ref().unwrap().code, FailureCode::ConditionUnmet);
     let call = retry(json!({"b": {"when": "tasks.a.status == 'success'"}}));
-    let other = world.handle.retry(call).await.unwrap().dispatch;
+    let other = world.handle.retry(call, None).await.unwrap().dispatch;
     let other = world.finish(other).await;
     assert_eq!(other.status, DispatchStatus::Success);
     assert_eq!(*world.agents.started.lock(), ["a#1", "b#1", "c#1"]);
     let wrong = retry(json!({"b": {"when": "tasks.c.output.x == 1"}}));
-    let refusal = world.handle.retry(wrong).await.unwrap_err();
+    let refusal = world.handle.retry(wrong, None).await.unwrap_err();
     assert_eq!(refusal.code(), crate::model::ErrorCode::InvalidReference);
 }

@@ -7,14 +7,14 @@ use tracing::{debug, error};
 
 use super::{
     batch::Batch, dispatcher::Dispatcher, document::StoredDocument, live::Live, message::Heard,
-    row, submission::Backends,
+    nesting, row, submission::Backends,
 };
 use crate::{
     model::{
         ApprovalSpec, ControlAction, DispatchId, ErrorCode, Failure, FailureCode, InputData,
         Millis, Refusal, TaskIdx, TaskStatus, text,
     },
-    ports::{Asked, RecordBody, Request, TaskRow, Write},
+    ports::{Asked, Nest, RecordBody, Request, TaskRow, Write},
     scheduler::{Gate, GateAnswer, Input, Outbox},
 };
 
@@ -46,6 +46,12 @@ impl Dispatcher {
         };
         for Asked { id, dispatch, request } in requests {
             let is_cancel = matches!(request, Request::Cancel { .. });
+            if let Request::Nest(nest) = &request
+                && self.lives.contains_key(&dispatch)
+            {
+                self.take_nest(dispatch, id, Nest::clone(nest));
+                continue;
+            }
             let refusal = match self.obey(dispatch, request, batch) {
                 Heard::Done => None,
                 Heard::Refused(refusal) => Some(refusal),
@@ -62,6 +68,9 @@ impl Dispatcher {
             return Heard::NotHere;
         }
         let is_cancel = matches!(request, Request::Cancel { .. });
+        if let Request::Nest(_) = request {
+            return nesting::just_adopted();
+        }
         if let Request::SetWorkers { max_workers, .. } = request {
             if let Err(refusal) = self.rules.check_workers(max_workers) {
                 return Heard::Refused(refusal);
@@ -127,8 +136,11 @@ impl Live {
             }
             Request::SetBudget { budget, reason } => {
                 self.note_wish(now, ControlAction::SetBudget, (&[], reason), batch);
-                self.set_budget(now, &budget, out, batch)
+                self.set_budget(now, &budget, out, batch);
+                Ok(())
             }
+            // It was taken before it came here.
+            Request::Nest(_) => Ok(()),
             Request::Grow { tasks } => self.add(now, (tasks, Backends::new()), out, batch),
         }
     }
@@ -186,7 +198,7 @@ impl Live {
         }
     }
 
-    /// Tells a task something else. The whole document is written anew: it happens seldom.
+    /// Tells a task something else.
     fn replace(
         &mut self,
         (now, task): (Millis, TaskIdx),
@@ -209,8 +221,7 @@ impl Live {
             fields.push("description".to_owned());
         }
         self.record(now, RecordBody::InputReplaced { task, fields, reason }, batch);
-        let (json, added) = (self.document.write(), Vec::new());
-        batch.writes.push(Write::Document { dispatch: self.id, json, added });
+        batch.write_document(self.id, Vec::new());
         Ok(())
     }
 }

@@ -225,7 +225,7 @@ async fn what_a_task_was_told_stays_over_a_death_and_in_a_retry() {
         wait: None,
         wait_ms: None,
     };
-    let ticket = two.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
+    let ticket = two.handle.retry(RetryCall { request, wait_ms: 0 }, None).await.unwrap();
     let result = two.finish(ticket.dispatch).await;
     assert_eq!(task(&result, "b").output["input"]["fate"], "echo 2");
 }

@@ -1,6 +1,10 @@
 //! The dispatcher: one task that owns every live dispatch and acts only on what is durable.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use rustc_hash::FxHashMap;
 use tokio::{
@@ -25,7 +29,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
-    ports::{Accept, Changes, Failpoint, RecordBody, Tenure, Write},
+    ports::{Accept, Changes, Failpoint, RecordBody, RequestId, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
 
@@ -57,6 +61,8 @@ pub(super) struct Dispatcher {
     pub(super) running: Running,
     /// What is gathered and found out beside the dispatches.
     errands: JoinSet<()>,
+    /// What other processes handed over and is being accepted.
+    pub(super) nesting: BTreeSet<RequestId>,
     /// Places for those that look for results.
     pub(super) looks: Arc<Semaphore>,
     /// Tells that other processes may have asked for something, while dispatches are live.
@@ -102,6 +108,7 @@ impl Dispatcher {
             attempt_keys: FxHashMap::default(),
             running: Running::new(),
             errands: JoinSet::new(),
+            nesting: BTreeSet::new(),
             looks: Arc::new(Semaphore::new(LOOKS_MAX)),
             accepted_at: Millis(0),
             dispatches_open_max: caps.dispatches_open_max,
@@ -235,6 +242,11 @@ impl Dispatcher {
             Message::Add { dispatch, tasks, backends, reply } => {
                 self.add(dispatch, (tasks, backends), reply, batch);
             }
+            Message::Nested { parent, request, refusal } => {
+                self.nesting.remove(&request);
+                let refusal = refusal.and_then(|it| serde_json::to_string(&it.to_body()).ok());
+                batch.writes.push(Write::RequestHandled { dispatch: parent, request, refusal });
+            }
             Message::Gathered { dispatch, gathered } => {
                 let now = self.dependencies.clock.now();
                 if let Some(live) = self.lives.get_mut(&dispatch) {
@@ -259,6 +271,10 @@ impl Dispatcher {
                 "wait for one to end, or cancel one",
             );
             let _gone = reply.send(Submitted::Refused(refusal.retry_after(1_000)));
+            return;
+        }
+        if let Some(answer) = self.enter_family(&submission, batch) {
+            let _gone = reply.send(answer);
             return;
         }
         let now = self.dependencies.clock.now();
@@ -308,6 +324,7 @@ impl Dispatcher {
     /// Starts a dispatch, after its context was gathered where it wants some.
     fn start(&mut self, now: Millis, mut live: Live, batch: &mut Batch) {
         batch.touched.push(live.id);
+        live.charged = live.scheduler.spent();
         self.admit(now, &mut live, batch);
         self.changes.get_or_insert_with(|| self.dependencies.journal.changes());
         let wants_context = live.document.config.enable_context

@@ -8,7 +8,10 @@ use std::{
 
 use serde::{Deserialize, Serialize};
 
-use super::spending::StoredBudget;
+use super::{
+    nesting::{Nested, Parent},
+    spending::StoredBudget,
+};
 use crate::{
     model::{
         AgentName, CacheMode, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx,
@@ -86,6 +89,12 @@ pub(super) struct Meta {
     /// The dispatch that this one retries.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) retry_of: Option<DispatchId>,
+    /// The task whose agent asked for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) parent: Option<Parent>,
+    /// The dispatches that its agents asked for.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) nested: Vec<Nested>,
     /// Whether context is gathered, about which reports may have to warn.
     #[serde(default = "yes")]
     pub(super) wants_context: bool,
@@ -279,6 +288,8 @@ impl Meta {
             paused_tasks: Vec::new(),
             max_workers: None,
             budget: None,
+            parent: None,
+            nested: Vec::new(),
         }
     }
 

@@ -7,6 +7,7 @@ use tracing::{debug, error, warn};
 use super::{
     batch::Batch,
     dispatcher::Dispatcher,
+    live::Live,
     message::Submitted,
     orphans::{LEASE, LEASE_RENEWAL},
 };
@@ -25,6 +26,7 @@ impl Dispatcher {
     /// What another process owns by now is taken out of the batch and given up. A process that was
     /// held up for long asks once more before it acts.
     pub(super) async fn commit(&mut self, batch: &mut Batch) -> Result<(), StoreError> {
+        batch.fill_documents(|it| self.lives.get(&it).map(Live::json));
         loop {
             let asked_at = self.dependencies.clock.now();
             let is_lease_due = !self.lives.is_empty() && asked_at >= self.lease_renewal_at;

@@ -208,7 +208,7 @@ impl DispatcherHandle {
 
     /// Asks the owner; takes the dispatch over if the owner is gone. A process that only lives for
     /// this question takes over only what it ends.
-    async fn ask_elsewhere(
+    pub(super) async fn ask_elsewhere(
         &self,
         dispatch: DispatchId,
         request: Request,

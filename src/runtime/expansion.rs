@@ -17,7 +17,7 @@ use crate::{
         DispatchId, Failure, FailureCode, ForEachSpec, JoinRule, LoopSpec, TaskIdx, TaskSpec,
         TaskStatus, text,
     },
-    plan::{self, Condition, Scope},
+    plan::{self, Condition, Pattern, Scope},
     ports::Journal,
     scheduler::{Gate, GateAnswer},
 };
@@ -109,17 +109,19 @@ impl Expansion {
         if items.is_empty() {
             return Ok(Next::Joined("[]".to_owned()));
         }
-        let part =
-            |(index, item): (usize, Value)| self.part(pattern, index, &Scope::Item { item, index });
+        let pattern = Pattern::new(pattern);
+        let part = |(index, item): (usize, Value)| {
+            self.part(&pattern, index, &Scope::Item { item, index })
+        };
         let parts = items.into_iter().enumerate().map(part);
         parts.collect::<Result<_, _>>().map(Next::Parts)
     }
 
     /// The list, its references resolved.
     async fn items(&self, for_each: &ForEachSpec) -> Result<Value, Failure> {
-        let given = Map::from_iter([("items".to_owned(), for_each.items.clone())]);
+        let mut given = Map::from_iter([("items".to_owned(), for_each.items.clone())]);
         if !plan::has_references(&given) {
-            return Ok(for_each.items.clone());
+            return Ok(given.remove("items").unwrap_or_default());
         }
         let place = |id: String| self.document.place(&id).map(|it| (id, it));
         let named: Vec<_> = plan::referenced_ids(&given).into_iter().filter_map(place).collect();
@@ -158,9 +160,10 @@ impl Expansion {
     }
 
     async fn repeat(&self, pattern: &TaskSpec, repeat: &LoopSpec) -> Result<Next, Failure> {
+        let pattern = Pattern::new(pattern);
         let Some(&(last, status, _)) = self.parts.last() else {
             let scope = Scope::Iteration { number: 1, previous: None };
-            return Ok(Next::Parts(vec![self.part(pattern, 0, &scope)?]));
+            return Ok(Next::Parts(vec![self.part(&pattern, 0, &scope)?]));
         };
         let output = self.outputs(vec![last]).await?.pop().flatten();
         if self.is_met(repeat, (status, output.clone())).await? {
@@ -175,7 +178,7 @@ impl Expansion {
         }
         let previous = output.and_then(|it| serde_json::from_str(&it).ok());
         let scope = Scope::Iteration { number: n + 1, previous: previous.or(Some(Value::Null)) };
-        Ok(Next::Parts(vec![self.part(pattern, n, &scope)?]))
+        Ok(Next::Parts(vec![self.part(&pattern, n, &scope)?]))
     }
 
     /// Whether a loop has come to its end; the task's own id stands for its last iteration.
@@ -195,8 +198,13 @@ impl Expansion {
     }
 
     /// One of the tasks, checked as far as it is known by now.
-    fn part(&self, pattern: &TaskSpec, number: usize, scope: &Scope) -> Result<TaskSpec, Failure> {
-        let part = plan::part(pattern, number, scope)?;
+    fn part(
+        &self,
+        pattern: &Pattern<'_>,
+        number: usize,
+        scope: &Scope,
+    ) -> Result<TaskSpec, Failure> {
+        let part = pattern.part(number, scope)?;
         let rules = self.rules.as_rules();
         plan::check_resolved_input(&part.agent, &part.input_data, &rules).map_err(|it| {
             let message = format!("part {number}: {}", it.message);

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::{
     condition_tests::with,
+    handle::Caller,
     testing::{Flaky, Registry, World, task},
 };
 use crate::{
@@ -125,7 +126,7 @@ async fn a_retry_makes_the_tasks_anew_and_keeps_what_succeeded() {
         overrides: Some(overrides),
         ..serde_json::from_value(json!({ "dispatch_id": first.dispatch_id })).unwrap()
     };
-    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
+    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }, None).await.unwrap();
     let result = world.finish(ticket.dispatch).await;
     assert_eq!(result.status, DispatchStatus::Success, "{result:?}");
     let expected = ["a Success", "b Success", "c Success", "b.0 Success", "b.1 Success"];
@@ -169,7 +170,7 @@ async fn add(
     let args = json!({ "dispatch_id": id, "tasks": tasks, "wait": false });
     let args = args.to_string();
     let json = crate::model::json::read(args.as_bytes()).unwrap();
-    world.handle.dispatch(&json, None).await.map(|_| ())
+    world.handle.dispatch(&json, Caller::default()).await.map(|_| ())
 }
 
 #[tokio::test(start_paused = true)]
@@ -240,8 +241,10 @@ async fn of_two_who_add_the_same_task_at_once_one_is_refused() {
         "dependencies": ["a"] }] });
     let args = args.to_string();
     let json = crate::model::json::read(args.as_bytes()).unwrap();
-    let (one, other) =
-        tokio::join!(world.handle.dispatch(&json, None), world.handle.dispatch(&json, None));
+    let (one, other) = tokio::join!(
+        world.handle.dispatch(&json, Caller::default()),
+        world.handle.dispatch(&json, Caller::default())
+    );
     let mut answers = [one.err(), other.err()];
     answers.sort_by_key(Option::is_some);
     assert!(answers[0].is_none());

@@ -125,7 +125,7 @@ async fn check_result(world: &World, result: &DispatchResult) {
             wait: None,
             wait_ms: None,
         };
-        let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
+        let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }, None).await.unwrap();
         let mended = world.finish(ticket.dispatch).await;
         return check_success(&mended);
     }

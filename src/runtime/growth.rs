@@ -18,8 +18,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec},
-    plan::DurationKeys,
-    ports::{StoreError, Write},
+    ports::StoreError,
     scheduler::{Gate, GateAnswer, Growth, Input, Outbox},
 };
 
@@ -56,14 +55,13 @@ impl Live {
         self.backends.extend(backends);
         self.lanes.extend(&document, &self.backends);
         let policy = document.policy((self.id, self.created_at), self.lanes.by_task().to_vec());
-        self.keys = DurationKeys::new(&document.tasks);
+        self.keys.extend(&document.tasks[self.rows.len()..]);
         self.rows.resize(document.tasks.len(), PENDING);
         self.chains.resize(document.tasks.len(), Millis(0));
         // Those that have ended already have their files.
         self.traces_from_store |= document.tasks.len() > TRACE_FILES_MAX;
-        let json = document.write();
         (self.document, self.graph) = (document, Arc::clone(&graph));
-        batch.writes.push(Write::Document { dispatch: self.id, json, added });
+        batch.write_document(self.id, added);
         let growth = Arc::new(Growth { graph, policy });
         self.handle(now, Input::Grow { parent, growth }, out, batch);
         Ok(())

@@ -27,8 +27,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest, PlanId,
-        PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
+        AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest,
+        ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::Write,
@@ -49,6 +49,15 @@ pub struct DispatcherHandle {
     rules: Arc<OwnedRules>,
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
+}
+
+/// Who asks for a dispatch.
+#[derive(Clone, Debug, Default)]
+pub struct Caller {
+    /// The idempotency key of callers that give none themselves.
+    pub key: Option<String>,
+    /// The task whose agent asks.
+    pub parent: Option<ParentTask>,
 }
 
 /// A durable dispatch.
@@ -128,13 +137,8 @@ impl DispatcherHandle {
         Ok(plan::report(id, checked, &forecast.expected, workers))
     }
 
-    /// Checks what `dispatch` takes and makes it durable. `fallback_key` is the idempotency key of
-    /// callers that give none.
-    pub async fn dispatch(
-        &self,
-        args: &Json<'_>,
-        fallback_key: Option<String>,
-    ) -> Result<Ticket, Refusal> {
+    /// Checks what `dispatch` takes and makes it durable.
+    pub async fn dispatch(&self, args: &Json<'_>, caller: Caller) -> Result<Ticket, Refusal> {
         let DispatchCall { source, wait_ms, idempotency_key } =
             plan::check_dispatch(args, &self.rules())?;
         let checked = match source {
@@ -145,16 +149,16 @@ impl DispatcherHandle {
                 return Ok(Ticket { dispatch, wait_ms });
             }
         };
-        let key = idempotency_key.or(fallback_key);
-        let extras = Extras { key, ..Extras::default() };
-        let dispatch = self.submit(checked, extras).await?;
+        let key = idempotency_key.or(caller.key);
+        let extras = Extras { key, parent: caller.parent, ..Extras::default() };
+        let dispatch = Box::pin(self.submit(checked, extras)).await?;
         Ok(Ticket { dispatch, wait_ms })
     }
 
     /// Checks a whole document, as `run` takes it, and makes it durable.
     pub async fn dispatch_document(&self, document: &Json<'_>) -> Result<DispatchId, Refusal> {
         let checked = plan::check_document(document, &self.rules())?;
-        self.submit(checked, Extras::default()).await
+        Box::pin(self.submit(checked, Extras::default())).await
     }
 
     /// A dispatch's result; the first page of it where it is long.
@@ -200,10 +204,15 @@ impl DispatcherHandle {
     }
 
     /// Runs again what did not succeed, as a new dispatch that keeps the results of the rest.
-    pub async fn retry(&self, call: RetryCall) -> Result<Ticket, Refusal> {
+    pub async fn retry(
+        &self,
+        call: RetryCall,
+        parent: Option<ParentTask>,
+    ) -> Result<Ticket, Refusal> {
         let RetryCall { request, wait_ms } = call;
         let (checked, extras) = self.retried(request).await?;
-        let dispatch = self.submit(checked, extras).await?;
+        let extras = Extras { parent, ..extras };
+        let dispatch = Box::pin(self.submit(checked, extras)).await?;
         Ok(Ticket { dispatch, wait_ms })
     }
 
@@ -245,7 +254,7 @@ impl DispatcherHandle {
 
     /// Fills in the defaults, finds the agents and makes the dispatch durable.
     async fn submit(&self, checked: Checked, extras: Extras) -> Result<DispatchId, Refusal> {
-        let Extras { key, retry_of, kept, warnings: own_warnings, spent } = extras;
+        let Extras { key, parent, retry_of, kept, warnings: own_warnings, spent } = extras;
         let Checked { mut tasks, config, graph, mut warnings } = checked;
         warnings.extend(own_warnings);
         let digest = digest(&tasks, &config);
@@ -254,6 +263,8 @@ impl DispatcherHandle {
         {
             return Ok(known);
         }
+        let parent = parent.or_else(|| self.options.parent.clone());
+        let parent = self.find_parent(parent, &mut warnings).await?;
         let mut settings = defaults::config(&config, &self.options, &mut warnings);
         if let Some(budget) = &mut settings.budget {
             budget.before = spent;
@@ -282,6 +293,8 @@ impl DispatcherHandle {
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
         let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
+        let above = parent.as_ref().map(|it| it.dispatch);
+        meta.parent = parent;
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);
         let submission = Submission {
@@ -294,10 +307,12 @@ impl DispatcherHandle {
             idempotency: key.clone().map(|it| (it, digest)),
             kept,
         };
-        match self.send(submission).await? {
-            Submitted::Accepted => Ok(dispatch),
-            Submitted::Refused(refusal) => Err(refusal),
-            Submitted::KeyTaken => {
+        let nest = above.map(|it| (it, submission.to_nest()));
+        match (self.send(submission).await?, nest) {
+            (Submitted::Accepted, _) => Ok(dispatch),
+            (Submitted::Refused(refusal), _) => Err(refusal),
+            (Submitted::Elsewhere, Some((above, nest))) => self.submit_elsewhere(above, nest).await,
+            (Submitted::KeyTaken | Submitted::Elsewhere, _) => {
                 let known = self.by_key(&key.unwrap_or_default(), digest).await?;
                 known.ok_or_else(gone)
             }

@@ -20,7 +20,7 @@ use super::{
     tracer::TaskTrace,
 };
 use crate::{
-    model::{Attempt, DispatchId, DispatchStatus, Millis, TaskIdx, TaskStatus, Timestamp},
+    model::{Attempt, DispatchId, DispatchStatus, Millis, Spend, TaskIdx, TaskStatus, Timestamp},
     plan::{DurationKeys, TaskGraph},
     ports::{
         DispatchRow, Epoch, OwnerId, Record, RecordBody, StoreError, StoredTask, TaskRow, Tenure,
@@ -64,6 +64,10 @@ pub(super) struct Live {
     pub(super) chains: Vec<Millis>,
     longest_chain: Millis,
     ended_at: Option<Millis>,
+    /// What the dispatch above was charged with.
+    pub(super) charged: (Spend, u32),
+    /// Whether its scheduler knows of dispatches above or below.
+    pub(super) is_funded: bool,
 }
 
 /// Somebody who waits for tasks to end.
@@ -122,6 +126,8 @@ impl Live {
             chains: vec![Millis(0); n_tasks],
             longest_chain: Millis(0),
             ended_at: None,
+            charged: Default::default(),
+            is_funded: false,
             graph,
         }
     }
@@ -157,6 +163,11 @@ impl Live {
     /// The number of the last record.
     pub(super) fn last_seq(&self) -> u64 {
         self.last_seq
+    }
+
+    /// The document as it stands in the store.
+    pub(super) fn json(&self) -> String {
+        self.document.write()
     }
 
     /// Where the trace files go.
@@ -330,6 +341,11 @@ impl Live {
             batch.writes.push(Write::Output { dispatch: self.id, task, json });
         }
         self.record(now, body, batch);
+        if let Some(task) = subject.filter(|_| !self.meta.nested.is_empty())
+            && is_failure(event)
+        {
+            batch.given_up.push((self.id, task));
+        }
         if let Some(task) = subject {
             self.note_task((now, task), event, json, batch);
         } else if is_control(event) {
@@ -441,6 +457,17 @@ fn first_scheduler(
         policy: document.policy(of, lanes.by_task().to_vec()),
     });
     Scheduler::new(graph, policy)
+}
+
+/// Whether a task ends without success, or at least an attempt of it.
+fn is_failure(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::AttemptEnded { result: Err(_), .. }
+            | Event::TaskCancelled { .. }
+            | Event::TaskDropped { .. }
+            | Event::TaskExpired { .. }
+    )
 }
 
 /// Whether reports have to say something else of the dispatch as a whole.

@@ -14,7 +14,7 @@ use crate::{
         Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
         TaskIdx, TaskSpec, UpstreamCall, Usage,
     },
-    ports::{Request, Tenure},
+    ports::{Request, RequestId, Tenure},
 };
 
 /// What the dispatcher is told by handles.
@@ -45,6 +45,8 @@ pub(super) enum Message {
         backends: Backends,
         reply: oneshot::Sender<Heard>,
     },
+    /// What became of a dispatch that another process handed over to run below `parent`.
+    Nested { parent: DispatchId, request: RequestId, refusal: Option<Refusal> },
     /// The context of a dispatch was gathered.
     Gathered { dispatch: DispatchId, gathered: Gathered },
 }
@@ -95,6 +97,8 @@ pub(super) enum Submitted {
     Accepted,
     /// Its idempotency key was taken in the meantime.
     KeyTaken,
+    /// Another process runs the dispatch above.
+    Elsewhere,
     /// It was refused; nothing has run.
     Refused(Refusal),
 }

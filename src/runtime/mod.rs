@@ -26,6 +26,7 @@ mod expansion;
 mod expansion_tests;
 #[cfg(test)]
 mod fakes;
+mod family;
 #[cfg(test)]
 mod fault_tests;
 mod files;
@@ -43,6 +44,9 @@ mod lanes;
 mod live;
 mod markdown;
 mod message;
+mod nesting;
+#[cfg(test)]
+mod nesting_tests;
 mod options;
 mod orphans;
 mod paths;
@@ -80,7 +84,7 @@ mod work;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
-pub use handle::{DispatcherHandle, Ticket};
+pub use handle::{Caller, DispatcherHandle, Ticket};
 pub use message::{Paused, Progress};
 pub use options::{AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;

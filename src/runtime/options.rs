@@ -4,7 +4,9 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc};
 
 use super::{Paths, retention::Retention};
 use crate::{
-    model::{AgentName, AnalysisDepth, CacheMode, OnFailure, RetrySpec, ValidationLevel},
+    model::{
+        AgentName, AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel,
+    },
     plan::{InputKind, Limits},
     ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
 };
@@ -51,6 +53,10 @@ pub struct Options {
     pub limits: Limits,
     /// How many attempts of all dispatches together run at once in this process.
     pub workers_total_max: u32,
+    /// How deep agents may dispatch below each other; 0 means that they may not.
+    pub nesting_max: u32,
+    /// The task on whose behalf this process dispatches, if it was started by an agent.
+    pub parent: Option<ParentTask>,
     /// How many dispatches may be open at once in this process.
     pub dispatches_open_max: usize,
     /// Whether to take over dispatches of processes that are gone.

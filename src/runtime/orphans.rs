@@ -16,13 +16,15 @@ use tokio_util::sync::CancellationToken;
 use tracing::{debug, info, warn};
 
 use super::{
+    document::Meta,
     message::{Heard, Message},
+    nesting::Parent,
     options::{Dependencies, Recover},
     recovery::{self, RecoveryError},
 };
 use crate::{
-    model::{DispatchId, Millis},
-    ports::{DispatchRow, OpenOwner, OwnerId, StoreError},
+    model::{DispatchId, Millis, TaskStatus},
+    ports::{DispatchRow, OpenOwner, OwnerId, Request, StoreError},
 };
 
 /// How long a lease is good for.
@@ -108,6 +110,7 @@ impl Adopter {
         }
         let Some(live) = recovery::load(&self.dependencies, row).await? else { return Ok(false) };
         let Some(control) = self.control.upgrade() else { return Ok(false) };
+        let parent = live.meta.parent.clone();
         let (reply, answer) = oneshot::channel();
         let message = Message::Adopt { live: Box::new(live), found: row.tenure, reply };
         let is_sent = control.send(message).is_ok();
@@ -115,8 +118,30 @@ impl Adopter {
         let is_taken = is_sent && matches!(answer.await, Ok(Heard::Done));
         if is_taken {
             info!(dispatch_id = %id, "dispatch taken over");
+            if let Some(parent) = parent {
+                self.cancel_if_given_up(id, &parent).await?;
+            }
         }
         Ok(is_taken)
+    }
+
+    /// Cancels a dispatch whose owner could not, because it died, when the task above ended.
+    async fn cancel_if_given_up(
+        &self,
+        dispatch: DispatchId,
+        parent: &Parent,
+    ) -> Result<(), StoreError> {
+        let tasks = self.dependencies.journal.tasks(parent.dispatch).await?;
+        let is_given_up = tasks
+            .get(parent.task.as_usize())
+            .is_some_and(|it| it.row.status.is_final() && it.row.status != TaskStatus::Success);
+        if is_given_up && let Some(control) = self.control.upgrade() {
+            let reason = "the task whose agent asked for it has ended".to_owned();
+            let request = Request::Cancel { tasks: Vec::new(), reason };
+            let (reply, _) = oneshot::channel();
+            let _gone = control.send(Message::Ask { dispatch, request, reply });
+        }
+        Ok(())
     }
 }
 
@@ -130,11 +155,21 @@ impl Watch {
             return Ok(());
         }
         let mut orphans = self.adopter.dependencies.journal.open_dispatches().await?;
+        let owners = orphans.iter().map(|it| (it.dispatch, it.tenure.owner)).collect();
         orphans.retain(|it| gone.contains(&it.tenure.owner));
+        orphans.retain(|it| self.may_adopt(it, &owners));
         let ids: BTreeSet<_> = orphans.iter().map(|it| it.dispatch).collect();
         self.failures.retain(|id, _| ids.contains(id));
         self.adopt(orphans).await;
         Ok(())
+    }
+
+    /// Whether a dispatch is this process's to take over: what an agent asked for goes where the
+    /// dispatch above goes, as long as that is open.
+    fn may_adopt(&self, row: &DispatchRow, owners: &BTreeMap<DispatchId, OwnerId>) -> bool {
+        let parent = Meta::read(&row.meta).ok().and_then(|it| it.parent);
+        let owner = parent.and_then(|it| owners.get(&it.dispatch));
+        owner.is_none_or(|it| *it == self.adopter.dependencies.ownership.me())
     }
 
     /// The owners that do not go on, as far as can be seen from here.

@@ -187,6 +187,8 @@ async fn fill_page(
         };
         for (stored, output) in chunk.iter().zip(outputs) {
             let mut result = report::task_result(stored, &name_of, Some(&target), tasks.len());
+            let nested = meta.nested.iter().filter(|it| it.task == stored.task);
+            result.dispatches = nested.map(|it| it.dispatch).collect();
             result.output =
                 output.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or(Value::Null);
             if report::may_have_first_error(&stored.row) {
@@ -281,5 +283,6 @@ fn listing(row: &DispatchRow) -> DispatchListing {
         total_tasks: row.n_tasks,
         successful: row.n_successful,
         unsuccessful: row.n_unsuccessful,
+        parent: Meta::read(&row.meta).ok().and_then(|it| Some(it.parent?.to_task())),
     }
 }

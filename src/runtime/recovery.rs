@@ -9,7 +9,7 @@ use super::{
     submission::{Submission, bind_all},
 };
 use crate::{
-    model::Refusal,
+    model::{DispatchId, Refusal},
     plan::DurationKeys,
     ports::{DispatchRow, RecordFilter, StoreError},
 };
@@ -35,21 +35,7 @@ pub(super) async fn load(
     let journal = &dependencies.journal;
     let json = journal.document(row.dispatch).await?;
     let json = json.ok_or_else(|| StoreError::Corrupt("a dispatch has no document".into()))?;
-    let document = Arc::new(StoredDocument::read(&json)?);
-    let graph = document.graph()?;
-    let names = document.agents().into_iter().cloned();
-    let (backends, _) =
-        bind_all(&dependencies.agents, names).await.map_err(RecoveryError::Refused)?;
-    let submission = Submission {
-        dispatch: row.dispatch,
-        meta: Arc::new(Meta::read(&row.meta)?),
-        keys: DurationKeys::new(&document.tasks),
-        document,
-        graph,
-        backends,
-        idempotency: None,
-        kept: Vec::new(),
-    };
+    let submission = read(dependencies, row.dispatch, (&json, Meta::read(&row.meta)?)).await?;
     let mut live = Live::new(submission, row.created_at);
     live.traces_from_store = true;
     live.epoch = row.tenure.epoch.next();
@@ -60,6 +46,29 @@ pub(super) async fn load(
     }
     replay(dependencies, &mut live).await?;
     Ok(Some(live).filter(|it| it.last_seq() == row.tenure.last_seq))
+}
+
+/// Reads what another process wrote of a dispatch, and finds its agents.
+pub(super) async fn read(
+    dependencies: &Dependencies,
+    dispatch: DispatchId,
+    (document, meta): (&str, Meta),
+) -> Result<Submission, RecoveryError> {
+    let document = Arc::new(StoredDocument::read(document)?);
+    let graph = document.graph()?;
+    let names = document.agents().into_iter().cloned();
+    let (backends, _) =
+        bind_all(&dependencies.agents, names).await.map_err(RecoveryError::Refused)?;
+    Ok(Submission {
+        dispatch,
+        meta: Arc::new(meta),
+        keys: DurationKeys::new(&document.tasks),
+        document,
+        graph,
+        backends,
+        idempotency: None,
+        kept: Vec::new(),
+    })
 }
 
 async fn replay(dependencies: &Dependencies, live: &mut Live) -> Result<(), StoreError> {

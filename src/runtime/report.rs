@@ -2,7 +2,9 @@
 
 use serde_json::Value;
 
-use super::{advice::Advice, document::Meta, row, row::execution_time, spending, trace};
+use super::{
+    advice::Advice, document::Meta, nesting::Parent, row, row::execution_time, spending, trace,
+};
 use crate::{
     model::{
         ApprovalReport, BudgetReport, DispatchResult, FailureCode, FailureReport, FirstError,
@@ -82,6 +84,7 @@ pub(super) fn dispatch_result(
         warnings,
         trace_index: is_ended.then(|| target.index_path().display().to_string()),
         retry_of: meta.retry_of,
+        parent: meta.parent.as_ref().map(Parent::to_task),
         budget,
         next_cursor: page.next.map(|it| it.to_string()),
         results: page.results,
@@ -138,6 +141,7 @@ pub(super) fn task_result(
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
         output_truncated: false,
+        dispatches: Vec::new(),
         reused: row.reused.as_deref().cloned(),
     }
 }

@@ -92,7 +92,7 @@ impl DispatcherHandle {
             warnings.push("every task had succeeded: nothing ran again".to_owned());
         }
         let retry_of = Some(dispatch_id);
-        Ok((checked, Extras { key: None, retry_of, kept, warnings, spent: used }))
+        Ok((checked, Extras { retry_of, kept, warnings, spent: used, ..Extras::default() }))
     }
 }
 

@@ -194,7 +194,7 @@ async fn a_retried_dispatch_keeps_what_was_said_of_retries() {
         "overrides": {"a": {"retry": {"max_attempts": 4, "backoff_ms": 0}}}});
     let json = crate::model::json::Json::from_value(&args).unwrap();
     let call = crate::plan::check_retry(&json).unwrap();
-    let id = world.handle.retry(call).await.unwrap().dispatch;
+    let id = world.handle.retry(call, None).await.unwrap().dispatch;
     let result = world.finish(id).await;
     assert_eq!((result.status, task(&result, "a").attempts), (DispatchStatus::Success, 4));
 }

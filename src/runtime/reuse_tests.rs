@@ -253,7 +253,7 @@ async fn a_retry_runs_what_it_names_and_keeps_where_the_rest_came_from() {
     let second = world.run(&reuse("a\nb\nc <- b")).await;
     assert_eq!(second.summary.reused, 3);
     let call = retry_of(second.dispatch_id, Some(vec![TaskId::new("b")]));
-    let ticket = world.handle.retry(call).await.unwrap();
+    let ticket = world.handle.retry(call, None).await.unwrap();
     let third = world.finish(ticket.dispatch).await;
     assert_eq!(reused(&third), [("a", true), ("b", false), ("c", true)]);
     assert_eq!(task(&third, "a").reused, task(&second, "a").reused);

@@ -115,6 +115,7 @@ pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskS
         // The row of a kept task came with the submission.
         Event::TaskKept { .. } => row.status = TaskStatus::Success,
         Event::TasksAdded { .. }
+        | Event::NestedSpent { .. }
         | Event::GateReached { .. }
         | Event::GatePassed { .. }
         | Event::BudgetExceeded { .. }

@@ -5,9 +5,11 @@ use std::collections::BTreeMap;
 use rustc_hash::FxHashMap;
 use tokio::task::Id;
 
-use super::{batch::Batch, dispatcher::Dispatcher, live::Live, message::AttemptEnd};
+use super::{
+    batch::Batch, dispatcher::Dispatcher, live::Live, message::AttemptEnd, nesting::Parent,
+};
 use crate::{
-    model::{DispatchId, Millis},
+    model::{DispatchId, Millis, TaskIdx},
     ports::OwnerId,
     scheduler::{Fleet, Governor, Input, LaneId, Outbox, Scheduler, Verdict},
 };
@@ -29,11 +31,15 @@ pub(super) struct Sharing {
 }
 
 /// The live dispatches as the governor sees them.
-struct Lives<'a> {
-    now: Millis,
-    all: Vec<&'a mut Live>,
-    out: &'a mut Outbox,
-    batch: &'a mut Batch,
+pub(super) struct Lives<'a> {
+    pub(super) now: Millis,
+    pub(super) all: Vec<&'a mut Live>,
+    /// Who was dispatched by whose agent; empty if nobody was.
+    parents: Vec<Option<(usize, TaskIdx)>>,
+    /// Those with others above or below.
+    kin: Vec<usize>,
+    pub(super) out: &'a mut Outbox,
+    pub(super) batch: &'a mut Batch,
 }
 
 impl Sharing {
@@ -71,7 +77,37 @@ impl<'a> Lives<'a> {
         out: &'a mut Outbox,
         batch: &'a mut Batch,
     ) -> Self {
-        Self { now, all: lives.values_mut().collect(), out, batch }
+        let all: Vec<_> = lives.values_mut().collect();
+        let mut this = Self { now, all, parents: Vec::new(), kin: Vec::new(), out, batch };
+        if this.all.iter().any(|it| it.meta.parent.is_some()) {
+            this.parents = this.all.iter().map(|it| this.find_parent(it)).collect();
+            let above = this.parents.iter().flatten().map(|it| it.0);
+            let below = (0..this.all.len()).filter(|it| this.parents[*it].is_some());
+            this.kin = above.chain(below).collect();
+            this.kin.sort_unstable();
+            this.kin.dedup();
+        }
+        this
+    }
+
+    /// The dispatches with others above or below.
+    pub(super) fn kin(&self) -> Vec<usize> {
+        self.kin.clone()
+    }
+
+    /// Adds one that is not among the others yet.
+    fn push(&mut self, live: &'a mut Live) {
+        if live.meta.parent.is_some() || !self.parents.is_empty() {
+            self.parents.resize(self.all.len(), None);
+            self.parents.push(self.find_parent(live));
+        }
+        self.all.push(live);
+    }
+
+    fn find_parent(&self, live: &Live) -> Option<(usize, TaskIdx)> {
+        let Parent { dispatch, task, .. } = live.meta.parent.as_ref()?;
+        let at = self.all.binary_search_by_key(dispatch, |it| it.id).ok()?;
+        Some((at, *task))
     }
 }
 
@@ -88,7 +124,15 @@ impl Fleet for Lives<'_> {
         self.all[member].lanes.ids()
     }
 
+    fn parent(&self, member: usize) -> Option<(usize, TaskIdx)> {
+        self.parents.get(member).copied().flatten()
+    }
+
     fn tell(&mut self, member: usize, input: Input) {
+        if !self.parents.is_empty() && matches!(input, Input::Allow { .. }) {
+            // Others may have started something meanwhile.
+            self.fund(member);
+        }
         let live = &mut *self.all[member];
         let n_actions = self.batch.actions.len();
         live.handle(self.now, input, self.out, self.batch);
@@ -104,7 +148,7 @@ impl Dispatcher {
         let governor = &mut self.sharing.governor;
         live.lanes.register(governor);
         let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
-        fleet.all.push(live);
+        fleet.push(live);
         governor.admit(&mut fleet);
     }
 
@@ -125,11 +169,16 @@ impl Dispatcher {
 
     /// At the end of a round: starts what may start now.
     pub(super) fn share(&mut self, batch: &mut Batch) {
+        self.cancel_nested(batch);
         self.sharing.n_lives = self.lives.len();
         if self.sharing.governor.is_needed() {
             let now = self.dependencies.clock.now();
             let mut fleet = Lives::new(now, &mut self.lives, &mut self.out, batch);
+            fleet.settle();
             self.sharing.governor.share(now, &mut fleet);
+            fleet.overdraw();
+            self.cancel_nested(batch);
+            Lives::new(now, &mut self.lives, &mut self.out, batch).settle();
         }
     }
 }

@@ -8,10 +8,11 @@ use super::{batch::Batch, document::Meta, live::Live, query};
 use crate::{
     model::{
         Budget, BudgetLimit, BudgetReport, BudgetSpec, DispatchId, DispatchResult, DispatchStatus,
-        ErrorCode, Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus,
-        TraceKind,
+        Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus, TraceKind,
     },
-    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow},
+    ports::{
+        DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
+    },
     scheduler::{Event, Input, Outbox, settlement},
 };
 
@@ -34,6 +35,12 @@ pub(super) fn account(row: &mut TaskRow, event: &Event) {
         if !reserve.is_zero() || row.usage.is_some() {
             row.usage.get_or_insert_default().reserve(*reserve);
         }
+        return;
+    }
+    if let Event::NestedSpent { spend, tasks, .. } = *event {
+        let usage = row.usage.get_or_insert_default();
+        usage.nested += spend;
+        usage.nested_tasks = usage.nested_tasks.saturating_add(tasks);
         return;
     }
     if row.status != TaskStatus::Running {
@@ -80,7 +87,8 @@ pub(super) fn spent(
     for it in own {
         spent.tasks = spent.tasks.saturating_add(1);
         if let Some(usage) = &it.row.usage {
-            spent.spend += usage.spent;
+            spent.spend += usage.spent + usage.nested;
+            spent.tasks = spent.tasks.saturating_add(usage.nested_tasks);
             reserved += usage.reserved;
         }
     }
@@ -152,20 +160,22 @@ pub(super) fn next_step(result: &DispatchResult) -> Option<String> {
 }
 
 impl Live {
-    /// Changes limits of the budget; those that `change` does not name stay.
+    /// Changes limits of the budget; those that `change` does not name stay. A dispatch without one
+    /// has one from now on, of which all counts as used that it has used so far.
     pub(super) fn set_budget(
         &mut self,
         now: Millis,
         change: &BudgetSpec,
         out: &mut Outbox,
         batch: &mut Batch,
-    ) -> Result<(), Refusal> {
-        let Some(budget) = self.scheduler.budget() else {
-            let message = "the dispatch has no budget to change";
-            let hint = "give one in config.budget when it is dispatched";
-            return Err(Refusal::of(ErrorCode::OutOfRange, "/budget", message, hint));
-        };
-        self.handle(now, Input::SetBudget { budget: budget.changed(change) }, out, batch);
-        Ok(())
+    ) {
+        let budget = self.scheduler.budget().unwrap_or_default().changed(change);
+        if self.meta.budget.is_none() {
+            // Reports look for what changed only where there is a budget.
+            let first = StoredBudget { limits: budget, before: Spent::default() };
+            Arc::make_mut(&mut self.meta).budget = Some(first);
+            batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+        }
+        self.handle(now, Input::SetBudget { budget }, out, batch);
     }
 }

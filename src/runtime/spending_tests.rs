@@ -8,8 +8,8 @@ use super::testing::{Flaky, Registry, World, document, pass, task};
 use crate::{
     model::{
         BudgetLimit, BudgetReport, BudgetSpec, ControlRequest, DispatchId, DispatchResult,
-        DispatchStatus, ErrorCode, FailureCode, ReadTraceRequest, RetryRequest, TaskStatus,
-        TraceEvent, TraceKind,
+        DispatchStatus, ErrorCode, FailureCode, OnExceeded, ReadTraceRequest, RetryRequest,
+        TaskStatus, TraceEvent, TraceKind,
     },
     plan::RetryCall,
 };
@@ -46,7 +46,7 @@ async fn retry(
     let (wait, wait_ms) = (None, None);
     let request =
         RetryRequest { dispatch_id, task_ids: None, overrides: None, budget, wait, wait_ms };
-    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }).await.unwrap();
+    let ticket = world.handle.retry(RetryCall { request, wait_ms: 0 }, None).await.unwrap();
     world.finish(ticket.dispatch).await
 }
 
@@ -208,13 +208,46 @@ async fn a_paused_dispatch_leaves_its_share_of_the_workers_to_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn only_a_budget_that_is_there_can_be_changed() {
-    let world = World::new().await;
-    let id = world.dispatch(&document("a !gate")).await.unwrap();
-    let refusal = world.handle.control(set_budget(id, &tokens(5))).await.unwrap_err();
-    assert!(refusal.to_string().contains("no budget"), "{refusal}");
+async fn a_dispatch_without_a_budget_can_be_given_one_that_knows_what_was_used() {
+    let (store, registry) = (Arc::new(Flaky::default()), Arc::new(Registry::default()));
+    let world = World::on(Arc::clone(&store), Arc::clone(&registry), 8).await;
+    let id = world.dispatch(&document("a !use 30\nb !gate <- a\nc <- b")).await.unwrap();
+    world.agents.wait_for_start("b#1").await;
+    let given = set_budget(id, &BudgetSpec { on_exceeded: Some(OnExceeded::Pause), ..tokens(30) });
+    let result = world.handle.control(given).await.unwrap();
+    assert_eq!(budget(&result).limits.tokens, Some(30));
+    assert_eq!((budget(&result).spent.tokens, budget(&result).spent.tasks), (30, 2));
     world.agents.gate.send_replace(true);
-    world.finish(id).await;
+    assert_eq!(exceeded(&world, id).await.budget.unwrap().exceeded, Some(BudgetLimit::Tokens));
+    world.kill().await;
+
+    let world = World::on(store, registry, 8).await;
+    let result = exceeded(&world, id).await;
+    assert_eq!((budget(&result).spent.tokens, task(&result, "c").attempts), (30, 0));
+    world.handle.control(set_budget(id, &tokens(90))).await.unwrap();
+    let result = world.finish(id).await;
+    assert_eq!(result.status, DispatchStatus::Success);
+    let limits = &budget(&result).limits;
+    assert_eq!((limits.tokens, limits.on_exceeded), (Some(90), Some(OnExceeded::Pause)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_budget_that_is_used_up_when_it_is_given_ends_the_dispatch() {
+    let world = World::new().await;
+    let id = world.dispatch(&document("a !use 30\nb !hang <- a\nc <- b")).await.unwrap();
+    world.agents.wait_for_start("b#1").await;
+    let less = BudgetSpec { on_exceeded: Some(OnExceeded::Fail), ..tokens(10) };
+    world.handle.control(set_budget(id, &less)).await.unwrap();
+    let result = world.finish(id).await;
+    assert_eq!(budget(&result).exceeded, Some(BudgetLimit::Tokens));
+    let ends = ["a", "b", "c"].map(|it| task(&result, it).status);
+    assert_eq!(ends, [TaskStatus::Success, TaskStatus::Cancelled, TaskStatus::Skipped]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_what_runs_can_have_another_budget() {
+    let world = World::new().await;
+    let id = world.run(&document("a")).await.dispatch_id;
     let refusal = world.handle.control(set_budget(id, &tokens(5))).await.unwrap_err();
     assert!(refusal.to_string().contains("has ended"), "{refusal}");
     let unknown = DispatchId::new(uuid::Uuid::nil());

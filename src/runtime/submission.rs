@@ -6,9 +6,12 @@ use sha2::{Digest as _, Sha256};
 
 use super::document::{Meta, StoredDocument};
 use crate::{
-    model::{AgentName, DispatchConfig, DispatchId, ErrorCode, Refusal, Spent, TaskIdx, TaskSpec},
+    model::{
+        AgentName, DispatchConfig, DispatchId, ErrorCode, ParentTask, Refusal, Spent, TaskIdx,
+        TaskSpec,
+    },
     plan::{DurationKeys, TaskGraph},
-    ports::{AgentBackend, AgentDirectory, TaskRow},
+    ports::{AgentBackend, AgentDirectory, Nest, TaskRow},
 };
 
 /// Who serves each agent of a dispatch.
@@ -30,6 +33,20 @@ pub(super) struct Submission {
     pub(super) kept: Vec<KeptTask>,
 }
 
+impl Submission {
+    /// All of it that another process needs to accept it.
+    pub(super) fn to_nest(&self) -> Nest {
+        let kept = self.kept.iter().map(|it| (it.task, it.row.clone(), it.output.clone()));
+        Nest {
+            dispatch: self.dispatch,
+            document: self.document.write(),
+            meta: self.meta.write(),
+            idempotency: self.idempotency.clone(),
+            kept: kept.collect(),
+        }
+    }
+}
+
 /// A result taken over.
 #[derive(Clone, Debug)]
 pub(super) struct KeptTask {
@@ -42,6 +59,8 @@ pub(super) struct KeptTask {
 #[derive(Debug, Default)]
 pub(super) struct Extras {
     pub(super) key: Option<String>,
+    /// The task whose agent asks.
+    pub(super) parent: Option<ParentTask>,
     pub(super) retry_of: Option<DispatchId>,
     pub(super) kept: Vec<KeptTask>,
     pub(super) warnings: Vec<String>,

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{
     PruneMode, Retention,
+    handle::Caller,
     testing::{Flaky, Registry, World, document, pass, task},
 };
 use crate::{
@@ -183,7 +184,7 @@ async fn what_is_old_is_removed_in_the_background_and_what_is_open_stays() {
     let mut old = document("a\nb !fail");
     old["idempotency_key"] = json!("k");
     let call = Json::from_value(&old).unwrap();
-    let old_id = world.handle.dispatch(&call, None).await.unwrap().dispatch;
+    let old_id = world.handle.dispatch(&call, Caller::default()).await.unwrap().dispatch;
     world.finish(old_id).await;
     let args = document("a");
     let plan = world.handle.plan(&Json::from_value(&args).unwrap()).await.unwrap();
@@ -197,7 +198,11 @@ async fn what_is_old_is_removed_in_the_background_and_what_is_open_stays() {
     let gone = world.handle.result(old_id).await.unwrap_err();
     assert_eq!(gone.code(), ErrorCode::UnknownDispatch);
     let args = json!({ "plan_id": plan.plan_id });
-    let gone = world.handle.dispatch(&Json::from_value(&args).unwrap(), None).await.unwrap_err();
+    let gone = world
+        .handle
+        .dispatch(&Json::from_value(&args).unwrap(), Caller::default())
+        .await
+        .unwrap_err();
     assert_eq!(gone.code(), ErrorCode::UnknownPlan);
     assert_eq!(world.handle.result(young).await.unwrap().status, DispatchStatus::Success);
     assert_eq!(world.handle.result(open).await.unwrap().status, DispatchStatus::Running);
@@ -205,7 +210,7 @@ async fn what_is_old_is_removed_in_the_background_and_what_is_open_stays() {
     assert!(files.iter().any(|it| it.contains(&young.to_string())), "{files:?}");
     assert!(!files.iter().any(|it| it.contains(&old_id.to_string())), "{files:?}");
     // The key went with its dispatch.
-    let again = world.handle.dispatch(&call, None).await.unwrap().dispatch;
+    let again = world.handle.dispatch(&call, Caller::default()).await.unwrap().dispatch;
     assert_ne!(again, old_id);
 }
 

@@ -179,6 +179,8 @@ fn options(dispatches_open_max: usize) -> Options {
             max_workers: 64,
             timeout_seconds_max: 86_400.0,
         },
+        nesting_max: 3,
+        parent: None,
         dispatches_open_max,
         workers_total_max: 1_024,
         recover: Recover::AtStart,

@@ -7,7 +7,10 @@ use std::{
 
 use serde_json::{Value, json};
 
-use super::testing::{Flaky, Registry, World, document, task};
+use super::{
+    handle::Caller,
+    testing::{Flaky, Registry, World, document, task},
+};
 use crate::{
     model::{
         CancelRequest, DispatchStatus, ErrorCode, FailureCode, GetResultRequest, ReadTraceRequest,
@@ -126,8 +129,9 @@ async fn one_key_stands_for_one_document() {
     let world = World::new().await;
     let mut args = document("a");
     args["idempotency_key"] = json!("k");
-    let call =
-        async |args: &Value| world.handle.dispatch(&Json::from_value(args).unwrap(), None).await;
+    let call = async |args: &Value| {
+        world.handle.dispatch(&Json::from_value(args).unwrap(), Caller::default()).await
+    };
     let first = call(&args).await.unwrap();
     world.finish(first.dispatch).await;
     assert_eq!(call(&args).await.unwrap().dispatch, first.dispatch);
@@ -255,7 +259,7 @@ async fn a_retry_keeps_what_succeeded() {
     let mut call = retry_of(first.dispatch_id, None);
     let change = json!({ "b": { "input_data": { "fate": "echo" } } });
     call.request.overrides = Some(serde_json::from_value(change).unwrap());
-    let ticket = world.handle.retry(call).await.unwrap();
+    let ticket = world.handle.retry(call, None).await.unwrap();
     let second = world.finish(ticket.dispatch).await;
     assert_eq!(second.status, DispatchStatus::Success);
     assert_eq!(second.retry_of, Some(first.dispatch_id));
@@ -274,7 +278,7 @@ async fn a_retry_counts_the_time_of_what_ran_again_only() {
     world.agents.gate.send_replace(true);
     let first = world.finish(id).await;
     assert_eq!(first.summary.sequential_time_ms, 3_000);
-    let ticket = world.handle.retry(retry_of(first.dispatch_id, None)).await.unwrap();
+    let ticket = world.handle.retry(retry_of(first.dispatch_id, None), None).await.unwrap();
     let second = world.finish(ticket.dispatch).await;
     assert_eq!(second.summary.sequential_time_ms, 0);
     assert_eq!(second.next_steps.last().unwrap().matches("runs 1 task again").count(), 1);
@@ -285,7 +289,7 @@ async fn a_retry_of_a_named_task_runs_what_depends_on_it_too() {
     let world = World::new().await;
     let first = world.run(&document("a\nb <- a\nc")).await;
     let call = retry_of(first.dispatch_id, Some(vec![TaskId::new("a")]));
-    let ticket = world.handle.retry(call).await.unwrap();
+    let ticket = world.handle.retry(call, None).await.unwrap();
     world.finish(ticket.dispatch).await;
     assert_eq!(world.agents.started.lock()[3..], ["a#1", "b#1"]);
 }
@@ -388,9 +392,14 @@ async fn a_plan_can_be_dispatched_by_its_id() {
     let plan = world.handle.plan(&Json::from_value(&args).unwrap()).await.unwrap();
     assert_eq!(plan.waves.len(), 2);
     let args = json!({ "plan_id": plan.plan_id });
-    let ticket = world.handle.dispatch(&Json::from_value(&args).unwrap(), None).await.unwrap();
+    let ticket =
+        world.handle.dispatch(&Json::from_value(&args).unwrap(), Caller::default()).await.unwrap();
     assert_eq!(world.finish(ticket.dispatch).await.status, DispatchStatus::Success);
     let args = json!({ "plan_id": "01890000-0000-7000-8000-000000000000" });
-    let refusal = world.handle.dispatch(&Json::from_value(&args).unwrap(), None).await.unwrap_err();
+    let refusal = world
+        .handle
+        .dispatch(&Json::from_value(&args).unwrap(), Caller::default())
+        .await
+        .unwrap_err();
     assert_eq!(refusal.code(), ErrorCode::UnknownPlan);
 }

@@ -52,6 +52,7 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
         RecordBody::ApprovalDecided { decision, note, .. } => {
             json!({ "decision": decision, "note": note })
         }
+        RecordBody::Nested { dispatch, .. } => json!({ "dispatch_id": dispatch }),
         RecordBody::UpstreamCall { call, .. } => json!(call),
         RecordBody::ContextGathered { n_asked, n_gathered, missing, duration_ms } => json!({
             "asked": n_asked,
@@ -76,6 +77,9 @@ fn data_of_fact(event: &Event, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
                 data["usage"] = json!(usage);
             }
             data
+        }
+        Event::NestedSpent { spend, tasks, .. } => {
+            json!({ "tokens": spend.tokens, "cost_usd": spend.cost.usd(), "tasks": tasks })
         }
         Event::BudgetChanged { budget } => json!({ "limits": budget.to_spec() }),
         Event::BudgetExceeded { what } | Event::TaskDropped { what, .. } => {

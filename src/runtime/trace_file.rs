@@ -220,6 +220,7 @@ fn attempts(records: &[Record]) -> Vec<TracedAttempt<'_>> {
             | RecordBody::ApprovalDecided { .. }
             | RecordBody::ControlRequested { .. }
             | RecordBody::InputReplaced { .. }
+            | RecordBody::Nested { .. }
             | RecordBody::ContextGathered { .. } => (),
         }
     }
@@ -238,6 +239,7 @@ fn outcome(event: &Event, last: &TracedAttempt<'_>) -> Option<&'static str> {
         }
         Event::TaskCancelled { .. }
         | Event::TaskDropped { .. }
+        | Event::NestedSpent { .. }
         | Event::BudgetExceeded { .. }
         | Event::BudgetChanged { .. }
         | Event::RetryDue { .. }

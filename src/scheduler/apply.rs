@@ -59,6 +59,7 @@ impl Scheduler {
             Event::TasksResumed { ref tasks } => self.apply_resume_of(tasks),
             Event::WorkersChanged { workers_max } => self.policy.workers_max = workers_max,
             Event::TaskDropped { task, .. } => self.end(task, self.dropped(task)),
+            Event::NestedSpent { spend, tasks, .. } => self.ledger.charge(spend, tasks),
             Event::BudgetExceeded { what } => self.ledger.exceeded = Some(what),
             Event::BudgetChanged { budget } => self.ledger.change(budget),
             Event::DispatchCancelled => self.is_cancelled = true,

@@ -100,6 +100,7 @@ impl World {
                 | Event::TasksPaused { .. }
                 | Event::TasksResumed { .. }
                 | Event::WorkersChanged { .. }
+                | Event::NestedSpent { .. }
                 | Event::BudgetExceeded { .. }
                 | Event::BudgetChanged { .. }
                 | Event::DispatchCancelled

@@ -42,6 +42,51 @@ impl SpendEstimate {
     pub(super) const NONE: Self = Self { tokens: None, cost: None };
 }
 
+/// What the budgets of the dispatches above leave; what is absent is not limited.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Left {
+    /// Tokens.
+    pub tokens: Option<u64>,
+    /// Money.
+    pub cost: Option<MicroUsd>,
+    /// How many tasks may be started.
+    pub tasks: Option<u32>,
+}
+
+impl Left {
+    /// The less of both.
+    #[must_use]
+    pub fn min(self, other: Self) -> Self {
+        fn less<T: Ord + Copy>(one: Option<T>, other: Option<T>) -> Option<T> {
+            one.into_iter().chain(other).min()
+        }
+        Self {
+            tokens: less(self.tokens, other.tokens),
+            cost: less(self.cost, other.cost),
+            tasks: less(self.tasks, other.tasks),
+        }
+    }
+
+    /// The limit that does not let an attempt start.
+    fn lacks(self, is_new: bool, needed: Spend) -> Option<BudgetLimit> {
+        if is_new && self.tasks == Some(0) {
+            return Some(BudgetLimit::Tasks);
+        }
+        let is_short = |left: Option<u64>, needed: u64| left.is_some_and(|it| it < needed.max(1));
+        if is_short(self.tokens, needed.tokens) {
+            return Some(BudgetLimit::Tokens);
+        }
+        is_short(self.cost.map(|it| it.0), needed.cost.0).then_some(BudgetLimit::CostUsd)
+    }
+
+    fn take(&mut self, is_new: bool, needed: Spend) {
+        let Self { tokens, cost, tasks } = self;
+        *tokens = tokens.map(|it| it.saturating_sub(needed.tokens));
+        *cost = cost.map(|it| MicroUsd(it.0.saturating_sub(needed.cost.0)));
+        *tasks = tasks.map(|it| it.saturating_sub(u32::from(is_new)));
+    }
+}
+
 /// What is settled and reserved.
 #[derive(Debug)]
 pub(super) struct Ledger {
@@ -58,6 +103,12 @@ pub(super) struct Ledger {
     pub(super) exceeded: Option<BudgetLimit>,
     /// Whether what runs must settle before anything can start.
     pub(super) is_waiting: bool,
+    /// What nested dispatches reserve now.
+    nested: Spend,
+    /// What the budgets above leave now.
+    left: Option<Left>,
+    /// What the budgets above do not leave enough of for the task that goes next.
+    lacks: Option<BudgetLimit>,
 }
 
 /// What agents said they used, for the mean of it.
@@ -91,7 +142,15 @@ impl Ledger {
             reserves: FxHashMap::default(),
             exceeded: None,
             is_waiting: false,
+            nested: Spend::default(),
+            left: None,
+            lacks: None,
         }
+    }
+
+    /// Whether there is any limit, its own or one above.
+    pub(super) fn is_bounded(&self) -> bool {
+        self.budget.is_some() || self.left.is_some()
     }
 
     /// Whether nothing starts.
@@ -107,6 +166,9 @@ impl Ledger {
     /// Takes the start of an attempt.
     pub(super) fn start(&mut self, task: TaskIdx, is_first: bool, reserve: Spend) {
         self.n_tasks = self.n_tasks.saturating_add(u32::from(is_first));
+        if let Some(left) = &mut self.left {
+            left.take(is_first, reserve);
+        }
         if !reserve.is_zero() {
             self.reserved += reserve;
             self.reserves.insert(task, reserve);
@@ -121,6 +183,13 @@ impl Ledger {
             self.cost.add(said.cost.map(|it| it.0));
         }
         self.close(task, said, settlement);
+    }
+
+    /// Takes what a nested dispatch used.
+    pub(super) fn charge(&mut self, spend: Spend, n_tasks: u32) {
+        self.settled += spend;
+        self.n_tasks = self.n_tasks.saturating_add(n_tasks);
+        self.is_waiting = false;
     }
 
     /// Takes the end of an attempt of which nothing is known, if it was not taken already.
@@ -167,7 +236,8 @@ impl Ledger {
         if is_new && tasks.is_some_and(|it| self.n_tasks >= it) {
             return Some(Shortage::Final(BudgetLimit::Tasks));
         }
-        let amounts = |it: fn(Spend) -> u64| [self.settled, self.reserved, needed].map(it);
+        let reserved = self.reserved + self.nested;
+        let amounts = |it: fn(Spend) -> u64| [self.settled, reserved, needed].map(it);
         let of_tokens = shortage(amounts(|it| it.tokens), tokens, BudgetLimit::Tokens);
         let of_cost = shortage(amounts(|it| it.cost.0), cost.map(|it| it.0), BudgetLimit::CostUsd);
         match (of_tokens, of_cost) {
@@ -247,6 +317,53 @@ impl Scheduler {
         (self.ledger.settled, self.ledger.reserved)
     }
 
+    /// All that was used of what budgets limit, but for time: by its own attempts and by nested
+    /// dispatches.
+    pub fn spent(&self) -> (Spend, u32) {
+        (self.ledger.settled, self.ledger.n_tasks)
+    }
+
+    /// What it reserves itself for the attempt at `task` that runs.
+    pub fn reserved_for(&self, task: TaskIdx) -> Spend {
+        self.ledger.reserves.get(&task).copied().unwrap_or_default()
+    }
+
+    /// What the budgets above do not leave enough of.
+    pub fn lacks(&self) -> Option<BudgetLimit> {
+        self.ledger.lacks
+    }
+
+    /// What its own budget leaves for nested dispatches, which reserve `nested`; nothing if it has
+    /// none.
+    pub fn left(&self, nested: Spend) -> Option<Left> {
+        let Budget { tokens, cost, tasks, .. } = self.ledger.budget?;
+        if self.ledger.is_closed() {
+            return Some(Left { tokens: Some(0), cost: Some(MicroUsd(0)), tasks: Some(0) });
+        }
+        let used = self.ledger.settled + self.ledger.reserved + nested;
+        Some(Left {
+            tokens: tokens.map(|it| it.saturating_sub(used.tokens)),
+            cost: cost.map(|it| MicroUsd(it.0.saturating_sub(used.cost.0))),
+            tasks: tasks.map(|it| it.saturating_sub(self.ledger.n_tasks)),
+        })
+    }
+
+    pub(super) fn fund(&mut self, nested: Spend, left: Option<Left>) {
+        let ledger = &mut self.ledger;
+        if (ledger.nested, ledger.left) != (nested, left) || ledger.lacks.is_some() {
+            ledger.is_waiting = false;
+            ledger.lacks = None;
+            self.reasons.funded();
+        }
+        (self.ledger.nested, self.ledger.left) = (nested, left);
+    }
+
+    pub(super) fn overdraw(&mut self, what: BudgetLimit, out: &mut Outbox) {
+        if self.ledger.budget.is_some() && !self.ledger.is_closed() {
+            self.record(Event::BudgetExceeded { what }, out);
+        }
+    }
+
     /// When the time of the budget is over, while that would change something.
     pub(super) fn budget_due(&self) -> Option<Millis> {
         let is_open = !self.ledger.is_closed() && self.n_open > 0;
@@ -255,7 +372,7 @@ impl Scheduler {
 
     /// What to reserve for the next attempt at `task`.
     pub(super) fn reserve_for(&self, task: TaskIdx) -> Spend {
-        if self.ledger.budget.is_none() {
+        if !self.ledger.is_bounded() {
             return Spend::default();
         }
         self.ledger.reserve(self.policy.of(task).expected)
@@ -264,8 +381,13 @@ impl Scheduler {
     /// Whether the next attempt at `task` fits the budget; if none ever will, that is recorded.
     pub(super) fn affords(&mut self, task: TaskIdx, out: &mut Outbox) -> bool {
         let is_new = self.attempt(task).0 == 0;
-        match self.ledger.shortage(is_new, self.reserve_for(task)) {
-            None => true,
+        let needed = self.reserve_for(task);
+        match self.ledger.shortage(is_new, needed) {
+            None => {
+                self.ledger.lacks = self.ledger.left.and_then(|it| it.lacks(is_new, needed));
+                self.ledger.is_waiting = self.ledger.lacks.is_some();
+                self.ledger.lacks.is_none()
+            }
             Some(Shortage::ForNow) => {
                 self.ledger.is_waiting = true;
                 false

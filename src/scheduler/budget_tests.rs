@@ -91,6 +91,21 @@ fn a_paused_dispatch_goes_on_when_its_budget_is_raised() {
 }
 
 #[test]
+fn a_dispatch_that_had_no_budget_knows_what_it_used_before() {
+    check_with(
+        "a !use 30\nb !use 30 <- a\nc <- b",
+        OnFailure::SkipDependents,
+        |it| it.budget_at = Some((Millis(15), tokens(50, OnExceeded::HandBack))),
+        &expect![[r"
+            0 start a#1
+            10 start b#1
+            20 exceed tokens
+            20 drop c
+            20 finish Partial"]],
+    );
+}
+
+#[test]
 fn a_pause_outlives_the_process() {
     check(
         "a !use 30\nb !use 30 <- a\nc",

@@ -59,6 +59,7 @@ impl Scheduler {
             Event::BudgetExceeded { what } => {
                 !self.ledger.is_closed() && self.budget().is_some_and(|it| it.limits(what))
             }
+            Event::NestedSpent { task, .. } => self.is_known(task),
             Event::TaskDropped { task, .. } => self.is_known(task) && self.can_drop(task),
             Event::DispatchEnded { .. } => {
                 let mut tasks = (0..self.n_tasks()).map(TaskIdx::from_usize);

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use rustc_hash::FxHashMap;
 
 use super::{
+    family::Families,
     lane::{Limiter, Verdict},
     machine::Scheduler,
     message::Input,
     retry::scatter,
     share::{Claim, grants},
 };
-use crate::model::Millis;
+use crate::model::{Millis, TaskIdx};
 
 /// A lane among all that there are in this process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,6 +26,10 @@ pub trait Fleet {
     fn scheduler(&self, member: usize) -> &Scheduler;
     /// What its lanes are here.
     fn lanes(&self, member: usize) -> &[LaneId];
+    /// The task of another member whose agent dispatched it.
+    fn parent(&self, _member: usize) -> Option<(usize, TaskIdx)> {
+        None
+    }
     /// Gives it an input, at the time of the call.
     fn tell(&mut self, member: usize, input: Input);
 }
@@ -38,6 +43,8 @@ pub struct Governor {
     workers_max: u32,
     /// Whether the dispatches together may want more workers than there are.
     is_shared: bool,
+    /// Whether some of the dispatches were dispatched by agents of others.
+    is_nested: bool,
     limiters: Vec<Limiter>,
     names: FxHashMap<Arc<str>, LaneId>,
     seed: u64,
@@ -52,6 +59,16 @@ struct Free {
     workers: u32,
     /// By lane.
     rooms: Vec<u32>,
+    families: Option<Families>,
+}
+
+impl Free {
+    /// How many a member may start that was granted so many workers.
+    fn starts(&self, fleet: &impl Fleet, member: usize, granted: u32) -> u32 {
+        self.families
+            .as_ref()
+            .map_or(granted, |it| granted.max(it.spare(fleet, member)).min(it.room(fleet, member)))
+    }
 }
 
 impl Governor {
@@ -61,6 +78,7 @@ impl Governor {
         Self {
             workers_max,
             is_shared: false,
+            is_nested: false,
             limiters: Vec::new(),
             names: FxHashMap::default(),
             seed,
@@ -89,10 +107,12 @@ impl Governor {
         let n_members = fleet.n_members();
         let is_news = !self.is_shared && may_want(fleet) > u64::from(self.workers_max);
         self.is_shared |= is_news;
+        let is_first = !self.is_nested && n_members > 0 && fleet.parent(n_members - 1).is_some();
+        self.is_nested |= is_first;
         if !self.is_needed() {
             return;
         }
-        let from = if is_news { 0 } else { n_members.saturating_sub(1) };
+        let from = if is_news || is_first { 0 } else { n_members.saturating_sub(1) };
         (from..n_members).for_each(|member| self.hold(fleet, member));
     }
 
@@ -128,7 +148,7 @@ impl Governor {
 
     /// Whether [`Self::share`] has anything to do.
     pub fn is_needed(&self) -> bool {
-        self.is_shared || self.limiters.iter().any(Limiter::is_limited)
+        self.is_shared || self.is_nested || self.limiters.iter().any(Limiter::is_limited)
     }
 
     /// Lets start what may start. Costs O(members × lanes), and more only for what starts.
@@ -139,9 +159,15 @@ impl Governor {
             self.is_shared = false;
             (0..fleet.n_members()).for_each(|member| self.hold(fleet, member));
         }
+        let families = self.families(fleet);
         let mut free = Free {
-            workers: if self.is_shared { self.free_workers(fleet) } else { u32::MAX },
+            workers: if self.is_shared {
+                self.free_workers(fleet, families.as_ref())
+            } else {
+                u32::MAX
+            },
             rooms: self.limiters.iter().map(|it| it.room(now)).collect(),
+            families,
         };
         // Who started something last comes last, so that what cannot be shared evenly goes round.
         let mut order: Vec<usize> = (0..fleet.n_members()).collect();
@@ -173,8 +199,9 @@ impl Governor {
             vec![u32::MAX; claims.len()]
         };
         for (at, rooms) in rooms.into_iter().enumerate() {
-            if claims[at].wanted > 0 && workers[at] > 0 {
-                self.allow(fleet, order[at], (workers[at], rooms), free);
+            let starts = free.starts(fleet, order[at], workers[at]);
+            if claims[at].wanted > 0 && starts > 0 {
+                self.allow(fleet, order[at], (starts, rooms), free);
             }
         }
     }
@@ -186,8 +213,9 @@ impl Governor {
             let lanes = fleet.lanes(member).iter().enumerate();
             let limited = lanes.filter(|it| self.limiters[it.1.0].is_limited());
             let rooms: Rooms = limited.map(|(at, it)| (local(at), free.rooms[it.0])).collect();
-            if free.workers > 0 && fleet.scheduler(member).startable(&rooms) > 0 {
-                self.allow(fleet, member, (free.workers, rooms), free);
+            let starts = free.starts(fleet, member, free.workers);
+            if starts > 0 && fleet.scheduler(member).startable(&rooms) > 0 {
+                self.allow(fleet, member, (starts, rooms), free);
             }
         }
     }
@@ -204,7 +232,9 @@ impl Governor {
         fleet.tell(member, Input::Allow { starts, lanes: rooms.clone() });
         let after = n_started(fleet, member, &rooms);
         let used = |at: usize| u32::try_from(after[at] - before[at]).unwrap_or(u32::MAX);
-        if self.is_shared {
+        if self.is_shared && free.families.is_some() {
+            free.workers = self.free_workers(fleet, free.families.as_ref());
+        } else if self.is_shared {
             free.workers = free.workers.saturating_sub(used(0));
         }
         for (at, (lane, _)) in rooms.iter().enumerate() {
@@ -219,7 +249,7 @@ impl Governor {
         let lanes = fleet.lanes(member).iter().enumerate();
         let limited = lanes.filter(|it| self.limiters[it.1.0].is_limited());
         let lanes: Rooms = limited.map(|(at, _)| (local(at), 0)).collect();
-        let starts = if self.is_shared { 0 } else { u32::MAX };
+        let starts = if self.is_shared || self.is_nested { 0 } else { u32::MAX };
         fleet.tell(member, Input::Allow { starts, lanes });
     }
 
@@ -228,9 +258,24 @@ impl Governor {
         all.filter(|it| it.1.is_limited()).map(|it| LaneId(it.0))
     }
 
-    fn free_workers(&self, fleet: &impl Fleet) -> u32 {
+    fn free_workers(&self, fleet: &impl Fleet, families: Option<&Families>) -> u32 {
         let running = (0..fleet.n_members()).map(|it| fleet.scheduler(it).n_running());
-        self.workers_max.saturating_sub(running.fold(0, u32::saturating_add))
+        let n_busy =
+            families.map_or_else(|| running.fold(0, u32::saturating_add), |it| it.n_busy(fleet));
+        self.workers_max.saturating_sub(n_busy)
+    }
+
+    /// Who belongs together; where nobody does any more, nobody is held for it.
+    fn families(&mut self, fleet: &mut impl Fleet) -> Option<Families> {
+        if !self.is_nested {
+            return None;
+        }
+        let families = Families::of(fleet);
+        if families.is_none() {
+            self.is_nested = false;
+            (0..fleet.n_members()).for_each(|member| self.hold(fleet, member));
+        }
+        families
     }
 }
 

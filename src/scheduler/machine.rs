@@ -175,6 +175,11 @@ impl Scheduler {
                 self.reasons.funded();
                 self.record(Event::BudgetChanged { budget }, out);
             }
+            Input::Charge { task, spend, tasks } => {
+                self.record(Event::NestedSpent { task, spend, tasks }, out);
+            }
+            Input::Fund { nested, left } => self.fund(nested, left),
+            Input::Overdraw { what } => self.overdraw(what, out),
             Input::Cancel => self.cancel_all(out),
             Input::CancelTasks { tasks } => self.cancel_tasks(&tasks, out),
             Input::Pause { tasks } => self.pause(&tasks, out),
@@ -229,7 +234,7 @@ impl Scheduler {
                 continue;
             }
             let task = self.graph.task_of_priority(next.priority);
-            if self.ledger.budget.is_some() && !self.affords(task, out) {
+            if self.ledger.is_bounded() && !self.affords(task, out) {
                 break;
             }
             self.start_attempt(now, (next, task), out);

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{
+    budget::Left,
     gate::{Gate, GateAnswer},
     grow::Growth,
 };
@@ -89,6 +90,29 @@ pub enum Input {
     SetBudget {
         /// All of it.
         budget: Budget,
+    },
+    /// A dispatch that the agent of `task` asked for has used so much more.
+    Charge {
+        /// The task.
+        task: TaskIdx,
+        /// Tokens and money.
+        spend: Spend,
+        /// How many tasks were started.
+        tasks: u32,
+    },
+    /// What nested dispatches reserve, and what the budgets above leave. It is about now and makes
+    /// no event.
+    Fund {
+        /// What dispatches that its agents asked for reserve.
+        nested: Spend,
+        /// What the budgets of the dispatches above leave; nothing if there is none.
+        left: Option<Left>,
+    },
+    /// A dispatch that its agents asked for needs more than the budget leaves, and nothing that
+    /// runs will change that.
+    Overdraw {
+        /// Which limit.
+        what: BudgetLimit,
     },
     /// The caller wants no more of the whole dispatch.
     Cancel,
@@ -221,6 +245,16 @@ pub enum Event {
         task: TaskIdx,
         /// The task whose end is the reason: the first that failed or was cancelled.
         because: TaskIdx,
+    },
+    /// A dispatch that the task's agent asked for has used so much more.
+    NestedSpent {
+        /// The task.
+        task: TaskIdx,
+        /// Tokens and money.
+        #[serde(default, skip_serializing_if = "Spend::is_zero")]
+        spend: Spend,
+        /// How many tasks were started.
+        tasks: u32,
     },
     /// A limit of the budget does not let the dispatch go on.
     BudgetExceeded {

@@ -25,6 +25,9 @@ mod check;
 #[cfg(test)]
 mod claim_tests;
 mod claims;
+mod family;
+#[cfg(test)]
+mod family_tests;
 #[cfg(test)]
 mod fleet_tests;
 mod gate;
@@ -64,7 +67,7 @@ mod tests;
 mod timer;
 mod trigger;
 
-pub use budget::{Funds, SpendEstimate, settlement};
+pub use budget::{Funds, Left, SpendEstimate, settlement};
 pub use gate::{Gate, GateAnswer, GateSet};
 pub use governor::{Fleet, Governor, LaneId};
 pub use grow::Growth;

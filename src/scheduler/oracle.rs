@@ -156,6 +156,7 @@ impl Oracle {
                 );
             }
             Event::TasksAdded { parent: None, .. }
+            | Event::NestedSpent { .. }
             | Event::BudgetExceeded { .. }
             | Event::BudgetChanged { .. }
             | Event::DispatchCancelled

@@ -14,6 +14,8 @@ pub(super) struct Purse {
     settled: Spend,
     reserves: BTreeMap<TaskIdx, Spend>,
     started: BTreeSet<TaskIdx>,
+    /// What dispatches that its agents asked for started.
+    n_nested: u32,
     said: Vec<Usage>,
     pub(super) exceeded: Option<BudgetLimit>,
 }
@@ -26,6 +28,7 @@ impl Purse {
             settled: funds.before.spend,
             reserves: BTreeMap::new(),
             started: BTreeSet::new(),
+            n_nested: 0,
             said: Vec::new(),
             exceeded: None,
         }
@@ -98,6 +101,10 @@ impl Purse {
             Event::AttemptInterrupted { task, .. } | Event::TaskCancelled { task } => {
                 self.give_up(*task);
             }
+            Event::NestedSpent { spend, tasks, .. } => {
+                self.settled += *spend;
+                self.n_nested += tasks;
+            }
             Event::BudgetExceeded { what } => {
                 self.assert_exceeded(now, *what);
                 self.exceeded = Some(*what);
@@ -147,7 +154,7 @@ impl Purse {
     }
 
     fn n_started(&self) -> u32 {
-        self.funds.before.tasks + u32::try_from(self.started.len()).unwrap()
+        self.funds.before.tasks + self.n_nested + u32::try_from(self.started.len()).unwrap()
     }
 
     fn reserved(&self) -> Spend {

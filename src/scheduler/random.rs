@@ -84,7 +84,12 @@ fn random_wishes(rng: &mut Rng, graph: &TaskGraph) -> VecDeque<(Millis, Input)> 
             0 => Vec::new(),
             _ => graph.tasks().filter(|_| rng.below(6) == 0).collect(),
         };
-        let input = match rng.below(5) {
+        let input = match rng.below(6) {
+            5 => Input::Charge {
+                task: random_task(graph.len(), rng),
+                spend: Spend { tokens: rng.below(40), cost: MicroUsd(rng.below(40)) },
+                tasks: u32::try_from(rng.below(3)).unwrap(),
+            },
             0 => Input::SetWorkers { workers_max: u32::try_from(rng.below(7)).unwrap() },
             1 | 2 => Input::Resume { tasks },
             _ => Input::Pause { tasks },

@@ -406,6 +406,7 @@ impl World {
             Event::TasksPaused { tasks } => format!("pause {}", names(tasks)),
             Event::TasksResumed { tasks } => format!("resume {}", names(tasks)),
             Event::WorkersChanged { workers_max } => format!("workers {workers_max}"),
+            Event::NestedSpent { task, .. } => format!("charge {}", name(task)),
             Event::BudgetExceeded { what } => format!("exceed {}", what.as_str()),
             Event::TaskDropped { task, .. } => format!("drop {}", name(task)),
             Event::GateFailed { task, failure, .. } => {

@@ -164,6 +164,15 @@ impl Client {
         answer.content
     }
 
+    /// The same, with `_meta` that says so.
+    pub(crate) async fn ask_as(&self, tool: &str, arguments: Value, meta: Value) -> Value {
+        let mut params = params(tool, arguments);
+        params.meta = Some(serde_json::from_value(meta).unwrap());
+        let result = within(self.session.call_tool(params)).await.unwrap();
+        assert_ne!(result.is_error, Some(true), "{tool} refused: {result:?}");
+        result.structured_content.unwrap()
+    }
+
     /// Calls a tool that must do what it is asked, of a program that may crash meanwhile.
     pub(crate) async fn ask_if_it_lives(&self, tool: &str, arguments: Value) -> Option<Value> {
         let result = within(self.session.call_tool(params(tool, arguments))).await.ok()?;

@@ -104,6 +104,13 @@ async fn e2e_a_run_is_paused_steered_and_resumed_from_another_shell() {
     let refused = space.run(&["workers", &id, "2000"], "").await;
     assert!(refused.stderr.contains("error[out_of_range] at /max_workers"), "{refused:?}");
     assert_eq!(space.run(&["steer", &id, "after"], "").await.code, Some(2));
+    let limits = ["--tasks", "3", "--wall-seconds", "600", "--on-exceeded", "hand_back"];
+    let funded = space.run(&[&["budget", &id], limits.as_slice()].concat(), "").await;
+    assert_eq!(funded.json()["budget"]["limits"]["tasks"], 3, "{funded:?}");
+    assert_eq!(funded.json()["budget"]["spent"]["tasks"], 1, "{funded:?}");
+    assert_eq!(space.run(&["budget", &id, "--on-exceeded", "fail"], "").await.code, Some(2));
+    let refused = space.run(&["budget", &id, "--cost-usd", "0"], "").await;
+    assert!(refused.stderr.contains("error[out_of_range] at /budget/cost_usd"), "{refused:?}");
     standin.release(1);
     program.line_with("2 of 3 done, partly paused").await;
     let resumed = space.run(&["resume", &id], "").await;

@@ -14,6 +14,7 @@ mod crash;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+mod nesting;
 mod processes;
 mod prune;
 mod python;

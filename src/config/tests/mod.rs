@@ -98,6 +98,7 @@ fn every_value_has_a_default_and_shows_it() {
         limits.document_bytes_max = 4194304  (built in)
         limits.edges_max = 1000000  (built in)
         limits.max_workers = 1024  (built in)
+        limits.nesting_max = 3  (built in)
         limits.retention_days = 30  (built in)
         limits.run_document_bytes_max = 1073741824  (built in)
         limits.run_tasks_max = 1000000  (built in)

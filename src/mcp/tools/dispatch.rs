@@ -6,9 +6,11 @@ use crate::{
     mcp::{
         DispatchServer,
         catalog::{Effect, Entry},
+        parent::parent,
         progress,
     },
     model::{DispatchRequest, DispatchResult, Refusal, json::Json},
+    runtime::Caller,
 };
 
 pub(super) const NAME: &str = "dispatch";
@@ -35,7 +37,8 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = server.handle().dispatch(args, call_key(context)).await?;
+    let caller = Caller { key: call_key(context), parent: parent(context)? };
+    let ticket = server.handle().dispatch(args, caller).await?;
     progress::finish(server, ticket, context).await
 }
 

@@ -6,6 +6,7 @@ use crate::{
     mcp::{
         DispatchServer,
         catalog::{Effect, Entry},
+        parent::parent,
         progress,
     },
     model::{DispatchResult, Refusal, RetryRequest, json::Json},
@@ -32,6 +33,6 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = server.handle().retry(plan::check_retry(args)?).await?;
+    let ticket = server.handle().retry(plan::check_retry(args)?, parent(context)?).await?;
     progress::finish(server, ticket, context).await
 }

@@ -77,6 +77,6 @@ fn key(name: String, holders: &[TaskIdx], also: &[TaskIdx]) -> Option<Key> {
 
 /// The file that a task says it writes, where that is known beforehand.
 fn output_path(task: &TaskSpec) -> Option<&str> {
-    let path = task.input_data.get("output_path")?.as_str()?;
+    let path = task.input_data.field("output_path")?.as_str()?;
     (path.starts_with('/') && !is_glob(path) && !path.contains("${")).then_some(path)
 }

@@ -45,6 +45,8 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
             said: Usage { total_tokens: Some(u64::MAX), ..Usage::default() },
             spent: Spend { tokens: 7, cost: MicroUsd(u64::MAX) },
             reserved: Spend { tokens: 1, cost: MicroUsd(2) },
+            nested: Spend { tokens: 3, cost: MicroUsd(4) },
+            nested_tasks: 5,
             is_kept: true,
         })),
     };

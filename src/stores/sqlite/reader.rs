@@ -23,7 +23,7 @@ const N_READERS: usize = 2;
 /// The reading side of an open store.
 pub(super) struct Readers {
     orders: mpsc::Sender<Order>,
-    threads: Vec<JoinHandle<()>>,
+    threads: Vec<JoinHandle<Option<Connection>>>,
 }
 
 enum Order {
@@ -79,8 +79,10 @@ impl Drop for Readers {
         for _ in &self.threads {
             self.orders.send(Order::Close).ok();
         }
+        // Their connections are closed one after the other: of two that close at once, each takes
+        // the other for one that stays, and neither folds the log into the database.
         for thread in self.threads.drain(..) {
-            thread.join().ok();
+            drop(thread.join());
         }
     }
 }
@@ -92,12 +94,13 @@ impl fmt::Debug for Readers {
 }
 
 impl Seat {
-    fn run(mut self, inbox: &Mutex<mpsc::Receiver<Order>>) {
+    /// Answers until the end, and hands its connection over then.
+    fn run(mut self, inbox: &Mutex<mpsc::Receiver<Order>>) -> Option<Connection> {
         loop {
             let order = inbox.lock().recv();
             match order {
                 Ok(Order::Query(query)) => query(&mut self),
-                Ok(Order::Close) | Err(_) => return,
+                Ok(Order::Close) | Err(_) => return self.connection,
             }
         }
     }
