@@ -216,9 +216,12 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{
-        ArchonChoice, Era,
-        testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
+    use crate::{
+        agents::recipe::testing::{Form, StandIn, run},
+        upstream::{
+            ArchonChoice, Era,
+            testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
+        },
     };
 
     fn agents(archon: ArchonChoice, setting: AgentSetting) -> Agents {
@@ -332,6 +335,20 @@ mod tests {
         let _host = HttpHost::start_at(TestServer::echo(&["coder"]), &address).await;
         let output = crate::agents::tool::testing::run(&*binding.backend).await.unwrap();
         assert_eq!(output["tool"], "coder");
+    }
+
+    #[tokio::test]
+    async fn e2e_an_archon_that_comes_later_is_known_by_its_tools_then() {
+        let address = free_address().await;
+        let archon = http_upstream(&format!("http://{address}/mcp"));
+        let agents = agents(ArchonChoice::Configured(archon), AgentSetting::default());
+        let binding = agents.bind(&AgentName::new("research")).await.unwrap();
+        let input = serde_json::json!({ "query": "x" });
+        let failure = run(&*binding.backend, &input).await.unwrap_err();
+        assert_eq!(failure.code, crate::model::FailureCode::UpstreamUnavailable);
+        let standin = StandIn::start_at(Form::ArchonV1, &[], &address).await;
+        assert_eq!(run(&*binding.backend, &input).await.unwrap()["query"], "x");
+        assert!(standin.called().contains(&"rag_search_knowledge_base".to_owned()));
     }
 
     #[tokio::test]

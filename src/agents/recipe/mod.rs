@@ -22,7 +22,7 @@ mod shipped_tests;
 mod spec;
 mod template;
 #[cfg(test)]
-mod testing;
+pub(super) mod testing;
 #[cfg(test)]
 mod tests;
 mod work;

@@ -56,6 +56,11 @@ impl StandIn {
 
     /// One that lacks some tools.
     pub(in crate::agents) async fn without(form: Form, lacking: &[&str]) -> Self {
+        Self::start_at(form, lacking, "127.0.0.1:0").await
+    }
+
+    /// One at a place of one's choice.
+    pub(in crate::agents) async fn start_at(form: Form, lacking: &[&str], address: &str) -> Self {
         let heard = Arc::<Heard>::default();
         let at_call = Arc::clone(&heard);
         let mut tools = tools_of(form);
@@ -64,7 +69,7 @@ impl StandIn {
             let result = at_call.answer(form, call);
             async move { Ok(result) }
         });
-        let host = HttpHost::start(server).await;
+        let host = HttpHost::start_at(server, address).await;
         Self { upstream: http_upstream(&host.url), heard, _host: host }
     }
 
