@@ -5,10 +5,12 @@
 //! settings goes before all. An upstream that cannot be reached does not unbind an
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
+mod checks;
 mod detect;
 mod directory;
 mod recipe;
 mod tool;
 
+pub use checks::CheckCommands;
 pub use directory::{AgentSetting, Agents, AgentsSettings};
 pub use recipe::{RecipeFault, Recipes};

@@ -8,14 +8,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{clock::SystemClock, recipes};
 use crate::{
-    agents::{AgentSetting, Agents, AgentsSettings},
+    agents::{AgentSetting, Agents, AgentsSettings, CheckCommands},
     archon::EmbeddedArchon,
     config::{ArchonSetting, Protocol, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
     plan::{InputKind, Limits},
     ports::{Clock, ContextSource},
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention},
+    runtime::{
+        AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover,
+        Retention,
+    },
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
@@ -97,14 +100,12 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
+        let agents = upstreams.with_hooks(agents(settings, &upstreams, paths.workspaces())?);
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(upstreams.with_hooks(agents(
-                settings,
-                &upstreams,
-                paths.workspaces(),
-            )?)),
+            agents: Arc::new(agents),
+            checks: Arc::new(CheckCommands::default()),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -217,6 +218,7 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         cache: settings.dispatcher.cache,
         trace_dir: settings.dispatcher.trace_dir.clone(),
         agents: agent_options(settings),
+        checks: Vec::new(),
         limits: Limits {
             tasks_max: tasks_max as usize,
             edges_max: limits.edges_max as usize,
@@ -256,6 +258,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
             input,
             timeout_seconds: own.timeout_seconds,
             retry: own.retry,
+            expect: AgentExpect::default(),
             validation_level: own.validation_level,
             analysis_depth: own.analysis_depth,
         });

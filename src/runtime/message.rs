@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
-        TaskIdx, TaskSpec, UpstreamCall, Usage,
+        Attempt, BudgetLimit, DispatchId, DispatchStatus, Evidence, Failure, FailureCode, Refusal,
+        TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage,
     },
     ports::{Request, RequestId, Tenure},
 };
@@ -115,6 +115,8 @@ pub(super) struct AttemptEnd {
     pub(super) resolved: Option<Map<String, Value>>,
     /// By what others may find the result, if they may.
     pub(super) findable: Option<Findable>,
+    /// What was found of what is expected of the task.
+    pub(super) evidence: Vec<Evidence>,
     /// What the agent says that it used.
     pub(super) usage: Option<Usage>,
 }
@@ -124,7 +126,16 @@ impl AttemptEnd {
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
         let (calls, result) = (Vec::new(), Err(failure));
-        Self { task, attempt, result, calls, resolved: None, findable: None, usage: None }
+        Self {
+            task,
+            attempt,
+            result,
+            calls,
+            resolved: None,
+            findable: None,
+            evidence: Vec::new(),
+            usage: None,
+        }
     }
 }
 
