@@ -32,6 +32,11 @@ impl ToolAgent {
         Self { upstream, candidates, timeout, lane }
     }
 
+    /// The tools that it may be, in the order of preference.
+    pub(super) fn candidates(&self) -> &[String] {
+        &self.candidates
+    }
+
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let cancelled = call.cancelled.clone();
         let tool = cancelled.run_until_cancelled(self.find_tool(call.timeout)).await;

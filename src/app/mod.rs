@@ -3,6 +3,7 @@
 mod clock;
 mod doctor;
 mod programs;
+mod recipes;
 mod serve;
 mod service;
 mod signals;

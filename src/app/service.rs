@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, programs, upstreams};
+use super::{clock::SystemClock, programs, recipes, upstreams};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
@@ -31,6 +31,8 @@ pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// How long hooks that wait may take at the end.
+const HOOKS_GRACE: Duration = Duration::from_secs(2);
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
@@ -45,15 +47,29 @@ pub(super) struct Service {
 pub(super) struct Upstreams {
     pub(super) named: BTreeMap<String, Arc<Upstream>>,
     pub(super) archon: Arc<Archon>,
+    /// The Archon in this process.
+    embedded: Arc<Upstream>,
     /// Every one that may have been connected.
     all: Vec<Arc<Upstream>>,
     /// The sessions of the embedded Archon, and what ends them.
     sessions: (TaskTracker, CancellationToken),
+    /// Who calls the hooks, and what ends that.
+    hooks: (TaskTracker, CancellationToken),
 }
 
 impl Upstreams {
-    /// Ends every session.
+    fn with_hooks(&self, agents: Agents) -> Agents {
+        agents.with_hooks(&self.hooks.0, self.hooks.1.clone())
+    }
+
+    /// Ends every session, after the hooks that wait have had a little time.
     pub(super) async fn close(&self) {
+        let (telling, stop) = &self.hooks;
+        telling.close();
+        if tokio::time::timeout(HOOKS_GRACE, telling.wait()).await.is_err() {
+            stop.cancel();
+            telling.wait().await;
+        }
         for upstream in &self.all {
             upstream.close().await;
         }
@@ -84,10 +100,12 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
+        let agents =
+            upstreams.with_hooks(agents(settings, &upstreams, (paths.workspaces(), &clock))?);
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams, &clock)),
+            agents: Arc::new(agents),
             checks: Arc::new(programs::checks(settings)),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
@@ -130,31 +148,39 @@ pub(super) fn upstreams(
     let remote = Arc::clone(named.get(ARCHON).context("upstreams.archon is missing")?);
     let mut all: Vec<_> = named.values().cloned().collect();
     let sessions = (TaskTracker::new(), CancellationToken::new());
+    let embedded = embedded(paths, clock, &sessions);
+    all.push(Arc::clone(&embedded));
     let choice = match &settings.archon {
         ArchonSetting::Configured => ArchonChoice::Configured(remote),
-        ArchonSetting::Default => {
-            let embedded = embedded(paths, clock, &sessions);
-            all.push(Arc::clone(&embedded));
-            ArchonChoice::Default { remote, embedded }
-        }
+        ArchonSetting::Default => ArchonChoice::Default { remote, embedded: Arc::clone(&embedded) },
     };
-    Ok(Upstreams { named, archon: Archon::new(choice, Arc::clone(clock)), all, sessions })
+    let archon = Archon::new(choice, Arc::clone(clock));
+    let hooks = (TaskTracker::new(), CancellationToken::new());
+    Ok(Upstreams { named, archon, embedded, all, sessions, hooks })
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(settings: &Settings, upstreams: &Upstreams, clock: &Arc<dyn Clock>) -> Agents {
+pub(super) fn agents(
+    settings: &Settings,
+    upstreams: &Upstreams,
+    (workspaces, clock): (&Workspaces, &Arc<dyn Clock>),
+) -> anyhow::Result<Agents> {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
-        let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
-        (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
+        let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
+        let upstream = it.upstream.clone();
+        (AgentName::new(name), AgentSetting { tool, recipe, upstream, timeout: None })
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);
-    Agents::new(AgentsSettings {
+    Ok(Agents::new(AgentsSettings {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
-    })
+        embedded: Arc::clone(&upstreams.embedded),
+        recipes: recipes::read(settings)?,
+        workspaces: workspaces.clone(),
+    }))
 }
 
 fn sources(workspaces: &Workspaces, archon: &Arc<Archon>) -> Vec<Arc<dyn ContextSource>> {
@@ -237,7 +263,11 @@ pub(super) fn retention(settings: &Settings) -> Retention {
 }
 
 pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOptions> {
-    let built_in = [(AgentName::CODER, InputKind::Coder), (AgentName::DEBUG, InputKind::Debug)];
+    let built_in = [
+        (AgentName::CODER, InputKind::Coder),
+        (AgentName::DEBUG, InputKind::Debug),
+        (AgentName::RESEARCH, InputKind::Free),
+    ];
     let named = settings.agents.keys().map(|it| (it.as_str(), InputKind::Free));
     let mut options = BTreeMap::new();
     for (name, input) in built_in.into_iter().chain(named) {

@@ -29,7 +29,7 @@ const DAY_SECONDS: f64 = 86_400.0;
 pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Value>, String> {
     let text = value.as_text();
     let checked = match (kind, text) {
-        (Kind::Later, _) => return later(value),
+        (Kind::Tree, _) => return Ok(Some(value.to_json())),
         (Kind::Origins, _) => return origins(value).map(Some),
         (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Argv, _) => {
@@ -89,7 +89,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Secret => "a text".to_owned(),
         Kind::Program => "the name or path of a program".to_owned(),
         Kind::Texts | Kind::Tools => "a list of texts".to_owned(),
-        Kind::Later => "left out".to_owned(),
+        Kind::Tree => "anything".to_owned(),
     }
 }
 
@@ -180,20 +180,6 @@ fn variable(text: &str) -> Result<Value, String> {
 fn word(words: &[&str], text: &str) -> Option<Value> {
     let lower = text.to_ascii_lowercase();
     words.contains(&lower.as_str()).then(|| lower.into())
-}
-
-fn later(value: &Yaml) -> Result<Option<Value>, String> {
-    let is_empty = match value {
-        Yaml::Null => true,
-        Yaml::List(items) => items.is_empty(),
-        Yaml::Map(fields) => fields.is_empty(),
-        Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text(_) => false,
-    };
-    if is_empty {
-        Ok(None)
-    } else {
-        Err("this version does not know them yet; remove it".to_owned())
-    }
 }
 
 fn destination(text: &str, base: &Base) -> Result<Value, String> {

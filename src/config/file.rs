@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     check::check,
     error::{ConfigError, Source},
-    keys::{Found, Key, Reach, canonical, check_inner_name, find, is_name},
+    keys::{Found, Key, Kind, Reach, canonical, check_inner_name, find, is_name},
     layer::{Entry, Merged},
     place::{Base, stays_beneath},
     yaml::{self, Field, Yaml},
@@ -99,6 +99,10 @@ impl Reading<'_> {
         match (find(path), &field.value) {
             (Found::Unknown(nearest), _) => {
                 self.fault(Some(field.line), &path.join("."), unknown(path, nearest));
+            }
+            (Found::Key(Key { kind: Kind::Tree, .. }), _) if !is_name(&field.name) => {
+                let rule = "a name is 1 to 64 letters, digits, `_` and `-`";
+                self.fault(Some(field.line), &path.join("."), rule);
             }
             (Found::Key(key), value) => match check_inner_name(key, &field.name) {
                 Ok(()) => self.value(path, field.line, key, value),

@@ -47,8 +47,8 @@ pub(super) enum Kind {
     Texts,
     /// A list of tools, by name or pattern.
     Tools,
-    /// Known, but nothing may be said yet.
-    Later,
+    /// Whatever it says, as JSON; another room reads it.
+    Tree,
 }
 
 /// Who may set a key.
@@ -104,6 +104,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.expect.checks", Kind::Arguments, Reach::Owner),
     key("agents.*.expect.condition", Kind::Argument, Reach::Owner),
     key("agents.*.expect.output_path", Kind::Bool, Reach::Owner),
+    key("agents.*.recipe", Kind::Name, Reach::Owner),
     key("agents.*.retry.backoff_ms", BACKOFF, Reach::Anyone),
     key("agents.*.retry.max_attempts", Kind::Whole(1, 20), Reach::Anyone),
     key("agents.*.retry.max_backoff_ms", BACKOFF, Reach::Anyone),
@@ -139,7 +140,7 @@ pub(super) const KEYS: &[Key] = &[
     key("mcp.retry_attempts", Kind::Whole(0, 10), Reach::Anyone),
     key("mcp.timeout_seconds", Kind::Seconds, Reach::Anyone),
     key("mcp.url", Kind::Url, Reach::Owner),
-    key("recipes", Kind::Later, Reach::Owner),
+    key("recipes.*", Kind::Tree, Reach::Owner),
     key("server.allowed_origins", Kind::Origins, Reach::Owner),
     key("server.connections_max", Kind::Whole(1, 65_536), Reach::Owner),
     key("server.sessions_max", Kind::Whole(1, 1_000_000), Reach::Owner),

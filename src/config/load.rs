@@ -179,6 +179,14 @@ impl<'a> Loading<'a> {
     fn check_agents(&mut self) {
         let upstreams = self.merged.names("upstreams");
         for agent in self.merged.names("agents") {
+            let recipe = self.merged.get(&format!("agents.{agent}.recipe"));
+            if let (Some(_), Some((_, source))) =
+                (recipe, self.merged.get(&format!("agents.{agent}.tool")))
+            {
+                let message = "says what `recipe` says too; keep one of the two";
+                let key = format!("agents.{agent}.tool");
+                self.faults.push(ConfigError::new(source.clone(), &key, message));
+            }
             let key = format!("agents.{agent}.upstream");
             let Some((name, source)) = self.merged.get(&key) else {
                 continue;
@@ -202,7 +210,9 @@ impl<'a> Loading<'a> {
         for name in &checks {
             let key = format!("checks.{name}.argv");
             if self.merged.get(&key).is_none() {
-                let place = self.said_first(&format!("checks.{name}"));
+                let section = format!("checks.{name}.");
+                let said = self.merged.iter().find(|it| it.0.starts_with(&section));
+                let place = said.map_or(Source::BuiltIn, |it| it.2.clone());
                 let message = "is missing: a check needs a command";
                 self.faults.push(ConfigError::new(place, &key, message));
             }
@@ -244,6 +254,9 @@ impl<'a> Loading<'a> {
         if is_said("upstreams.archon.url") || is_said("upstreams.archon.command") {
             settings.archon = ArchonSetting::Configured;
         }
+        let is_of_recipes = |key: &str| key.starts_with("recipes.") || key.ends_with(".recipe");
+        let sources = self.merged.iter().filter(|it| is_of_recipes(it.0));
+        settings.recipe_sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();

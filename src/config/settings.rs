@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{command::CommandSettings, upstream::Upstream};
+use super::{command::CommandSettings, error::Source, upstream::Upstream};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -44,6 +45,12 @@ pub struct Settings {
     pub logging: Logging,
     /// The MCP servers that do the agents' work, by name; `archon` is always among them.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Agents written down as steps, by name; the agents' room reads them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipes: BTreeMap<String, Value>,
+    /// Where each recipe was said, and where each agent's recipe was named, by key.
+    #[serde(skip)]
+    pub recipe_sources: BTreeMap<String, Source>,
     /// What no dispatch may exceed.
     pub limits: Limits,
     /// Who may connect over HTTP, and how many.
@@ -94,6 +101,10 @@ pub struct AgentSettings {
     /// The upstream's tool that does this agent's work; looked for by name unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// The recipe that does this agent's work, instead of a tool: a name of `recipes`, or of one
+    /// that is shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,

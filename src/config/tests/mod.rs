@@ -1,6 +1,7 @@
 //! The rules of the layers, each as a snapshot of what a user would read.
 
 mod commands;
+mod recipes;
 mod upstreams;
 mod workspace;
 
@@ -312,7 +313,6 @@ recipes: {a: b}
             @/home/.config/parallel-dispatch/config.yaml:14: limits.tasks_max: must be a whole number from 1 to 1000000, is 10.5
             @/home/.config/parallel-dispatch/config.yaml:14: limits.document_bytes_max: must be a whole number from 1024 to 67108864, is -1
             @/home/.config/parallel-dispatch/config.yaml:15: workspaces: unknown key; workspaces are named by `--workspace`
-            @/home/.config/parallel-dispatch/config.yaml:16: recipes: this version does not know them yet; remove it
             @/home/.config/parallel-dispatch/config.yaml:17: \u{202e}: unknown key"#]],
     );
     check_user(
@@ -374,7 +374,7 @@ fn the_table_of_keys_and_the_settings_agree() {
         "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
         "memory_mb": 1, "worktree": true });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
-        "analysis_depth": "deep", "tool": "t", "upstream": "u",
+        "analysis_depth": "deep", "tool": "t", "upstream": "u", "recipe": "r",
         "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
         "expect": { "checks": ["c"], "condition": "true", "output_path": true } });
     let check = json!({ "argv": ["a"], "env": ["A"], "timeout_seconds": 1.0,
@@ -383,13 +383,14 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
+    loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {
         let path: Vec<&str> = it.key.split('.').collect();
         let Found::Key(key) = find(&path) else { panic!("`{}` is not in the table", it.key) };
         key.path
     });
-    let mut known: Vec<&str> = known.chain(["mcp.url", "recipes"]).collect();
+    let mut known: Vec<&str> = known.chain(["mcp.url"]).collect();
     known.sort_unstable();
     let table: Vec<&str> = KEYS.iter().map(|it| it.path).collect();
     assert_eq!(known, table);

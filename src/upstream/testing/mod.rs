@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     rogue::{Reply, Request, Rogue, Then},
-    server::{HttpHost, SseHost, TestServer},
+    server::{Call, HttpHost, SseHost, TestServer},
 };
 use super::{CallMeta, CallOutcome, Era, Supply, Upstream, UpstreamSettings, UpstreamTransport};
 use crate::{

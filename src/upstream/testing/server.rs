@@ -41,7 +41,7 @@ type Act = dyn Fn(Call) -> BoxFuture<'static, Result<CallToolResult, ErrorData>>
 #[derive(Clone)]
 pub(crate) struct TestServer {
     /// Guards the list, which a test may change.
-    tools: Arc<Mutex<Vec<String>>>,
+    tools: Arc<Mutex<Vec<Tool>>>,
     act: Arc<Act>,
 }
 
@@ -50,14 +50,24 @@ impl TestServer {
     where
         F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
-        let server = Self { tools: Arc::default(), act: Arc::new(move |call| Box::pin(act(call))) };
-        server.set_tools(tools);
-        server
+        Self::with_tools(tools.iter().map(|it| plain_tool(it)).collect(), act)
+    }
+
+    /// Like [`Self::new`], with tools that have schemas of their own.
+    pub(crate) fn with_tools<F>(
+        tools: Vec<Tool>,
+        act: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
+    {
+        let tools = Arc::new(Mutex::new(tools));
+        Self { tools, act: Arc::new(move |call| Box::pin(act(call))) }
     }
 
     /// Has these tools from now on, in every session.
     pub(crate) fn set_tools(&self, tools: &[&str]) {
-        *self.tools.lock() = tools.iter().map(|&it| it.to_owned()).collect();
+        *self.tools.lock() = tools.iter().map(|it| plain_tool(it)).collect();
     }
 
     /// Answers each call with its arguments and `_meta`.
@@ -84,6 +94,12 @@ impl TestServer {
             (to_server, from_server)
         })
     }
+}
+
+fn plain_tool(name: &str) -> Tool {
+    let schema = serde_json::json!({ "properties": { "match_count": {} } });
+    let schema = Arc::new(schema.as_object().cloned().unwrap());
+    Tool::new(name.to_owned(), "a tool", schema)
 }
 
 impl ServerHandler for TestServer {
@@ -113,11 +129,8 @@ impl ServerHandler for TestServer {
     ) -> Result<ListToolsResult, ErrorData> {
         let cursor = request.and_then(|it| it.cursor);
         let page: usize = cursor.map_or(0, |it| it.parse().unwrap());
-        let schema = serde_json::json!({ "properties": { "match_count": {} } });
-        let schema = Arc::new(schema.as_object().cloned().unwrap());
         let all = self.tools.lock().clone();
-        let tools = all.iter().skip(page).take(1);
-        let tools = tools.map(|it| Tool::new(it.clone(), "a tool", Arc::clone(&schema))).collect();
+        let tools = all.iter().skip(page).take(1).cloned().collect();
         let mut result = ListToolsResult::with_all_items(tools);
         result.next_cursor = (page + 1 < all.len()).then(|| (page + 1).to_string());
         Ok(result)
