@@ -9,12 +9,13 @@ use std::{
 
 use futures::future::BoxFuture;
 use parallel_dispatch::{
+    agents::CheckCommands,
     model::{AgentName, CacheMode, Failure, Millis, OnFailure},
     plan::{InputKind, Limits},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, Clock, Journal, Upkeep,
     },
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
+    runtime::{AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
     stores::{LockFileOwners, MemoryStore, SqliteStore},
     traces::TraceFileWriter,
 };
@@ -55,6 +56,7 @@ impl Engine {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             upkeep: store,
             agents: Arc::clone(&agents) as Arc<dyn AgentDirectory>,
+            checks: Arc::new(CheckCommands::default()),
             sources: Vec::new(),
             traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
             clock: Arc::new(BenchClock::start()),
@@ -81,6 +83,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
         retry: None,
         validation_level: None,
         analysis_depth: None,
+        expect: AgentExpect::default(),
     };
     let names = ["noop", "half-second", "never", "list", "part"];
     Options {
@@ -91,6 +94,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
         cache: CacheMode::Off,
         trace_dir: dir.join("traces"),
         agents: names.map(|it| (AgentName::new(it), agent.clone())).into(),
+        checks: Vec::new(),
         limits: Limits {
             tasks_max: 1_000_000,
             edges_max: 1_000_000,

@@ -4,8 +4,10 @@
 //! named in the settings goes before all. An upstream that cannot be reached does not unbind an
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
+mod checks;
 pub mod command;
 mod directory;
 mod tool;
 
+pub use checks::CheckCommands;
 pub use directory::{AgentSetting, Agents, AgentsSettings};

@@ -8,14 +8,17 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{clock::SystemClock, programs};
 use crate::{
-    agents::{AgentSetting, Agents, AgentsSettings},
+    agents::{AgentSetting, Agents, AgentsSettings, CheckCommands},
     archon::EmbeddedArchon,
     config::{ArchonSetting, Protocol, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
     plan::{InputKind, Limits},
     ports::{Clock, ContextSource},
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention},
+    runtime::{
+        AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover,
+        Retention,
+    },
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
@@ -85,6 +88,7 @@ impl Service {
             journal: Arc::clone(&store) as _,
             upkeep: store,
             agents: Arc::new(agents(settings, &upstreams, &clock)),
+            checks: Arc::new(CheckCommands::default()),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -190,6 +194,7 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         cache: settings.dispatcher.cache,
         trace_dir: settings.dispatcher.trace_dir.clone(),
         agents: agent_options(settings),
+        checks: Vec::new(),
         limits: Limits {
             tasks_max: tasks_max as usize,
             edges_max: limits.edges_max as usize,
@@ -225,6 +230,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
             input,
             timeout_seconds: own.timeout_seconds,
             retry: own.retry,
+            expect: AgentExpect::default(),
             validation_level: own.validation_level,
             analysis_depth: own.analysis_depth,
         });

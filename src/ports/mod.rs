@@ -3,6 +3,7 @@
 
 mod agents;
 mod changes;
+mod checks;
 mod clock;
 mod context;
 mod failpoint;
@@ -19,6 +20,7 @@ pub use agents::{
     UpstreamOutput,
 };
 pub use changes::Changes;
+pub use checks::{CheckCall, CheckOutcome, Checks};
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;

@@ -9,6 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ancestors,
     document::StoredDocument,
+    evidence,
     filter::ContextPool,
     message::{AttemptEnd, Message},
     reuse,
@@ -18,7 +19,7 @@ use crate::{
     confine::Workspaces,
     model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
     plan,
-    ports::{AgentBackend, AttemptCall, CallLog, Clock, EventLog, Heartbeat, Journal},
+    ports::{AgentBackend, AttemptCall, CallLog, Checks, Clock, EventLog, Heartbeat, Journal},
 };
 
 /// How long an agent may take to stop once its attempt was given up.
@@ -40,6 +41,7 @@ pub(super) struct AttemptJob {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<OwnedRules>,
     pub(super) workspaces: Workspaces,
+    pub(super) checks: Arc<dyn Checks>,
     pub(super) cancelled: CancellationToken,
     /// Where progress is told.
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
@@ -50,15 +52,25 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
     let (events, mut shown) = EventLog::kept();
     let (mut resolved, mut prospect) = (None, None);
+    let mut found = Vec::new();
     let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => {
             prospect = reuse::prospect_to_keep(&job, &input).await;
-            run_agent(&job, input, (calls, events)).await
+            let before = evidence::baseline(&job).await;
+            match run_agent(&job, input, (calls, events)).await {
+                Ok(output) => {
+                    let gathered = evidence::gather(&job, before, &output);
+                    found = job.cancelled.run_until_cancelled(gathered).await.unwrap_or_default();
+                    Ok(output)
+                }
+                Err(failure) => Err(failure),
+            }
         }
         Err(failure) => Err(failure),
     };
     let in_output = result.as_ref().ok().and_then(Usage::of_output);
     let result = result.and_then(|it| to_json(&it));
+    let result = evidence::failure(&found).map_or(result, Err);
     let findable = match &result {
         Ok(output) => reuse::findable(&job, prospect, output).await,
         Err(_) => None,
@@ -79,6 +91,7 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         resolved,
         findable,
         usage,
+        evidence: found,
     }
 }
 
