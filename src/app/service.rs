@@ -272,7 +272,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
     let mut options = BTreeMap::new();
     for (name, input) in built_in.into_iter().chain(named) {
         let own = settings.agents.get(name).cloned().unwrap_or_default();
-        options.entry(AgentName::new(name)).or_insert(AgentOptions {
+        options.entry(AgentName::new(name)).or_insert_with(|| AgentOptions {
             input,
             timeout_seconds: own.timeout_seconds,
             retry: own.retry,
