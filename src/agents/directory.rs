@@ -6,6 +6,7 @@ use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
+    any_tool::AnyToolAgent,
     command::Commands,
     detect::Detected,
     recipe::{Board, FindUpstream, Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
@@ -46,6 +47,8 @@ pub struct AgentSetting {
     pub recipe: Option<String>,
     /// The upstream that has the tool; `archon` unless set.
     pub upstream: Option<String>,
+    /// For the agent `tool`: what it may call, as patterns of `UPSTREAM/TOOL`.
+    pub allow: Vec<String>,
     /// The longest that one call may take, whatever the task grants.
     pub timeout: Option<Duration>,
 }
@@ -89,6 +92,9 @@ impl Agents {
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
         let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
+        if agent.as_str() == AgentName::TOOL && setting.tool.is_none() {
+            return self.bind_any_tool(agent, &setting);
+        }
         let bound = match (self.settings.commands.bind(agent), &setting.recipe) {
             (Some(program), _) => program,
             (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
@@ -96,6 +102,23 @@ impl Agents {
         };
         let Some(board) = &self.board else { return bound };
         bound.map(|it| Binding { backend: board.watch(it.backend), ..it })
+    }
+
+    /// Binds the agent that calls what its input names, of what the settings allow.
+    fn bind_any_tool(
+        &self,
+        agent: &AgentName,
+        setting: &AgentSetting,
+    ) -> Result<Binding, BindError> {
+        let unusable = |problem: String| BindError::Unusable { agent: agent.clone(), problem };
+        if setting.allow.is_empty() {
+            let problem = "agents.tool.allow names no tool that it may call, as UPSTREAM/TOOL";
+            return Err(unusable(problem.to_owned()));
+        }
+        let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
+        let backend = AnyToolAgent::new(upstreams, &setting.allow, setting.timeout);
+        let backend = Arc::new(backend.map_err(unusable)?);
+        Ok(Binding { backend, warnings: Vec::new() })
     }
 
     /// Binds what the settings say, whatever the upstream has.

@@ -5,6 +5,7 @@
 //! settings goes before all. An upstream that cannot be reached does not unbind an
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
+mod any_tool;
 pub mod command;
 mod detect;
 mod directory;

@@ -168,7 +168,10 @@ pub(super) fn agents(
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
         let upstream = it.upstream.clone();
-        (AgentName::new(name), AgentSetting { tool, recipe, upstream, timeout: None })
+        (
+            AgentName::new(name),
+            AgentSetting { tool, recipe, upstream, allow: it.allow.clone(), timeout: None },
+        )
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);
@@ -267,6 +270,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
         (AgentName::CODER, InputKind::Coder),
         (AgentName::DEBUG, InputKind::Debug),
         (AgentName::RESEARCH, InputKind::Free),
+        (AgentName::TOOL, InputKind::Tool),
     ];
     let named = settings.agents.keys().map(|it| (it.as_str(), InputKind::Free));
     let mut options = BTreeMap::new();

@@ -86,6 +86,7 @@ const TRANSPORT: Kind = Kind::Word(&["http", "sse", "stdio"]);
 /// Every key there is.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
+    key("agents.*.allow", Kind::Tools, Reach::Owner),
     key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
     key("agents.*.command.allowed_tools", Kind::Arguments, Reach::Owner),
     key("agents.*.command.argv", Kind::Argv, Reach::Owner),

@@ -95,6 +95,10 @@ pub struct AgentSettings {
     /// The `analysis_depth` of tasks that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis_depth: Option<AnalysisDepth>,
+    /// For the agent `tool`: the tools that it may call, as `UPSTREAM/TOOL` with `*` and `?`; none
+    /// unless set.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<String>,
     /// What is expected of everything that it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expect: Option<ExpectSettings>,

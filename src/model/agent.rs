@@ -20,6 +20,9 @@ impl AgentName {
     /// The agent that looks things up; there is one where a recipe for it can be bound.
     pub const RESEARCH: &'static str = "research";
 
+    /// The agent that calls any tool that the settings allow.
+    pub const TOOL: &'static str = "tool";
+
     /// Wraps `name`, with the aliases `agent_coder` and `agent_debug_intelligence` resolved.
     pub fn new(name: &str) -> Self {
         // Nearly every task names one of these, so they cost no memory.

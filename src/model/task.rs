@@ -29,6 +29,10 @@ pub struct TaskSpec {
     /// there is no output.
     #[schemars(schema_with = "input_data_schema")]
     pub input_data: InputData,
+    /// Fields of `input_data` that are whole outputs of tasks that this one depends on, by field:
+    /// short for `${tasks.ID.output}`, and stored as that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_from: Option<Box<BTreeMap<String, TaskId>>>,
     /// The tasks that must have ended before this one starts (also accepted as `depends_on`).
     #[serde(default)]
     pub dependencies: Vec<TaskId>,

@@ -103,6 +103,7 @@ impl<'r> DraftMaker<'r> {
             idle_timeout_seconds: None,
             retry: None,
             approval: None,
+            input_from: None,
             expect: None,
             output_schema: None,
             estimate_seconds: draft.estimate_seconds,

@@ -77,6 +77,7 @@ fn common(task: &TaskSpec) -> TaskSpec {
         idle_timeout_seconds: task.idle_timeout_seconds,
         retry: task.retry.clone(),
         approval: None,
+        input_from: None,
         expect: task.expect.clone(),
         output_schema: task.output_schema.clone(),
         estimate_seconds: task.estimate_seconds,

@@ -24,6 +24,8 @@ pub enum InputKind {
     Debug,
     /// Any object.
     Free,
+    /// That of the agent `tool`: which tool is called.
+    Tool,
 }
 
 /// An agent that tasks may name.

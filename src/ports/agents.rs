@@ -69,6 +69,20 @@ pub struct UpstreamOutput {
     pub task_id: TaskId,
     /// What it answered.
     pub output: Value,
+    /// Whether the attempt's task names it as a dependency.
+    pub is_direct: bool,
+}
+
+/// Which outputs of earlier tasks an agent builds on, besides those that its input refers to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum UpstreamWish {
+    /// None.
+    #[default]
+    None,
+    /// Those of the tasks that a task names as dependencies, as far as there is room for them.
+    Direct,
+    /// Those of all tasks that it depends on, each behind those that it depends on itself.
+    All,
 }
 
 /// One attempt at one task, as an agent gets it.
@@ -86,9 +100,8 @@ pub struct AttemptCall {
     pub description: Arc<str>,
     /// What the agent is told, references resolved, context filled in.
     pub input: Map<String, Value>,
-    /// What the tasks answered that this one depends on, directly or through others, each behind
-    /// those that it depends on itself. Empty unless the agent
-    /// [wants it](AgentBackend::wants_upstream).
+    /// What the tasks answered that this one depends on, as far as the agent
+    /// [wants it](AgentBackend::upstream_wish).
     pub upstream: Vec<UpstreamOutput>,
     /// How long it may take from now; the caller stops listening after that.
     pub timeout: Duration,
@@ -111,9 +124,9 @@ pub trait AgentBackend: Debug + Send + Sync {
     /// and what one is turned away for holds for all.
     fn lane(&self) -> &str;
 
-    /// Whether it builds on what the tasks answered that a task depends on.
-    fn wants_upstream(&self) -> bool {
-        false
+    /// Which outputs of earlier tasks it gets beside its input.
+    fn upstream_wish(&self) -> UpstreamWish {
+        UpstreamWish::None
     }
 
     /// What serves it: the same text where the same input gives a result that is as good.
@@ -196,7 +209,7 @@ impl BindError {
                 "install it, put it on the PATH of this server, or set agents.{agent}.command.argv \
                  to its absolute path"
             ),
-            Self::Unusable { agent, .. } => format!("correct agents.{agent}.command"),
+            Self::Unusable { agent, .. } => format!("correct agents.{agent} in the settings"),
             Self::Unfit { recipe, .. } => {
                 format!("correct recipes.{recipe}, or start an upstream that has these tools")
             }

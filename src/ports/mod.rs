@@ -17,7 +17,7 @@ mod upkeep;
 
 pub use agents::{
     AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
-    UpstreamOutput,
+    UpstreamOutput, UpstreamWish,
 };
 pub use changes::Changes;
 pub use checks::{CheckCall, CheckOutcome, Checks};

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::attempt::AttemptJob;
 use crate::{
     model::{Failure, FailureCode, TaskIdx},
-    ports::UpstreamOutput,
+    ports::{UpstreamOutput, UpstreamWish},
 };
 
 /// How many outputs are read from the store at once.
@@ -13,10 +13,18 @@ const OUTPUTS_PAGE: usize = 64;
 /// The most bytes of outputs that an agent gets in this way.
 const OUTPUTS_BYTES_MAX: usize = 64 << 20;
 
-/// The outputs of the tasks that the job's task depends on, directly or through others, each
-/// behind those that it depends on itself. Tasks without an output are left out.
-pub(super) async fn outputs(job: &AttemptJob) -> Result<Vec<UpstreamOutput>, Failure> {
-    let ancestors = ancestors(job);
+/// The outputs of the tasks that the job's task depends on, as far as the agent wants them. Tasks
+/// without an output are left out.
+pub(super) async fn outputs(
+    job: &AttemptJob,
+    wish: UpstreamWish,
+) -> Result<Vec<UpstreamOutput>, Failure> {
+    let direct = dependencies(job, job.task);
+    let ancestors = match wish {
+        UpstreamWish::None => return Ok(Vec::new()),
+        UpstreamWish::Direct => direct.clone(),
+        UpstreamWish::All => ancestors(job),
+    };
     let (mut found, mut n_bytes) = (Vec::new(), 0);
     for page in ancestors.chunks(OUTPUTS_PAGE) {
         let outputs = job.journal.outputs(job.dispatch, page.to_vec()).await.map_err(|it| {
@@ -25,23 +33,33 @@ pub(super) async fn outputs(job: &AttemptJob) -> Result<Vec<UpstreamOutput>, Fai
         for (task, json) in page.iter().zip(outputs) {
             let Some(json) = json else { continue };
             n_bytes += json.len();
+            if n_bytes > OUTPUTS_BYTES_MAX && wish == UpstreamWish::Direct {
+                return Ok(found);
+            }
             if n_bytes > OUTPUTS_BYTES_MAX {
                 let message = format!("upstream outputs exceed {} MiB", OUTPUTS_BYTES_MAX >> 20);
                 return Err(Failure::new(FailureCode::UpstreamLimit, message));
             }
             let task_id = job.document.tasks[task.as_usize()].task_id.clone();
             let output = serde_json::from_str::<Value>(&json).unwrap_or_default();
-            found.push(UpstreamOutput { task_id, output });
+            let is_direct = direct.contains(task);
+            found.push(UpstreamOutput { task_id, output, is_direct });
         }
     }
     Ok(found)
 }
 
+fn dependencies(job: &AttemptJob, task: TaskIdx) -> Vec<TaskIdx> {
+    let names = &job.document.tasks[task.as_usize()].dependencies;
+    names.iter().filter_map(|it| job.document.place(it.as_str())).collect()
+}
+
 /// Goes down to what depends on nothing and comes back up; without recursion, for chains are long.
 fn ancestors(job: &AttemptJob) -> Vec<TaskIdx> {
     let dependencies = |task: TaskIdx| {
-        let names = &job.document.tasks[task.as_usize()].dependencies;
-        names.iter().rev().filter_map(|it| job.document.place(it.as_str())).collect::<Vec<_>>()
+        let mut places = dependencies(job, task);
+        places.reverse();
+        places
     };
     let mut is_seen = vec![false; job.document.tasks.len()];
     let mut in_order = Vec::new();

@@ -103,8 +103,7 @@ async fn run_agent(
     let task = task_of(job);
     let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
-    let upstream =
-        if job.backend.wants_upstream() { ancestors::outputs(job).await? } else { Vec::new() };
+    let upstream = ancestors::outputs(job, job.backend.upstream_wish()).await?;
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),

@@ -42,7 +42,7 @@ impl ToolFilter {
     }
 
     /// Whether a tool may be used.
-    pub(super) fn allows(&self, tool: &str) -> bool {
+    pub fn allows(&self, tool: &str) -> bool {
         self.0.as_ref().is_none_or(|it| it.is_match(tool))
     }
 }

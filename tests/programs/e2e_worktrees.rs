@@ -60,6 +60,7 @@ async fn attempt_after(place: &Place, outputs: &[(&str, Value)]) -> Result<Value
     let output = |(task, output): &(&str, Value)| UpstreamOutput {
         task_id: TaskId::new(task),
         output: output.clone(),
+        is_direct: true,
     };
     call.upstream = outputs.iter().map(output).collect();
     within(place.agent().run(call)).await

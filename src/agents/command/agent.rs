@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{AgentEvent, AgentName, Failure, FailureCode, Millis, Timestamp, UpstreamCall},
-    ports::{AgentBackend, AttemptCall, EventLog},
+    ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
 
 /// What stands in traces where an upstream's name would.
@@ -226,8 +226,8 @@ impl AgentBackend for CommandAgent {
         &self.lane
     }
 
-    fn wants_upstream(&self) -> bool {
-        self.parts.setting.worktree
+    fn upstream_wish(&self) -> UpstreamWish {
+        if self.parts.setting.worktree { UpstreamWish::All } else { UpstreamWish::Direct }
     }
 
     fn binding(&self) -> String {

@@ -16,6 +16,10 @@ use crate::{
 
 /// The longest prompt, in bytes; context gives way first.
 const PROMPT_BYTES_MAX: usize = 1 << 20;
+/// The most characters of one earlier result.
+const RESULT_CHARS_MAX: usize = 4_000;
+/// The most bytes of all earlier results together; more of them are only named.
+const RESULTS_BYTES_MAX: usize = 64 << 10;
 /// The field of the input that holds gathered context.
 const CONTEXT: &str = "pre_gathered_context";
 /// Text that opens every prompt, so that none begins like an option.
@@ -47,8 +51,35 @@ pub(super) fn prompt(call: &AttemptCall) -> Result<String, Failure> {
         );
         return Err(Failure::new(FailureCode::UpstreamLimit, message));
     }
+    add_results(&mut prompt, call);
     add_context(&mut prompt, &context);
     Ok(prompt)
+}
+
+/// Adds what the tasks before this one answered, long answers cut, with a way to the whole.
+fn add_results(prompt: &mut String, call: &AttemptCall) {
+    let direct: Vec<_> = call.upstream.iter().filter(|it| it.is_direct).collect();
+    if direct.is_empty() {
+        return;
+    }
+    let _infallible = write!(prompt, "\n# Results of the tasks before\n\n{ABOUT_DATA}\n");
+    let (mut left, mut is_cut) = (RESULTS_BYTES_MAX, false);
+    for it in direct {
+        let text = it.output.as_str().map(str::to_owned);
+        let text = text.unwrap_or_else(|| it.output.to_string());
+        let shown = text::cut(&text, RESULT_CHARS_MAX.min(left / 4));
+        is_cut |= shown.len() < text.len();
+        left = left.saturating_sub(shown.len());
+        fence(prompt, &format!("{} ({} bytes)", it.task_id, text.len()), &shown);
+    }
+    if is_cut {
+        let id = call.dispatch_id;
+        let _infallible = write!(
+            prompt,
+            "\nWhat is cut stands whole in `parallel-dispatch result {id}`, and in the tool \
+             get_result {{\"dispatch_id\": \"{id}\", \"task_ids\": [\"…\"]}}.\n"
+        );
+    }
 }
 
 /// Adds the pieces of context that fit, and names those that do not.
@@ -103,6 +134,31 @@ mod tests {
     use serde_json::json;
 
     use super::{super::testing::call, *};
+    use crate::{model::TaskId, ports::UpstreamOutput};
+
+    #[test]
+    fn earlier_results_are_fenced_and_cut_with_a_way_to_the_whole() {
+        let upstream = |task: &str, output: Value, is_direct: bool| UpstreamOutput {
+            task_id: TaskId::new(task),
+            output,
+            is_direct,
+        };
+        let mut call = call(&json!({}));
+        call.upstream = vec![
+            upstream("far", json!("not shown"), false),
+            upstream("short", json!({ "ok": true }), true),
+            upstream("long", json!("x".repeat(5_000)), true),
+        ];
+        let prompt = prompt(&call).unwrap();
+        assert!(!prompt.contains("not shown"));
+        assert!(prompt.contains("short (11 bytes)\n{\"ok\":true}\n>>>data"), "{prompt}");
+        assert!(prompt.contains("long (5000 bytes)"));
+        assert!(prompt.len() < 6_000 && prompt.contains("parallel-dispatch result 0000"));
+        call.upstream.truncate(2);
+        assert!(!super::prompt(&call).unwrap().contains("What is cut"));
+        call.upstream = (0..100).map(|_| upstream("t", json!("y".repeat(9_000)), true)).collect();
+        assert!(super::prompt(&call).unwrap().len() < 100_000);
+    }
 
     fn prompt_of(input: &Value) -> Result<String, Failure> {
         prompt(&call(input))

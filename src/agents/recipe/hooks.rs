@@ -126,7 +126,7 @@ impl Moment {
 }
 
 /// Finds an upstream by name; nothing means the one that is always there.
-pub(in crate::agents) trait FindUpstream: Send + Sync {
+pub(in crate::agents) trait FindUpstream: std::fmt::Debug + Send + Sync {
     fn find<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Option<Arc<Upstream>>>;
 }
 

@@ -374,7 +374,7 @@ fn the_table_of_keys_and_the_settings_agree() {
         "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
         "memory_mb": 1, "worktree": true });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
-        "analysis_depth": "deep", "tool": "t", "upstream": "u", "recipe": "r",
+        "analysis_depth": "deep", "allow": ["u/t"], "tool": "t", "upstream": "u", "recipe": "r",
         "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
         "expect": { "checks": ["c"], "condition": "true", "output_path": true } });
     let check = json!({ "argv": ["a"], "env": ["A"], "timeout_seconds": 1.0,

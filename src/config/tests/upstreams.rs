@@ -239,7 +239,7 @@ fn what_does_not_fit_a_transport_is_refused() {
             @/home/.config/parallel-dispatch/config.yaml:9: upstreams.h.bearer: must refer to secrets as ${env:NAME} or ${file:/path}
             @/home/.config/parallel-dispatch/config.yaml:10: upstreams.i.env.A-B: must name variables by letters, digits and `_`, names "A-B"
             @/home/.config/parallel-dispatch/config.yaml:10: upstreams.i.env.CLAUDE_CODE_MESSAGING_TOKEN: must not name CLAUDE_CODE_MESSAGING_TOKEN, which belongs to the editor's session
-            @/home/.config/parallel-dispatch/config.yaml:11: upstreams.j.env_pass: must not name CLAUDE_CODE_MESSAGING_TOKEN, which belongs to the editor's session
+            @/home/.config/parallel-dispatch/config.yaml:11: upstreams.j.env_pass: must not hold CLAUDE_CODE_MESSAGING_TOKEN: what belongs to a session is not passed on
             @/home/.config/parallel-dispatch/config.yaml:12: upstreams.k.tools_allow: must hold names of tools, in which `*` and `?` stand for any, holds "a b"
             @/home/.config/parallel-dispatch/config.yaml:13: upstreams.l.args: must be a list of arguments, is a text
             @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is not for a child process (`command`)

@@ -51,6 +51,7 @@ impl Filler {
         warnings: &mut Warnings,
     ) -> Option<InputData> {
         let (data, what) = match kind {
+            InputKind::Tool => return None,
             InputKind::Free => return Some(InputData::default()),
             InputKind::Debug => (json!({ "problem_description": description }), String::new()),
             InputKind::Coder => {

@@ -45,6 +45,14 @@ pub(super) static DEBUG: Fields<6> = Fields {
            analysis_depth, hypothesis, pre_gathered_context",
 };
 
+pub(super) static TOOL: Fields<3> = Fields {
+    names: ["upstream", "tool", "arguments"],
+    alias: None,
+    hint: "the input_data of the agent tool takes upstream, tool, arguments",
+};
+
+/// The longest name of an upstream or a tool, in characters.
+const NAME_CHARS_MAX: usize = 128;
 const NODE_TYPES: [&str; 4] = ["Effect", "Compute", "Reducer", "Orchestrator"];
 const VALIDATION_LEVELS: [&str; 3] = ["strict", "moderate", "lenient"];
 const ANALYSIS_DEPTHS: [&str; 3] = ["quick", "standard", "deep"];
@@ -74,6 +82,10 @@ pub(super) fn read<'j>(
         Some(InputKind::Coder) => read_coder(json, place, rules, faults),
         Some(InputKind::Debug) => {
             read_debug(json, place, rules, faults);
+            None
+        }
+        Some(InputKind::Tool) => {
+            read_tool(json, place, faults);
             None
         }
         Some(InputKind::Free) | None => None,
@@ -134,6 +146,22 @@ fn read_debug(json: &Json<'_>, place: &Place<'_>, rules: &Rules<'_>, faults: &mu
         fields::text(it, &at(4), Blank::Allowed, TEXT_CHARS_MAX, faults);
     }
     check_context(object.get(5), &at(5), faults);
+}
+
+fn read_tool(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) {
+    let Some(object) = TOOL.read(json, place, faults) else { return };
+    let [upstream, tool, arguments] = TOOL.names.map(|it| place.key(it));
+    if let Some(it) = object.get(0).filter(is_fixed) {
+        fields::text(it, &upstream, Blank::Refused, NAME_CHARS_MAX, faults);
+    }
+    let named = object.require(1, place, "name the tool to call", faults).filter(is_fixed);
+    if let Some(it) = named {
+        fields::text(it, &tool, Blank::Refused, NAME_CHARS_MAX, faults);
+    }
+    let given = object.get(2).filter(is_fixed);
+    if let Some(it) = given.filter(|it| !matches!(it, Json::Object(_))) {
+        fields::wrong_type(it, "an object", &arguments, faults);
+    }
 }
 
 fn check_context(context: Option<&Json<'_>>, place: &Place<'_>, faults: &mut Faults) {

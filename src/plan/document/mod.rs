@@ -34,6 +34,7 @@ mod fill;
 mod hostile_tests;
 mod ids;
 mod input;
+mod input_from;
 mod links;
 #[cfg(test)]
 mod links_tests;
@@ -144,6 +145,8 @@ fn check_parts(
     mut faults: Faults,
 ) -> Result<Checked, Refusal> {
     let mut warnings = Warnings::default();
+    let rewritten = tasks.and_then(|it| input_from::rewrite(it, &mut faults));
+    let tasks = rewritten.as_ref().or(tasks);
     let read = tasks.and_then(|it| tasks::read(it, mode, rules, &mut faults, &mut warnings));
     faults.at(usize::MAX);
     let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));

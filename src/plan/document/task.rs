@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<23> = Fields {
+pub(super) static TASK: Fields<24> = Fields {
     names: [
         "task_id",
         "agent",
@@ -45,12 +45,13 @@ pub(super) static TASK: Fields<23> = Fields {
         "estimate_cost_usd",
         "expect",
         "output_schema",
+        "input_from",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
            idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, \
-           cache, approval, estimate_tokens, estimate_cost_usd, expect, output_schema",
+           cache, approval, estimate_tokens, estimate_cost_usd, expect, output_schema, input_from",
 };
 
 const TASK_ID: usize = 0;
@@ -121,7 +122,7 @@ struct Current<'p> {
 }
 
 /// A task whose fields were found.
-type TaskObject<'j, 'a> = Object<'j, 'a, 23>;
+type TaskObject<'j, 'a> = Object<'j, 'a, 24>;
 
 /// The globs that a task writes, and what it needs of resources.
 type Claims = (Option<Box<[String]>>, Option<BTreeMap<String, u32>>);
@@ -183,6 +184,8 @@ impl<'j> TaskReader<'_, 'j> {
             agent: agent?,
             description: description?.to_owned(),
             input_data,
+            // It stands in the input by now.
+            input_from: None,
             dependencies: dependencies.unwrap_or_default(),
             trigger_rule: trigger_rule.unwrap_or_default(),
             when,
@@ -368,6 +371,7 @@ impl<'j> TaskReader<'_, 'j> {
         let needed = match kind {
             Some(InputKind::Coder) => "contract_description, node_type and output_path",
             Some(InputKind::Debug) => "problem_description",
+            Some(InputKind::Tool) => "tool, and arguments if it takes some",
             Some(InputKind::Free) | None => return InputData::default(),
         };
         let filled = self
