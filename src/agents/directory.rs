@@ -4,7 +4,10 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
-use super::tool::{ToolAgent, pick};
+use super::{
+    pull::PullWorkers,
+    tool::{ToolAgent, pick},
+};
 use crate::{
     model::AgentName,
     ports::{AgentDirectory, BindError, Binding},
@@ -20,6 +23,8 @@ pub struct AgentsSettings {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The upstream named `archon`, which serves every agent that names no other.
     pub archon: Arc<Archon>,
+    /// Where agents wait for workers that pull; these go before all others.
+    pub workers: Option<PullWorkers>,
 }
 
 /// What the settings say of one agent.
@@ -39,6 +44,7 @@ pub struct Agents {
     by_name: BTreeMap<AgentName, AgentSetting>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
     archon: Arc<Archon>,
+    workers: Option<PullWorkers>,
 }
 
 /// The longest that binding waits for a list of tools; the attempts look again.
@@ -49,11 +55,14 @@ const ARCHON: &str = "archon";
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        let AgentsSettings { agents, upstreams, archon } = settings;
-        Self { by_name: agents, upstreams, archon }
+        let AgentsSettings { agents, upstreams, archon, workers } = settings;
+        Self { by_name: agents, upstreams, archon, workers }
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
+        if let Some(backend) = self.workers.as_ref().and_then(|it| it.bind(agent)) {
+            return Ok(Binding { backend, warnings: Vec::new() });
+        }
         let setting = self.by_name.get(agent).cloned().unwrap_or_default();
         let candidates = setting.tool.map_or_else(|| tools_named_like(agent), |it| vec![it]);
         let name = setting.upstream.as_deref().unwrap_or(ARCHON);
@@ -108,6 +117,7 @@ mod tests {
             agents: BTreeMap::from([(AgentName::new("reviewer"), setting)]),
             upstreams: BTreeMap::from([("other".to_owned(), other)]),
             archon: Archon::new(archon, Arc::new(StillClock::default())),
+            workers: None,
         };
         Agents::new(settings)
     }
@@ -210,6 +220,7 @@ mod tests {
             agents: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             archon: Archon::new(ArchonChoice::Default { remote, embedded }, shared),
+            workers: None,
         };
         let agents = Agents::new(settings);
         let coder = AgentName::new("coder");

@@ -5,6 +5,8 @@
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
 mod directory;
+mod pull;
 mod tool;
 
 pub use directory::{AgentSetting, Agents, AgentsSettings};
+pub use pull::PullWorkers;

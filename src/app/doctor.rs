@@ -11,6 +11,7 @@ use std::{
 use super::{
     clock::SystemClock,
     service::{self, ARCHON},
+    workers::workers,
 };
 use crate::{
     agents::Agents,
@@ -102,12 +103,15 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         }
         checks.push(check);
     }
-    let agents = service::agents(settings, &upstreams);
+    let agents = service::agents(settings, &upstreams, workers(settings, &clock));
     let mut said = BTreeSet::new();
     for name in service::agent_options(settings).keys() {
         let own = settings.agents.get(name.as_str()).and_then(|it| it.upstream.as_deref());
         let upstream = own.unwrap_or(ARCHON);
-        checks.push(if down.contains(upstream) {
+        let pulls = settings.agents.get(name.as_str()).is_some_and(|it| it.worker.is_some());
+        checks.push(if pulls {
+            good(&format!("agent {name}"), "its tasks wait for workers that claim them".to_owned())
+        } else if down.contains(upstream) {
             let found = format!("upstream {upstream} does not answer, so its tasks would fail");
             note(&format!("agent {name}"), found, "")
         } else {

@@ -5,6 +5,7 @@ mod doctor;
 mod serve;
 mod service;
 mod signals;
+mod workers;
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 

@@ -6,9 +6,9 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::clock::SystemClock;
+use super::{clock::SystemClock, workers::workers};
 use crate::{
-    agents::{AgentSetting, Agents, AgentsSettings},
+    agents::{AgentSetting, Agents, AgentsSettings, PullWorkers},
     archon::EmbeddedArchon,
     config::{ArchonSetting, Protocol, Role, Settings},
     confine::Workspaces,
@@ -81,10 +81,11 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
+        let workers = workers(settings, &clock);
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams)),
+            agents: Arc::new(agents(settings, &upstreams, workers.clone())),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -93,6 +94,10 @@ impl Service {
         };
         let options = options(settings, role, recover);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown);
+        let handle = match workers {
+            Some(workers) => handle.with_workers(Arc::new(workers)),
+            None => handle,
+        };
         Ok(Self { handle, dispatcher, upstreams })
     }
 
@@ -139,7 +144,11 @@ pub(super) fn upstreams(
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
+pub(super) fn agents(
+    settings: &Settings,
+    upstreams: &Upstreams,
+    workers: Option<PullWorkers>,
+) -> Agents {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
         (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
@@ -150,6 +159,7 @@ pub(super) fn agents(settings: &Settings, upstreams: &Upstreams) -> Agents {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
+        workers,
     })
 }
 

@@ -67,6 +67,7 @@ const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
+    key("agents.*.heartbeat_seconds", Kind::Seconds, Reach::Owner),
     key("agents.*.retry.backoff_ms", BACKOFF, Reach::Anyone),
     key("agents.*.retry.max_attempts", Kind::Whole(1, 20), Reach::Anyone),
     key("agents.*.retry.max_backoff_ms", BACKOFF, Reach::Anyone),
@@ -75,6 +76,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.tool", Kind::Name, Reach::Owner),
     key("agents.*.upstream", Kind::Name, Reach::Owner),
     key("agents.*.validation_level", VALIDATION, Reach::Anyone),
+    key("agents.*.worker", Kind::Word(&["pull"]), Reach::Owner),
     key("dispatcher.cache", CACHE, Reach::Anyone),
     key("dispatcher.enable_context", Kind::Bool, Reach::Anyone),
     key("dispatcher.max_workers", Kind::Whole(1, 1024), Reach::Anyone),

@@ -13,6 +13,7 @@ use super::{
     settings::{
         ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Server, Settings,
     },
+    worker,
 };
 use crate::model::text;
 
@@ -84,6 +85,7 @@ impl<'a> Loading<'a> {
         self.derive_places();
         self.derive_upstreams();
         self.check_agents();
+        worker::check(&mut self.merged, &mut self.faults, &mut self.warnings);
         self.cap_workers();
         if !self.faults.is_empty() {
             return Err(ConfigErrors(self.faults));

@@ -18,6 +18,7 @@ mod layer;
 mod load;
 mod place;
 mod settings;
+mod worker;
 mod yaml;
 
 #[cfg(test)]
@@ -30,3 +31,4 @@ pub use settings::{
     AgentSettings, ArchonSetting, Dispatcher, Level, Limits, LogFormat, Logging, Mcp, Protocol,
     Server, Settings, Upstream,
 };
+pub use worker::Worker;

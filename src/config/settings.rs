@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::worker::Worker;
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -90,6 +91,13 @@ pub struct AgentSettings {
     /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// `pull` if workers claim its tasks and do them, instead of a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
+    /// How often a worker that has a task is to show up, in seconds: above 0, at most 86,400,
+    /// default 300. After two missed heartbeats its task goes to another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<f64>,
 }
 
 /// What holds for every upstream that does not say it itself.

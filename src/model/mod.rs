@@ -31,6 +31,7 @@ mod time;
 mod trace;
 mod trigger;
 mod usage;
+mod work;
 
 pub use agent::AgentName;
 pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
@@ -44,7 +45,7 @@ pub use control::{ApproveRequest, ControlAction, ControlRequest};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
 pub use fan_out::{ForEachSpec, JoinRule, LoopSpec};
-pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};
+pub use id::{Attempt, DispatchId, LeaseId, PlanId, TaskId, TaskIdx};
 pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
@@ -64,3 +65,7 @@ pub use time::{Millis, Timestamp};
 pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};
+pub use work::{
+    ClaimAnswer, ClaimRequest, ClaimedTask, CompleteRequest, FailRequest, HandedIn,
+    HeartbeatRequest, LeaseReport,
+};

@@ -13,6 +13,7 @@ mod request;
 mod reuse;
 mod traces;
 mod upkeep;
+mod work;
 
 pub use agents::{
     AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
@@ -33,3 +34,4 @@ pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
 };
 pub use upkeep::{EndedDispatch, StoreUsage, Swept, Upkeep};
+pub use work::{Claim, WorkBoard};

@@ -81,6 +81,7 @@ mod trace;
 mod trace_file;
 mod tracer;
 mod work;
+mod workers;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;

@@ -361,6 +361,7 @@ fn the_table_of_keys_and_the_settings_agree() {
         "protocol": "auto" });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
         "analysis_depth": "deep", "tool": "t", "upstream": "u",
+        "worker": "pull", "heartbeat_seconds": 1.0,
         "retry": { "max_attempts": 2, "on": ["timeout"] } });
     let mut loaded = Machine::new(&[]).load().unwrap().settings;
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();

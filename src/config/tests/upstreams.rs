@@ -153,3 +153,25 @@ fn an_agents_tasks_may_be_tried_again() {
             @/home/.config/parallel-dispatch/config.yaml:8: agents.debug.retry.on: must name at least one failure; leave it out to mean all"#]],
     );
 }
+
+#[test]
+fn workers_that_pull_stand_for_nobody_else_and_have_time() {
+    check_user(
+        "agents:
+  reviewer: {worker: pull}
+  agent_coder: {worker: Pull, heartbeat_seconds: 20}
+",
+        &expect![[r""]],
+    );
+    check_user(
+        "agents:
+  a: {worker: push}
+  b: {heartbeat_seconds: 20}
+  c: {worker: pull, tool: t, upstream: archon}
+",
+        &expect![[r""]],
+    );
+    let theirs = "agents: {reviewer: {heartbeat_seconds: 1}, coder: {worker: pull}}";
+    let ours = "agents: {reviewer: {worker: pull, timeout_seconds: 900}}";
+    Machine::new(&[(USER, ours), (WORKSPACE, theirs)]).check(&expect![[r""]]);
+}
