@@ -38,7 +38,7 @@ pub(super) fn check(
                 || field.split('.').next() == Some("command")
         };
         for (other, _, source) in merged.iter().filter(|it| others(it.0)) {
-            let message = "goes with no `worker: pull`: an agent's tasks are done by one of them";
+            let message = "cannot go with `worker: pull`: workers do the agent's tasks, and nobody else";
             faults.push(ConfigError::new(source.clone(), other, message));
         }
         let built_in = || (HEARTBEAT_SECONDS.into(), super::error::Source::BuiltIn);

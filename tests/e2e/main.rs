@@ -26,3 +26,4 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod workers;

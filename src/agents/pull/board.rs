@@ -369,7 +369,19 @@ mod tests {
              claim 4 0 tester coder
              claim 5 0
              waiting",
-            &expect![[r""]],
+            &expect![[r#"
+                offer a coder
+                offer b tester
+                offer c coder
+                waiting -> 3
+                waiting coder -> 2
+                claim 1 0 tester nobody -> b until 20
+                claim 2 0 tester -> nothing
+                claim 3 0 -> a until 20
+                claim 4 0 tester coder -> c until 20
+                claim 5 0 -> nothing
+                waiting -> 0
+            "#]],
         );
     }
 
@@ -386,7 +398,18 @@ mod tests {
              beat 1 38
              look a 1000
              look a 1000",
-            &expect![[r""]],
+            &expect![[r#"
+                offer a coder
+                look a 0 -> Waiting
+                claim 1 0 -> a until 20
+                beat 1 19 -> a until 39
+                look a 38 -> leased until 39
+                end 1 38 done -> a ended
+                end 1 38 again -> lost
+                beat 1 38 -> lost
+                look a 1000 -> ended with "done"
+                look a 1000 -> Gone
+            "#]],
         );
     }
 
@@ -406,7 +429,21 @@ mod tests {
              end 2 27 done
              look a 27
              claim 3 30",
-            &expect![[r""]],
+            &expect![[r#"
+                offer a coder
+                offer b coder
+                claim 1 0 -> a until 20
+                beat 1 20 -> lost
+                end 1 20 late -> lost
+                look a 20 -> requeued, was claimed at 0
+                beat 1 20 -> lost
+                claim 2 25 -> a until 45
+                end 1 26 late -> lost
+                beat 2 26 -> a until 46
+                end 2 27 done -> a ended
+                look a 27 -> ended with "done"
+                claim 3 30 -> b until 50
+            "#]],
         );
     }
 
@@ -425,7 +462,20 @@ mod tests {
              claim 4 60
              beat 3 60
              waiting",
-            &expect![[r""]],
+            &expect![[r#"
+                offer a coder
+                claim 1 0 -> a until 20
+                look a 20 -> requeued, was claimed at 0
+                claim 2 20 -> a until 40
+                look a 39 -> leased until 40
+                look a 40 -> requeued, was claimed at 20
+                claim 3 40 -> a until 60
+                look a 60 -> interrupted: 3 workers claimed it and were not heard of again, "w" last
+                look a 60 -> Gone
+                claim 4 60 -> nothing
+                beat 3 60 -> lost
+                waiting -> 0
+            "#]],
         );
     }
 
@@ -447,7 +497,23 @@ mod tests {
              end 3 2 done
              withdraw c
              look c 2",
-            &expect![[r""]],
+            &expect![[r#"
+                offer a coder
+                offer b coder
+                claim 1 0 -> a until 20
+                withdraw a -> w had it
+                beat 1 1 -> lost
+                end 1 1 done -> lost
+                look a 1 -> Gone
+                withdraw b -> nobody had it
+                withdraw b -> nobody had it
+                claim 2 1 -> nothing
+                offer c coder
+                claim 3 1 -> c until 21
+                end 3 2 done -> c ended
+                withdraw c -> w had it
+                look c 2 -> Gone
+            "#]],
         );
     }
 }
