@@ -65,7 +65,7 @@ fn main() {
 
 fn measure(text: &[u8]) -> Round {
     let agents = AgentRule::built_in();
-    let rules = Rules { limits: Limits::RUN, agents: &agents, paths: &Workspace };
+    let rules = Rules { limits: Limits::RUN, agents: &agents, checks: &[], paths: &Workspace };
     let start = Instant::now();
     let document = json::read(text);
     let read = start.elapsed();

@@ -254,6 +254,7 @@ fn row(dispatch: DispatchId, task: TaskIdx, status: TaskStatus) -> Write {
         reused: None,
         approval: None,
         usage: None,
+        evidence: None,
     };
     Write::Task { dispatch, task, row }
 }

@@ -9,12 +9,13 @@ use std::{
 
 use futures::future::BoxFuture;
 use parallel_dispatch::{
+    agents::command::{CheckCommands, GuardProgram},
     model::{AgentName, CacheMode, Failure, Millis, OnFailure},
     plan::{InputKind, Limits},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, Clock, Journal, Upkeep,
     },
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
+    runtime::{AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover},
     stores::{LockFileOwners, MemoryStore, SqliteStore},
     traces::TraceFileWriter,
 };
@@ -55,6 +56,7 @@ impl Engine {
             journal: Arc::clone(&store) as Arc<dyn Journal>,
             upkeep: store,
             agents: Arc::clone(&agents) as Arc<dyn AgentDirectory>,
+            checks: Arc::new(no_checks()),
             sources: Vec::new(),
             traces: Arc::new(TraceFileWriter::new(paths.trace_roots())),
             clock: Arc::new(BenchClock::start()),
@@ -91,6 +93,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
         cache: CacheMode::Off,
         trace_dir: dir.join("traces"),
         agents: names.map(|it| (AgentName::new(it), agent.clone())).into(),
+        checks: Vec::new(),
         limits: Limits {
             tasks_max: 1_000_000,
             edges_max: 1_000_000,
@@ -197,4 +200,10 @@ impl Clock for BenchClock {
         let until = self.0 + Duration::from_millis(at.since(Millis(1_795_232_640_000)).0 + 1);
         Box::pin(tokio::time::sleep_until(until))
     }
+}
+
+/// Nothing is expected here.
+fn no_checks() -> CheckCommands {
+    let guard = GuardProgram { program: "nothing".into(), arguments: Vec::new() };
+    CheckCommands::new(guard, std::collections::BTreeMap::new())
 }

@@ -1,10 +1,11 @@
 //! Finds who serves an agent.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 
 use super::{
+    command::Commands,
     pull::PullWorkers,
     tool::{ToolAgent, pick},
 };
@@ -23,6 +24,8 @@ pub struct AgentsSettings {
     pub upstreams: BTreeMap<String, Arc<Upstream>>,
     /// The upstream named `archon`, which serves every agent that names no other.
     pub archon: Arc<Archon>,
+    /// The agents that are programs; these go before all tools.
+    pub commands: Commands,
     /// Where agents wait for workers that pull; these go before all others.
     pub workers: Option<PullWorkers>,
 }
@@ -44,6 +47,7 @@ pub struct Agents {
     by_name: BTreeMap<AgentName, AgentSetting>,
     upstreams: BTreeMap<String, Arc<Upstream>>,
     archon: Arc<Archon>,
+    commands: Commands,
     workers: Option<PullWorkers>,
 }
 
@@ -55,18 +59,31 @@ const ARCHON: &str = "archon";
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        let AgentsSettings { agents, upstreams, archon, workers } = settings;
-        Self { by_name: agents, upstreams, archon, workers }
+        let AgentsSettings { agents, upstreams, archon, commands, workers } = settings;
+        Self { by_name: agents, upstreams, archon, commands, workers }
+    }
+
+    /// The program that is `agent`, where it is one and is installed.
+    pub fn program_of(&self, agent: &AgentName) -> Option<PathBuf> {
+        self.commands.program_of(agent)
+    }
+
+    /// Where workers pull, if there are agents that wait for some.
+    pub fn workers(&self) -> Option<PullWorkers> {
+        self.workers.clone()
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
         if let Some(backend) = self.workers.as_ref().and_then(|it| it.bind(agent)) {
             return Ok(Binding { backend, warnings: Vec::new() });
         }
+        if let Some(found) = self.commands.bind(agent) {
+            return found;
+        }
         let setting = self.by_name.get(agent).cloned().unwrap_or_default();
         let candidates = setting.tool.map_or_else(|| tools_named_like(agent), |it| vec![it]);
         let name = setting.upstream.as_deref().unwrap_or(ARCHON);
-        let refuse = |looked_for: &[String]| BindError {
+        let refuse = |looked_for: &[String]| BindError::NoTool {
             agent: agent.clone(),
             upstream: name.to_owned(),
             looked_for: looked_for.to_vec(),
@@ -117,6 +134,7 @@ mod tests {
             agents: BTreeMap::from([(AgentName::new("reviewer"), setting)]),
             upstreams: BTreeMap::from([("other".to_owned(), other)]),
             archon: Archon::new(archon, Arc::new(StillClock::default())),
+            commands: Commands::default(),
             workers: None,
         };
         Agents::new(settings)
@@ -220,6 +238,7 @@ mod tests {
             agents: BTreeMap::new(),
             upstreams: BTreeMap::new(),
             archon: Archon::new(ArchonChoice::Default { remote, embedded }, shared),
+            commands: Commands::default(),
             workers: None,
         };
         let agents = Agents::new(settings);

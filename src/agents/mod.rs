@@ -4,6 +4,7 @@
 //! named in the settings goes before all. An upstream that cannot be reached does not unbind an
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
+pub mod command;
 mod directory;
 mod pull;
 mod tool;

@@ -110,7 +110,7 @@ pub(super) mod testing {
     use super::*;
     use crate::{
         model::{Attempt, DispatchId, TaskId},
-        ports::{CallLog, Heartbeat},
+        ports::{CallLog, EventLog, Heartbeat},
     };
 
     pub(crate) fn attempt_call(calls: CallLog) -> AttemptCall {
@@ -121,10 +121,12 @@ pub(super) mod testing {
             agent: AgentName::new("coder"),
             description: "write it".into(),
             input: json!({ "node_type": "Effect", "n": [1] }).as_object().unwrap().clone(),
+            upstream: Vec::new(),
             timeout: Duration::from_secs(20),
             cancelled: CancellationToken::new(),
             calls,
             heartbeat: Heartbeat::default(),
+            events: EventLog::default(),
         }
     }
 

@@ -11,7 +11,6 @@ use std::{
 use super::{
     clock::SystemClock,
     service::{self, ARCHON},
-    workers::workers,
 };
 use crate::{
     agents::Agents,
@@ -26,7 +25,7 @@ use crate::{
 
 /// How long one upstream may take to say what it has.
 const UPSTREAM_MAX: Duration = Duration::from_secs(10);
-/// Agents that people run from the command line; this version reaches them through upstreams only.
+/// Programs that agents are often bound to.
 const COMMANDS: [&str; 3] = ["claude", "codex", "gemini"];
 
 /// Looks at everything, in the order in which things depend on each other.
@@ -103,13 +102,17 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         }
         checks.push(check);
     }
-    let agents = service::agents(settings, &upstreams, workers(settings, &clock));
+    let agents = service::agents(settings, &upstreams, &clock);
     let mut said = BTreeSet::new();
     for name in service::agent_options(settings).keys() {
-        let own = settings.agents.get(name.as_str()).and_then(|it| it.upstream.as_deref());
+        let setting = settings.agents.get(name.as_str());
+        if setting.is_some_and(|it| it.command.is_some()) {
+            checks.push(program_check(&agents, name).await);
+            continue;
+        }
+        let own = setting.and_then(|it| it.upstream.as_deref());
         let upstream = own.unwrap_or(ARCHON);
-        let pulls = settings.agents.get(name.as_str()).is_some_and(|it| it.worker.is_some());
-        checks.push(if pulls {
+        checks.push(if setting.is_some_and(|it| it.worker.is_some()) {
             good(&format!("agent {name}"), "its tasks wait for workers that claim them".to_owned())
         } else if down.contains(upstream) {
             let found = format!("upstream {upstream} does not answer, so its tasks would fail");
@@ -162,6 +165,16 @@ async fn agent_check(agents: &Agents, name: &AgentName, said: &mut BTreeSet<Stri
             error.to_string(),
             "set agents.<name>.tool to a tool that the upstream has, or start another upstream",
         ),
+    }
+}
+
+/// An agent that is a program.
+async fn program_check(agents: &Agents, name: &AgentName) -> Check {
+    let what = format!("agent {name}");
+    match (agents.bind(name).await, agents.program_of(name)) {
+        (Ok(_), Some(path)) => good(&what, format!("runs {}", path.display())),
+        (Ok(_), None) => good(&what, "bound".to_owned()),
+        (Err(error), _) => bad(&what, error.to_string(), &error.hint()),
     }
 }
 

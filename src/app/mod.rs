@@ -2,6 +2,7 @@
 
 mod clock;
 mod doctor;
+mod programs;
 mod serve;
 mod service;
 mod signals;
@@ -15,6 +16,7 @@ use tokio_util::sync::CancellationToken;
 
 use self::service::Service;
 use crate::{
+    agents::command::guard,
     cli::{self, Arguments, Command, Exit, RunArguments, SettingsArguments, commands},
     config::{Environment, Flags, Loaded, Role, Settings},
     mcp,
@@ -37,6 +39,9 @@ pub fn main() -> ExitCode {
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
+    if let Command::AgentGuard = arguments.command {
+        return guard();
+    }
     match execute(arguments) {
         Ok(exit) => ExitCode::from(exit.code()),
         // Whoever read the output has seen enough.
@@ -141,9 +146,11 @@ async fn command_with_service(command: Command, loaded: Loaded) -> anyhow::Resul
         Command::Steer(arguments) => commands::steer(handle, arguments, place).await,
         Command::Retry(ids) => commands::retry(handle, ids, signals::interrupted()).await,
         Command::Prune(arguments) => commands::prune(handle, arguments, retention).await,
-        Command::Serve(_) | Command::Schema { .. } | Command::Config { .. } | Command::Doctor => {
-            Ok(Exit::Success)
-        }
+        Command::Serve(_)
+        | Command::Schema { .. }
+        | Command::Config { .. }
+        | Command::Doctor
+        | Command::AgentGuard => Ok(Exit::Success),
     };
     shutdown.cancel();
     service.stop().await;
@@ -184,7 +191,8 @@ fn flags(command: &Command, settings: SettingsArguments) -> Flags {
         | Command::Prune(_)
         | Command::Schema { .. }
         | Command::Config { .. }
-        | Command::Doctor => base,
+        | Command::Doctor
+        | Command::AgentGuard => base,
     }
 }
 

@@ -6,16 +6,19 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, workers::workers};
+use super::{clock::SystemClock, programs, workers::workers};
 use crate::{
-    agents::{AgentSetting, Agents, AgentsSettings, PullWorkers},
+    agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
-    config::{ArchonSetting, Protocol, Role, Settings},
+    config::{ArchonSetting, ExpectSettings, Protocol, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
-    plan::{InputKind, Limits},
+    plan::{Condition, InputKind, Limits},
     ports::{Clock, ContextSource},
-    runtime::{AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention},
+    runtime::{
+        AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover,
+        Retention,
+    },
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
@@ -70,6 +73,7 @@ impl Service {
         recover: Recover,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
+        check_conditions(settings)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store = SqliteStore::open(&settings.state_dir.join("store.db"))
             .with_context(|| format!("state directory {}", settings.state_dir.display()))?;
@@ -81,11 +85,13 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
-        let workers = workers(settings, &clock);
+        let agents = agents(settings, &upstreams, &clock);
+        let workers = agents.workers();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
-            agents: Arc::new(agents(settings, &upstreams, workers.clone())),
+            agents: Arc::new(agents),
+            checks: Arc::new(programs::checks(settings)),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
             clock,
@@ -144,11 +150,7 @@ pub(super) fn upstreams(
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(
-    settings: &Settings,
-    upstreams: &Upstreams,
-    workers: Option<PullWorkers>,
-) -> Agents {
+pub(super) fn agents(settings: &Settings, upstreams: &Upstreams, clock: &Arc<dyn Clock>) -> Agents {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
         (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
@@ -159,7 +161,8 @@ pub(super) fn agents(
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
-        workers,
+        commands: programs::commands(settings, clock),
+        workers: workers(settings, clock),
     })
 }
 
@@ -199,6 +202,7 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         cache: settings.dispatcher.cache,
         trace_dir: settings.dispatcher.trace_dir.clone(),
         agents: agent_options(settings),
+        checks: settings.checks.keys().cloned().collect(),
         limits: Limits {
             tasks_max: tasks_max as usize,
             edges_max: limits.edges_max as usize,
@@ -212,6 +216,23 @@ fn options(settings: &Settings, role: Role, recover: Recover) -> Options {
         recover,
         retention: (role == Role::Serve).then(|| retention(settings)),
     }
+}
+
+fn expect(settings: ExpectSettings) -> AgentExpect {
+    let ExpectSettings { checks, condition, output_path } = settings;
+    AgentExpect { checks, condition, output_path }
+}
+
+/// Refuses conditions that could never be evaluated.
+fn check_conditions(settings: &Settings) -> anyhow::Result<()> {
+    for (name, it) in &settings.agents {
+        let condition = it.expect.as_ref().and_then(|it| it.condition.as_deref());
+        if let Some(Err(faults)) = condition.map(Condition::read_of_output) {
+            let what = faults.first().map_or("", |it| it.what.as_str());
+            anyhow::bail!("agents.{name}.expect.condition {what}");
+        }
+    }
+    Ok(())
 }
 
 /// What the settings keep.
@@ -234,6 +255,7 @@ pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOpt
             input,
             timeout_seconds: own.timeout_seconds,
             retry: own.retry,
+            expect: expect(own.expect.unwrap_or_default()),
             validation_level: own.validation_level,
             analysis_depth: own.analysis_depth,
         });

@@ -124,6 +124,9 @@ pub enum Command {
     },
     /// Check settings, state directory, upstreams, agents and client registrations
     Doctor,
+    /// Stand around one program of an agent; only this program starts it
+    #[command(hide = true)]
+    AgentGuard,
 }
 
 /// The flags of `serve`.

@@ -1,4 +1,4 @@
-//! `pause`, `resume`, `workers`, `budget` and `steer`: change how a dispatch goes on, wherever it runs.
+//! `pause`, `resume`, `workers`, `budget`, `steer`: change how a dispatch goes on, anywhere.
 
 use std::path::Path;
 

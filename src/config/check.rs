@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use serde_json::Value;
 
 use super::{
+    command::may_be_passed_on,
     keys::{Kind, is_name},
     place::{Base, to_mcp_url, to_origin},
     yaml::Yaml,
@@ -14,6 +15,9 @@ use crate::model::{FailureCode, RetrySpec, text};
 /// How much of a text a message shows.
 const SHOWN_CHARS_MAX: usize = 80;
 const ORIGINS_MAX: usize = 64;
+const LIST_MAX: usize = 256;
+const ARGUMENT_BYTES_MAX: usize = 4_096;
+const USD_MAX: f64 = 1_000_000.0;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// Brings `value` into normal form; nothing when the key was named without saying anything.
@@ -25,6 +29,13 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Later, _) => return later(value),
         (Kind::Origins, _) => return origins(value).map(Some),
         (Kind::Failures, _) => return failures(value).map(Some),
+        (Kind::Argv, _) => {
+            return list(value, "arguments", argument_of_argv).and_then(argv).map(Some);
+        }
+        (Kind::Arguments, _) => return list(value, "names", argument).map(Some),
+        (Kind::Variables, _) => return list(value, "names of variables", variable).map(Some),
+        (Kind::Argument, Some(text)) => return argument(text).map(Some),
+        (Kind::Usd, _) => usd(value),
         (Kind::Path, Some(text)) => return base.resolve(text).and_then(to_text).map(Some),
         (Kind::Destination, Some(text)) => return destination(text, base).map(Some),
         (Kind::Url, Some(text)) => return to_mcp_url(text).map(|it| Some(it.into())),
@@ -33,7 +44,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Bool, _) => value.as_bool().map(Value::from),
         (Kind::Word(words), text) => text.and_then(|it| word(words, it)),
         (Kind::Name, text) => text.filter(|it| is_name(it)).map(Value::from),
-        (Kind::Path | Kind::Destination | Kind::Url, None) => None,
+        (Kind::Path | Kind::Destination | Kind::Url | Kind::Argument, None) => None,
     };
     match checked {
         Some(value) => Ok(Some(value)),
@@ -54,6 +65,10 @@ fn wanted(kind: Kind) -> String {
         Kind::Url => "an address such as http://localhost:8051".to_owned(),
         Kind::Origins => "a list of origins".to_owned(),
         Kind::Failures => "a list of failures".to_owned(),
+        Kind::Argument => "a name".to_owned(),
+        Kind::Arguments | Kind::Variables => "a list of names".to_owned(),
+        Kind::Argv => "a list of a program and its arguments".to_owned(),
+        Kind::Usd => format!("a number of US dollars above 0, at most {USD_MAX}"),
         Kind::Later => "left out".to_owned(),
     }
 }
@@ -66,6 +81,80 @@ fn whole(min: u64, max: u64, value: &Yaml) -> Option<Value> {
 fn seconds(value: &Yaml) -> Option<Value> {
     let number = value.as_number()?.as_f64()?;
     (number > 0.0 && number <= DAY_SECONDS).then(|| number.into())
+}
+
+fn usd(value: &Yaml) -> Option<Value> {
+    let number = value.as_number()?.as_f64()?;
+    (number > 0.0 && number <= USD_MAX).then(|| number.into())
+}
+
+/// A list of texts, each in its own normal form.
+fn list(
+    value: &Yaml,
+    of: &str,
+    item: impl Fn(&str) -> Result<Value, String>,
+) -> Result<Value, String> {
+    let Yaml::List(items) = value else {
+        return Err(format!("must be a list of {of}, is {}", value.kind()));
+    };
+    if items.is_empty() || items.len() > LIST_MAX {
+        return Err(format!("must hold 1 to {LIST_MAX} {of}, holds {}", items.len()));
+    }
+    let checked = items.iter().map(|it| match it.as_text() {
+        Some(text) => item(text),
+        None => Err(format!("must be a list of texts, holds {}", it.kind())),
+    });
+    checked.collect()
+}
+
+/// The value of an option: nothing that a program could take for an option itself.
+fn argument(text: &str) -> Result<Value, String> {
+    let is_plain = !text.is_empty()
+        && text.len() <= ARGUMENT_BYTES_MAX
+        && !text.starts_with('-')
+        && !text.chars().any(char::is_control);
+    if is_plain {
+        return Ok(text.into());
+    }
+    let shown = shown(&Yaml::Text(text.to_owned()));
+    Err(format!(
+        "must be 1 to {ARGUMENT_BYTES_MAX} bytes on one line that do not begin with `-`, is {shown}"
+    ))
+}
+
+fn argument_of_argv(text: &str) -> Result<Value, String> {
+    if text.len() > ARGUMENT_BYTES_MAX || text.contains('\0') {
+        return Err(format!("must hold texts of at most {ARGUMENT_BYTES_MAX} bytes without NUL"));
+    }
+    Ok(text.into())
+}
+
+/// A program is found by its name or stands at an absolute path.
+fn argv(list: Value) -> Result<Value, String> {
+    let program = list.get(0).and_then(Value::as_str).unwrap_or_default();
+    if program.is_empty() || (program.contains('/') && !program.starts_with('/')) {
+        let shown = shown(&Yaml::Text(program.to_owned()));
+        return Err(format!(
+            "must begin with a program's name or absolute path, begins with {shown}"
+        ));
+    }
+    Ok(list)
+}
+
+fn variable(text: &str) -> Result<Value, String> {
+    let is_inner = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
+    let is_name = !text.is_empty()
+        && text.len() <= 128
+        && !text.as_bytes()[0].is_ascii_digit()
+        && text.bytes().all(is_inner);
+    if !is_name {
+        let shown = shown(&Yaml::Text(text.to_owned()));
+        return Err(format!("must hold names of variables, holds {shown}"));
+    }
+    if !may_be_passed_on(text) {
+        return Err(format!("must not hold {text}: what belongs to a session is not passed on"));
+    }
+    Ok(text.into())
 }
 
 fn word(words: &[&str], text: &str) -> Option<Value> {

@@ -2,7 +2,9 @@
 
 use std::{
     collections::BTreeMap,
-    env, io,
+    env,
+    ffi::OsString,
+    io,
     path::{Path, PathBuf},
 };
 
@@ -10,6 +12,7 @@ use serde_json::Number;
 
 use super::{
     check::check,
+    command::{PASSED_ON, may_be_passed_on},
     error::{ConfigError, Source},
     keys::{Found, Kind, find},
     layer::Entry,
@@ -99,7 +102,7 @@ impl Environment {
             system_file: PathBuf::from("/etc/parallel-dispatch/config.yaml"),
         };
         for name in VARIABLES {
-            match env::var_os(name).map(std::ffi::OsString::into_string) {
+            match env::var_os(name).map(OsString::into_string) {
                 Some(Ok(value)) => drop(captured.variables.insert(name, value)),
                 Some(Err(_)) => captured.not_utf8.push(name),
                 None => {}
@@ -123,6 +126,21 @@ impl Environment {
     pub fn failpoint() -> Option<String> {
         let named = env::var_os("PARALLEL_DISPATCH_FAILPOINT").filter(|_| cfg!(debug_assertions));
         named?.into_string().ok()
+    }
+
+    /// The variables that a program gets which is started for a task: a few that are always passed
+    /// on, and those that are named. What belongs to the editor's session is not among them.
+    pub fn passed_on(names: &[String]) -> Vec<(String, OsString)> {
+        let names = PASSED_ON.into_iter().chain(names.iter().map(String::as_str));
+        let mut found = Vec::new();
+        for name in names.filter(|it| may_be_passed_on(it)) {
+            if let Some(value) = env::var_os(name)
+                && !found.iter().any(|(known, _)| known == name)
+            {
+                found.push((name.to_owned(), value));
+            }
+        }
+        found
     }
 
     /// The working directory.

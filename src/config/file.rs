@@ -161,7 +161,9 @@ fn refuse(entry: &Entry, trusted: &Merged, workspace: &Path) -> Option<String> {
         (["agents", name, ..], _) if !is_known_agent(name, trusted) => {
             Some(owner_only("a new agent"))
         }
-        (["upstreams", ..], _) | (_, Some(Reach::Owner)) => Some(owner_only("it")),
+        (["upstreams", ..] | ["agents", _, "command", ..], _) | (_, Some(Reach::Owner)) => {
+            Some(owner_only("it"))
+        }
         (_, Some(Reach::Lower)) => {
             let (standing, _) = trusted.get(&entry.key)?;
             (entry.value.as_u64() > standing.as_u64())

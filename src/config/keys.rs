@@ -29,6 +29,16 @@ pub(super) enum Kind {
     Origins,
     /// A list of failures after which a task may be tried again.
     Failures,
+    /// An amount of money, in US dollars.
+    Usd,
+    /// A word or a name that a program takes as the value of an option.
+    Argument,
+    /// A list of these.
+    Arguments,
+    /// A program and its arguments.
+    Argv,
+    /// Names of environment variables that may be passed on.
+    Variables,
     /// Known, but nothing may be said yet.
     Later,
 }
@@ -61,12 +71,30 @@ const CACHE: Kind = Kind::Word(&CacheMode::WORDS);
 const VALIDATION: Kind = Kind::Word(&["strict", "moderate", "lenient"]);
 const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
 const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
+const PROGRAM: Kind = Kind::Word(&["claude", "codex", "gemini", "custom"]);
 const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
 
 /// Every key there is.
 #[rustfmt::skip]
 pub(super) const KEYS: &[Key] = &[
     key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
+    key("agents.*.command.allowed_tools", Kind::Arguments, Reach::Owner),
+    key("agents.*.command.argv", Kind::Argv, Reach::Owner),
+    key("agents.*.command.env", Kind::Variables, Reach::Owner),
+    key("agents.*.command.max_budget_usd", Kind::Usd, Reach::Owner),
+    key("agents.*.command.max_turns", Kind::Whole(1, 100_000), Reach::Owner),
+    key("agents.*.command.memory_mb", Kind::Whole(1, 1 << 20), Reach::Owner),
+    key("agents.*.command.model", Kind::Argument, Reach::Owner),
+    key("agents.*.command.output", Kind::Word(&["json", "text", "stream_json"]), Reach::Owner),
+    key("agents.*.command.output_schema", Kind::Path, Reach::Owner),
+    key("agents.*.command.permission_mode", Kind::Argument, Reach::Owner),
+    key("agents.*.command.program", PROGRAM, Reach::Owner),
+    key("agents.*.command.prompt", Kind::Word(&["stdin", "argument"]), Reach::Owner),
+    key("agents.*.command.working_directory", Kind::Path, Reach::Owner),
+    key("agents.*.command.worktree", Kind::Bool, Reach::Owner),
+    key("agents.*.expect.checks", Kind::Arguments, Reach::Owner),
+    key("agents.*.expect.condition", Kind::Argument, Reach::Owner),
+    key("agents.*.expect.output_path", Kind::Bool, Reach::Owner),
     key("agents.*.heartbeat_seconds", Kind::Seconds, Reach::Owner),
     key("agents.*.retry.backoff_ms", BACKOFF, Reach::Anyone),
     key("agents.*.retry.max_attempts", Kind::Whole(1, 20), Reach::Anyone),
@@ -77,6 +105,10 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.upstream", Kind::Name, Reach::Owner),
     key("agents.*.validation_level", VALIDATION, Reach::Anyone),
     key("agents.*.worker", Kind::Word(&["pull"]), Reach::Owner),
+    key("checks.*.argv", Kind::Argv, Reach::Owner),
+    key("checks.*.env", Kind::Variables, Reach::Owner),
+    key("checks.*.timeout_seconds", Kind::Seconds, Reach::Owner),
+    key("checks.*.working_directory", Kind::Path, Reach::Owner),
     key("dispatcher.cache", CACHE, Reach::Anyone),
     key("dispatcher.enable_context", Kind::Bool, Reach::Anyone),
     key("dispatcher.max_workers", Kind::Whole(1, 1024), Reach::Anyone),

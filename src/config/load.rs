@@ -5,6 +5,7 @@ use std::{fmt, path::PathBuf};
 use serde_json::{Value, json};
 
 use super::{
+    command,
     environment::{Environment, Flags, Role},
     error::{ConfigError, ConfigErrors, Source},
     file::{self, Presence},
@@ -85,6 +86,8 @@ impl<'a> Loading<'a> {
         self.derive_places();
         self.derive_upstreams();
         self.check_agents();
+        self.check_checks();
+        command::check(&self.merged, &mut self.faults);
         worker::check(&mut self.merged, &mut self.faults, &mut self.warnings);
         self.cap_workers();
         if !self.faults.is_empty() {
@@ -217,6 +220,28 @@ impl<'a> Loading<'a> {
             };
             let message = format!("there is no upstream `{name}`{hint}");
             self.faults.push(ConfigError::new(source.clone(), &key, message));
+        }
+    }
+
+    /// A check needs a command, and an agent's checks must be among them.
+    fn check_checks(&mut self) {
+        let checks = self.merged.names("checks");
+        for name in &checks {
+            let key = format!("checks.{name}.argv");
+            if self.merged.get(&key).is_none() {
+                let place = self.said_first(&format!("checks.{name}"));
+                let message = "is missing: a check needs a command";
+                self.faults.push(ConfigError::new(place, &key, message));
+            }
+        }
+        for agent in self.merged.names("agents") {
+            let key = format!("agents.{agent}.expect.checks");
+            let Some((Value::Array(named), source)) = self.merged.get(&key) else { continue };
+            let is_known = |it: &&Value| checks.iter().any(|known| known == as_text(it));
+            if let Some(unknown) = named.iter().find(|it| !is_known(it)) {
+                let message = format!("there is no check `{}`", text::escape(as_text(unknown)));
+                self.faults.push(ConfigError::new(source.clone(), &key, message));
+            }
         }
     }
 

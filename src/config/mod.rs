@@ -10,6 +10,7 @@
 //! Only this room reads the environment, once, in [`Environment::capture`].
 
 mod check;
+mod command;
 mod environment;
 mod error;
 mod file;
@@ -24,11 +25,12 @@ mod yaml;
 #[cfg(test)]
 mod tests;
 
+pub use command::{CommandOutput, CommandProgram, CommandPrompt, CommandSettings};
 pub use environment::{Environment, Flags, Role};
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use load::{Explained, Loaded};
 pub use settings::{
-    AgentSettings, ArchonSetting, Dispatcher, Level, Limits, LogFormat, Logging, Mcp, Protocol,
-    Server, Settings, Upstream,
+    AgentSettings, ArchonSetting, CheckSettings, Dispatcher, ExpectSettings, Level, Limits,
+    LogFormat, Logging, Mcp, Protocol, Server, Settings, Upstream,
 };
 pub use worker::Worker;

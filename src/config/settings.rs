@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::worker::Worker;
+use super::{command::CommandSettings, worker::Worker};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -28,6 +28,9 @@ pub struct Settings {
     /// What is different for single agents, by canonical name.
     #[serde(default)]
     pub agents: BTreeMap<String, AgentSettings>,
+    /// Commands that say whether work is good, by name.
+    #[serde(default)]
+    pub checks: BTreeMap<String, CheckSettings>,
     /// What holds for every upstream that does not say it itself.
     pub mcp: Mcp,
     /// Whether somebody said where Archon is.
@@ -85,12 +88,18 @@ pub struct AgentSettings {
     /// The `analysis_depth` of tasks that do not name one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub analysis_depth: Option<AnalysisDepth>,
+    /// What is expected of everything that it does.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<ExpectSettings>,
     /// The upstream's tool that does this agent's work; looked for by name unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
     /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
+    /// The program that does its work, instead of a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub command: Option<CommandSettings>,
     /// `pull` if workers claim its tasks and do them, instead of a tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub worker: Option<Worker>,
@@ -98,6 +107,39 @@ pub struct AgentSettings {
     /// default 300. After two missed heartbeats its task goes to another one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub heartbeat_seconds: Option<f64>,
+}
+
+/// What is expected of everything that an agent does.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ExpectSettings {
+    /// Names of `checks` that must end well; at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub checks: Vec<String>,
+    /// An expression (CEL) over `output`, `input` and `config` that is true; a task's own goes
+    /// before.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub condition: Option<String>,
+    /// Whether the file of the input's `output_path` must be new or changed; default false.
+    #[serde(default)]
+    pub output_path: bool,
+}
+
+/// A command that says by its exit code whether work is good.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct CheckSettings {
+    /// The program, and its arguments. No shell reads them.
+    pub argv: Vec<String>,
+    /// Names of variables that it gets besides a few that are always passed on; at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub env: Vec<String>,
+    /// How long it may take, in seconds: above 0, at most 86,400; as long as the task unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_seconds: Option<f64>,
+    /// Where it runs; the first workspace unless set.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub working_directory: Option<PathBuf>,
 }
 
 /// What holds for every upstream that does not say it itself.

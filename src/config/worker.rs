@@ -38,7 +38,8 @@ pub(super) fn check(
                 || field.split('.').next() == Some("command")
         };
         for (other, _, source) in merged.iter().filter(|it| others(it.0)) {
-            let message = "cannot go with `worker: pull`: workers do the agent's tasks, and nobody else";
+            let message =
+                "cannot go with `worker: pull`: workers do the agent's tasks, and nobody else";
             faults.push(ConfigError::new(source.clone(), other, message));
         }
         let built_in = || (HEARTBEAT_SECONDS.into(), super::error::Source::BuiltIn);

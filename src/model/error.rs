@@ -49,7 +49,7 @@ pub enum ErrorCode {
     DependencyCycle,
     /// An agent that is neither built in nor in the settings.
     UnknownAgent,
-    /// An agent whose upstream lacks the tool it needs.
+    /// An agent whose upstream lacks the tool it needs, or whose program is not installed.
     AgentUnavailable,
     /// A path that must be absolute and is not.
     PathNotAbsolute,

@@ -11,6 +11,7 @@ mod config;
 mod control;
 mod durations;
 mod error;
+mod expect;
 mod fan_out;
 mod id;
 mod input;
@@ -44,6 +45,7 @@ pub use config::{DispatchConfig, OnFailure};
 pub use control::{ApproveRequest, ControlAction, ControlRequest};
 pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
+pub use expect::{Evidence, EvidenceKind, ExpectSpec};
 pub use fan_out::{ForEachSpec, JoinRule, LoopSpec};
 pub use id::{Attempt, DispatchId, LeaseId, PlanId, TaskId, TaskIdx};
 pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
@@ -62,7 +64,7 @@ pub use request::{
 pub use retry::RetrySpec;
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
-pub use trace::{TraceEvent, TraceKind, TracePage, UpstreamCall};
+pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};
 pub use work::{

@@ -5,8 +5,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    AgentName, ApprovalReport, Attempt, BudgetReport, DispatchId, DispatchStatus, FailureCode,
-    ParentTask, Reused, TaskId, TaskStatus, Timestamp, UsageReport, WaitingFor,
+    AgentName, ApprovalReport, Attempt, BudgetReport, DispatchId, DispatchStatus, Evidence,
+    FailureCode, ParentTask, Reused, TaskId, TaskStatus, Timestamp, UsageReport, WaitingFor,
 };
 
 /// A dispatch and what became of its tasks.
@@ -101,6 +101,10 @@ pub struct TaskResult {
     /// done before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reused: Option<Reused>,
+    /// What was found after its last attempt that its agent ended well, where something is
+    /// expected.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evidence: Option<Vec<Evidence>>,
     /// The dispatches that its agent asked for, oldest first; absent where there are none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub dispatches: Vec<DispatchId>,

@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::{Map, Value};
 
 use super::{
-    BudgetSpec, CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId, TaskSpec,
-    TraceKind,
+    ApprovalSpec, BudgetSpec, CacheMode, DispatchConfig, DispatchId, PlanId, RetrySpec, TaskId,
+    TaskSpec, TraceKind,
 };
 
 /// The arguments of `plan_tasks`: tasks, or a text to make tasks from.
@@ -154,6 +154,7 @@ pub struct RetryRequest {
 /// What a retry changes of a task; what is absent stays.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::option_option, reason = "what is absent stays, and what is null goes")]
 pub struct TaskOverride {
     /// Another description.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -184,6 +185,17 @@ pub struct TaskOverride {
     /// What it does with results of the same work done before.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cache: Option<CacheMode>,
+    /// Another approval; null lets it run without one.
+    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    pub approval: Option<Option<Box<ApprovalSpec>>>,
+}
+
+/// What is there, even if it is null.
+#[expect(clippy::option_option, reason = "what is absent stays, and what is null goes")]
+fn present<'de, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<Box<ApprovalSpec>>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 /// How much of a result to answer.

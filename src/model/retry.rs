@@ -23,8 +23,8 @@ pub struct RetrySpec {
     /// `backoff_ms`. A longer time that the upstream asks for is kept all the same, up to an hour.
     #[schemars(range(max = 3_600_000))]
     pub max_backoff_ms: u64,
-    /// Only after these failures; after every retryable one unless set. `agent_error` counts only
-    /// if it is named.
+    /// Only after these failures; after every retryable one unless set. `agent_error`,
+    /// `check_failed` and `output_invalid` count only if they are named.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(schema_with = "codes_schema")]
     pub on: Option<Vec<FailureCode>>,
@@ -36,8 +36,10 @@ impl RetrySpec {
     /// The longest wait between attempts, in milliseconds.
     pub const BACKOFF_MS_MAX: u64 = 3_600_000;
     /// The failures that `on` may name.
-    pub const CODES: [FailureCode; 8] = [
+    pub const CODES: [FailureCode; 10] = [
         FailureCode::AgentError,
+        FailureCode::CheckFailed,
+        FailureCode::OutputInvalid,
         FailureCode::Timeout,
         FailureCode::UpstreamUnavailable,
         FailureCode::UpstreamProtocol,
@@ -67,7 +69,7 @@ fn codes_schema(_: &mut SchemaGenerator) -> Schema {
         "items": { "type": "string", "enum": codes },
         "minItems": 1,
         "description": "Only after these failures; after every retryable one unless set. \
-                        agent_error counts only if it is named.",
+                        agent_error, check_failed and output_invalid count only if they are named.",
     })
 }
 
@@ -76,12 +78,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_retryable_code_may_be_named_and_only_agent_errors_besides() {
+    fn every_retryable_code_may_be_named_and_the_agents_own_errors_besides() {
         let schema = schemars::schema_for!(FailureCode);
         let all = schema.get("oneOf").unwrap().as_array().unwrap();
         for it in all {
             let code: FailureCode = serde_json::from_value(it["const"].clone()).unwrap();
-            let expected = code.is_retryable() || code == FailureCode::AgentError;
+            let own =
+                [FailureCode::AgentError, FailureCode::CheckFailed, FailureCode::OutputInvalid];
+            let expected = code.is_retryable() || own.contains(&code);
             assert_eq!(RetrySpec::CODES.contains(&code), expected, "{code:?}");
         }
         assert!(!RetrySpec::default().codes().contains(&FailureCode::AgentError));

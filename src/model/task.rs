@@ -4,15 +4,17 @@ use std::collections::BTreeMap;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 use super::{
-    AgentName, ApprovalSpec, CacheMode, CoderInput, DebugInput, ForEachSpec, InputData, LoopSpec,
-    RetrySpec, TaskId, TriggerRule,
+    AgentName, ApprovalSpec, CacheMode, CoderInput, DebugInput, ExpectSpec, ForEachSpec, InputData,
+    LoopSpec, RetrySpec, TaskId, TriggerRule,
 };
 
 /// One task of a dispatch document.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
+#[expect(clippy::box_collection, reason = "few have it, and the others stay small")]
 pub struct TaskSpec {
     /// The task's name: `[A-Za-z0-9][A-Za-z0-9._-]{0,127}`, unique in the dispatch.
     #[schemars(regex(pattern = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$"))]
@@ -59,10 +61,17 @@ pub struct TaskSpec {
     /// How it is tried again by itself when an attempt fails; as the settings say for its agent
     /// unless set, else not at all.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub retry: Option<RetrySpec>,
+    pub retry: Option<Box<RetrySpec>>,
     /// What somebody must decide before it starts; only what depends on it waits with it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approval: Option<Box<ApprovalSpec>>,
+    /// What must hold when its agent says that it is done.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub expect: Option<Box<ExpectSpec>>,
+    /// A JSON Schema (2020-12) that its output must keep; at most 64 KiB, and nothing is fetched.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(schema_with = "any_schema")]
+    pub output_schema: Option<Box<Value>>,
     /// How long the caller expects it to take, in seconds, above 0; learned from earlier tasks of
     /// its kind unless set. Longer paths start first.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -83,7 +92,7 @@ pub struct TaskSpec {
     /// How much it needs of what the dispatch's `config.resources` has, while it runs: a number
     /// from 1 on by the name of the resource.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub resources: Option<BTreeMap<String, u32>>,
+    pub resources: Option<Box<BTreeMap<String, u32>>>,
     /// What it does with results of the same work done before, in this dispatch or another: `off`,
     /// `reuse` or `refresh`; as the dispatch does unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,6 +114,10 @@ impl TaskSpec {
     pub fn runs_itself(&self) -> bool {
         self.for_each.is_none() && self.repeat.is_none()
     }
+}
+
+fn any_schema(_: &mut SchemaGenerator) -> Schema {
+    json_schema!({ "type": ["object", "boolean"] })
 }
 
 fn input_data_schema(generator: &mut SchemaGenerator) -> Schema {

@@ -57,6 +57,8 @@ pub enum TraceKind {
     /// Why an attempt started when it did. It is made from the attempt's start, with whose number
     /// it comes, and only where it is asked for by name.
     Decision,
+    /// An agent showed what it was doing.
+    AgentEvent,
     /// An agent called a tool of an upstream.
     UpstreamCall,
     /// An attempt ended.
@@ -145,4 +147,15 @@ pub struct UpstreamCall {
     /// What the agent used, if it says so; recorded with the end of the attempt, not here.
     #[serde(skip)]
     pub usage: Option<Usage>,
+}
+
+/// Something that an agent showed while it worked: a message, the use of a tool.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct AgentEvent {
+    /// When.
+    pub at: Timestamp,
+    /// What kind of thing, in the agent's own word.
+    pub kind: String,
+    /// What it says, short.
+    pub text: String,
 }

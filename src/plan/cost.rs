@@ -50,7 +50,8 @@ impl Sum {
         let mut sum = Self::default();
         for task in tasks {
             let Some(one) = amount(task) else { continue };
-            let attempts = task.retry.as_ref().map_or(1, |it: &RetrySpec| it.max_attempts);
+            let attempts = task.retry.as_deref().map_or(1, |it: &RetrySpec| it.max_attempts);
+            let one = one.saturating_mul(n_known_parts(task));
             sum.n += 1;
             sum.likely = sum.likely.saturating_add(one);
             sum.high = sum.high.saturating_add(one.saturating_mul(attempts.into()));
@@ -62,4 +63,10 @@ impl Sum {
         let likely = shown(self.likely);
         (self.n > 0).then(|| AmountBand { low: likely, likely, high: shown(self.high) })
     }
+}
+
+/// How many tasks one stands for, as far as the document says it: as many as its list has items.
+fn n_known_parts(task: &TaskSpec) -> u64 {
+    let items = task.for_each.as_ref().and_then(|it| it.items.as_array());
+    items.map_or(1, |it| it.len() as u64)
 }

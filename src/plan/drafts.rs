@@ -103,6 +103,8 @@ impl<'r> DraftMaker<'r> {
             idle_timeout_seconds: None,
             retry: None,
             approval: None,
+            expect: None,
+            output_schema: None,
             estimate_seconds: draft.estimate_seconds,
             for_each: None,
             repeat: None,

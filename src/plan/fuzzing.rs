@@ -15,7 +15,7 @@ pub fn fuzz_document(bytes: &[u8]) {
     let [coder, debug] = AgentRule::built_in();
     let free = AgentRule { name: AgentName::new("free"), input: InputKind::Free };
     let agents = [coder, debug, free];
-    let rules = Rules { limits: Limits::SERVER, agents: &agents, paths: &Below };
+    let rules = Rules { limits: Limits::SERVER, agents: &agents, checks: &[], paths: &Below };
     let json = match json::read(bytes) {
         Ok(json) => json,
         Err(refusal) => return check_refusal(&refusal),

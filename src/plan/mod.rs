@@ -23,6 +23,7 @@ mod request;
 mod request_tests;
 mod routing;
 mod rules;
+mod schema;
 #[cfg(test)]
 pub(crate) mod testing;
 mod unique;
@@ -45,3 +46,4 @@ pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve}
 pub use report::{critical_path, makespan, report};
 pub use routing::route;
 pub use rules::{AgentRule, InputKind, Limits, PathFault, PathPolicy, Rules};
+pub use schema::OutputSchema;

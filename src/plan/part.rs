@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use serde_json::{Map, Value};
 
-use crate::model::{Failure, FailureCode, InputData, TaskId, TaskSpec, text};
+use crate::model::{ExpectSpec, Failure, FailureCode, InputData, TaskId, TaskSpec, text};
 
 /// The most bytes of JSON that filling in may add to one task.
 const FILLED_BYTES_MAX: usize = 4 << 20;
@@ -54,6 +54,7 @@ impl<'p> Pattern<'p> {
             task_id: TaskId::new(&format!("{}.{number}", self.task.task_id)),
             description,
             input_data: filler.map(&self.task.input_data)?.into(),
+            expect: self.task.expect.as_deref().map(|it| filler.expect(it)).transpose()?,
             ..self.common.clone()
         })
     }
@@ -76,6 +77,8 @@ fn common(task: &TaskSpec) -> TaskSpec {
         idle_timeout_seconds: task.idle_timeout_seconds,
         retry: task.retry.clone(),
         approval: None,
+        expect: task.expect.clone(),
+        output_schema: task.output_schema.clone(),
         estimate_seconds: task.estimate_seconds,
         for_each: None,
         repeat: None,
@@ -111,6 +114,15 @@ impl Filler<'_> {
             Value::Object(map) => Value::Object(self.map(map)?),
             Value::Null | Value::Bool(_) | Value::Number(_) => value.clone(),
         })
+    }
+
+    /// What is expected of a part: its own files.
+    fn expect(&mut self, expect: &ExpectSpec) -> Result<Box<ExpectSpec>, Failure> {
+        let mut filled = expect.clone();
+        for path in filled.files.iter_mut().chain(&mut filled.changed) {
+            *path = show(&self.text(path)?).into_owned();
+        }
+        Ok(Box::new(filled))
     }
 
     /// A text that is one word and nothing else takes the type of what it stands for; elsewhere a

@@ -61,6 +61,8 @@ pub struct Rules<'a> {
     pub limits: Limits,
     /// The agents that tasks may name, in the order in which hints list them.
     pub agents: &'a [AgentRule],
+    /// The checks that tasks may name, in the order in which hints list them.
+    pub checks: &'a [String],
     /// Where paths may lead.
     pub paths: &'a dyn PathPolicy,
 }

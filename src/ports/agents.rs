@@ -7,10 +7,32 @@ use serde_json::{Map, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{AgentName, Attempt, DispatchId, Failure, TaskId, UpstreamCall};
+use crate::model::{AgentEvent, AgentName, Attempt, DispatchId, Failure, TaskId, UpstreamCall};
 
 /// Where an attempt notes the upstream calls it makes, as they end.
 pub type CallLog = mpsc::UnboundedSender<UpstreamCall>;
+
+/// Where an attempt notes what its agent shows; clones are the same one. By default nobody listens.
+#[derive(Clone, Debug, Default)]
+pub struct EventLog(Option<mpsc::Sender<AgentEvent>>);
+
+impl EventLog {
+    /// How many events of an attempt are kept; agents may show more.
+    pub const EVENTS_MAX: usize = 200;
+
+    /// One whose events are kept.
+    pub fn kept() -> (Self, mpsc::Receiver<AgentEvent>) {
+        let (sender, receiver) = mpsc::channel(Self::EVENTS_MAX);
+        (Self(Some(sender)), receiver)
+    }
+
+    /// Notes an event; what is too many is dropped.
+    pub fn note(&self, event: AgentEvent) {
+        if let Some(sender) = &self.0 {
+            let _full = sender.try_send(event);
+        }
+    }
+}
 
 /// Where an agent shows that it goes on working; clones are the same one.
 ///
@@ -40,6 +62,15 @@ impl Heartbeat {
     }
 }
 
+/// What a task answered that an attempt's task depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct UpstreamOutput {
+    /// The task.
+    pub task_id: TaskId,
+    /// What it answered.
+    pub output: Value,
+}
+
 /// One attempt at one task, as an agent gets it.
 #[derive(Clone, Debug)]
 pub struct AttemptCall {
@@ -55,6 +86,10 @@ pub struct AttemptCall {
     pub description: Arc<str>,
     /// What the agent is told, references resolved, context filled in.
     pub input: Map<String, Value>,
+    /// What the tasks answered that this one depends on, directly or through others, each behind
+    /// those that it depends on itself. Empty unless the agent
+    /// [wants it](AgentBackend::wants_upstream).
+    pub upstream: Vec<UpstreamOutput>,
     /// How long it may take from now; the caller stops listening after that.
     pub timeout: Duration,
     /// Fires when the result no longer counts; the agent must stop what it started.
@@ -63,6 +98,8 @@ pub struct AttemptCall {
     pub calls: CallLog,
     /// Where progress is shown.
     pub heartbeat: Heartbeat,
+    /// Where it is noted what the agent shows.
+    pub events: EventLog,
 }
 
 /// One kind of agent.
@@ -73,6 +110,11 @@ pub trait AgentBackend: Debug + Send + Sync {
     /// What the limiter of its attempts is called: backends of one lane are as busy as each other,
     /// and what one is turned away for holds for all.
     fn lane(&self) -> &str;
+
+    /// Whether it builds on what the tasks answered that a task depends on.
+    fn wants_upstream(&self) -> bool {
+        false
+    }
 
     /// What serves it: the same text where the same input gives a result that is as good.
     fn binding(&self) -> String {
@@ -98,15 +140,53 @@ pub struct Binding {
 
 /// Why nobody serves an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
-    .looked_for.join(", ")
-)]
-pub struct BindError {
-    /// The agent.
-    pub agent: AgentName,
-    /// The upstream that was asked.
-    pub upstream: String,
-    /// The tools that were looked for, in order.
-    pub looked_for: Vec<String>,
+pub enum BindError {
+    /// Its upstream has no tool for it.
+    #[error(
+        "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
+        .looked_for.join(", ")
+    )]
+    NoTool {
+        /// The agent.
+        agent: AgentName,
+        /// The upstream that was asked.
+        upstream: String,
+        /// The tools that were looked for, in order.
+        looked_for: Vec<String>,
+    },
+    /// The program that does its work is not there.
+    #[error("agent \"{agent}\" runs the program \"{program}\", which is not installed: {place}")]
+    NotInstalled {
+        /// The agent.
+        agent: AgentName,
+        /// The program.
+        program: String,
+        /// Where it was looked for.
+        place: String,
+    },
+    /// What the settings say of it cannot be carried out.
+    #[error("agent \"{agent}\" cannot work: {problem}")]
+    Unusable {
+        /// The agent.
+        agent: AgentName,
+        /// What is wrong.
+        problem: String,
+    },
+}
+
+impl BindError {
+    /// What the user can do about it; one sentence.
+    pub fn hint(&self) -> String {
+        match self {
+            Self::NoTool { .. } => {
+                "bind the agent to a tool in the settings, or start an upstream that has it"
+                    .to_owned()
+            }
+            Self::NotInstalled { agent, .. } => format!(
+                "install it, put it on the PATH of this server, or set agents.{agent}.command.argv \
+                 to its absolute path"
+            ),
+            Self::Unusable { agent, .. } => format!("correct agents.{agent}.command"),
+        }
+    }
 }

@@ -14,8 +14,8 @@ use uuid::Uuid;
 
 use super::{Asked, Changes, Digest, KnownResult, Record, Remember, RequestId, RequestState};
 use crate::model::{
-    AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Failure, Millis,
-    PlanId, Reused, TaskId, TaskIdx, TaskStatus, TaskUsage, TraceKind,
+    AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Evidence,
+    Failure, Millis, PlanId, Reused, TaskId, TaskIdx, TaskStatus, TaskUsage, TraceKind,
 };
 
 /// The name of a process that owns dispatches; a new one at each start.
@@ -244,6 +244,8 @@ pub struct TaskRow {
     pub approval: Option<Box<ApprovalReport>>,
     /// What its attempts used, where anything is known or reserved.
     pub usage: Option<Box<TaskUsage>>,
+    /// What was found after the last attempt that its agent ended well.
+    pub evidence: Option<Box<[Evidence]>>,
 }
 
 /// A task as it stands in the store.

@@ -3,6 +3,7 @@
 
 mod agents;
 mod changes;
+mod checks;
 mod clock;
 mod context;
 mod failpoint;
@@ -16,9 +17,11 @@ mod upkeep;
 mod work;
 
 pub use agents::{
-    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, Heartbeat,
+    AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
+    UpstreamOutput,
 };
 pub use changes::Changes;
+pub use checks::{CheckCall, CheckOutcome, Checks};
 pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;

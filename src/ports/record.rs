@@ -3,7 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use crate::{
-    model::{Attempt, ControlAction, DispatchId, Millis, TaskIdx, TraceKind, UpstreamCall},
+    model::{
+        AgentEvent, Attempt, ControlAction, DispatchId, Millis, TaskIdx, TraceKind, UpstreamCall,
+    },
     scheduler::Event,
 };
 
@@ -72,6 +74,15 @@ pub enum RecordBody {
     },
     /// A fact of the scheduler.
     Scheduler(Event),
+    /// An agent showed what it was doing.
+    AgentEvent {
+        /// The task tried.
+        task: TaskIdx,
+        /// Which try.
+        attempt: Attempt,
+        /// What it showed.
+        event: AgentEvent,
+    },
     /// An agent called a tool of an upstream.
     UpstreamCall {
         /// The task tried.
@@ -103,6 +114,7 @@ impl RecordBody {
             Self::ControlRequested { .. } => TraceKind::ControlRequested,
             Self::InputReplaced { .. } => TraceKind::InputReplaced,
             Self::ApprovalDecided { .. } => TraceKind::ApprovalDecided,
+            Self::AgentEvent { .. } => TraceKind::AgentEvent,
             Self::Nested { .. } => TraceKind::DispatchNested,
             Self::UpstreamCall { .. } => TraceKind::UpstreamCall,
             Self::ContextGathered { .. } => TraceKind::ContextGathered,
@@ -140,7 +152,8 @@ impl RecordBody {
     /// The task and the attempt that it is about.
     pub fn subject(&self) -> (Option<TaskIdx>, Option<Attempt>) {
         match self {
-            Self::UpstreamCall { task, attempt, .. }
+            Self::AgentEvent { task, attempt, .. }
+            | Self::UpstreamCall { task, attempt, .. }
             | Self::Scheduler(
                 Event::AttemptStarted { task, attempt, .. }
                 | Event::AttemptEnded { task, attempt, .. }

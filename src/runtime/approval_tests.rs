@@ -164,3 +164,29 @@ async fn an_approval_outlives_its_process_and_so_does_a_decision_on_it() {
     assert_eq!(*two.agents.started.lock(), ["b#1", "c#1"]);
     pass(Duration::from_secs(1)).await;
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_retry_may_ask_something_else_or_nothing() {
+    let world = World::new().await;
+    let asked = json!({ "message": "ship it?", "decisions": ["ship", "reject"] });
+    let first = start(&world, &asking("a\nb <- a\nc <- b\nd", &asked)).await;
+    world.handle.approve(decide(first, "reject")).await.unwrap();
+    let first = world.finish(first).await.dispatch_id;
+    let retry = |overrides: Value| {
+        let args = json!({ "dispatch_id": first, "overrides": { "b": overrides } });
+        let json = crate::model::json::Json::from_value(&args).unwrap();
+        crate::plan::check_retry(&json)
+    };
+    let other = retry(json!({ "approval": { "message": "now?" } })).unwrap();
+    let other = world.handle.retry(other, None).await.unwrap().dispatch;
+    let mut progress = world.handle.follow(other).await.unwrap();
+    progress.wait_for(|it| it.n_waiting == 1).await.unwrap();
+    let result = world.handle.result(other).await.unwrap();
+    assert_eq!(task(&result, "b").approval.as_ref().unwrap().message, "now?");
+    let none = retry(json!({ "approval": null })).unwrap();
+    let none = world.handle.retry(none, None).await.unwrap().dispatch;
+    let result = world.finish(none).await;
+    assert_eq!((result.status, &task(&result, "b").approval), (DispatchStatus::Success, &None));
+    let refusal = retry(json!({ "approval": 5 })).unwrap_err();
+    assert_eq!(refusal.faults()[0].path, "/overrides/b/approval");
+}

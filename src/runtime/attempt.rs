@@ -7,7 +7,9 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    ancestors,
     document::StoredDocument,
+    evidence,
     filter::ContextPool,
     message::{AttemptEnd, Message},
     reuse,
@@ -17,7 +19,7 @@ use crate::{
     confine::Workspaces,
     model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
     plan,
-    ports::{AgentBackend, AttemptCall, Clock, Heartbeat, Journal},
+    ports::{AgentBackend, AttemptCall, CallLog, Checks, Clock, EventLog, Heartbeat, Journal},
 };
 
 /// How long an agent may take to stop once its attempt was given up.
@@ -39,6 +41,7 @@ pub(super) struct AttemptJob {
     pub(super) clock: Arc<dyn Clock>,
     pub(super) rules: Arc<OwnedRules>,
     pub(super) workspaces: Workspaces,
+    pub(super) checks: Arc<dyn Checks>,
     pub(super) cancelled: CancellationToken,
     /// Where progress is told.
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
@@ -47,16 +50,27 @@ pub(super) struct AttemptJob {
 /// Runs an attempt to its end, or until it is given up.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
+    let (events, mut shown) = EventLog::kept();
     let (mut resolved, mut prospect) = (None, None);
+    let mut found = Vec::new();
     let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => {
             prospect = reuse::prospect_to_keep(&job, &input).await;
-            run_agent(&job, input, calls).await
+            let before = evidence::baseline(&job).await;
+            match run_agent(&job, input, (calls, events)).await {
+                Ok(output) => {
+                    let gathered = evidence::gather(&job, before, &output);
+                    found = job.cancelled.run_until_cancelled(gathered).await.unwrap_or_default();
+                    Ok(output)
+                }
+                Err(failure) => Err(failure),
+            }
         }
         Err(failure) => Err(failure),
     };
     let in_output = result.as_ref().ok().and_then(Usage::of_output);
     let result = result.and_then(|it| to_json(&it));
+    let result = evidence::failure(&found).map_or(result, Err);
     let findable = match &result {
         Ok(output) => reuse::findable(&job, prospect, output).await,
         Err(_) => None,
@@ -73,20 +87,24 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         attempt: job.attempt,
         result,
         calls: ended_calls,
+        events: std::iter::from_fn(|| shown.try_recv().ok()).collect(),
         resolved,
         findable,
         usage,
+        evidence: found,
     }
 }
 
 async fn run_agent(
     job: &AttemptJob,
     input: Map<String, Value>,
-    calls: mpsc::UnboundedSender<crate::model::UpstreamCall>,
+    (calls, events): (CallLog, EventLog),
 ) -> Result<Value, Failure> {
     let task = task_of(job);
     let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
+    let upstream =
+        if job.backend.wants_upstream() { ancestors::outputs(job).await? } else { Vec::new() };
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),
@@ -94,10 +112,12 @@ async fn run_agent(
         agent: task.agent.clone(),
         description: task.description.as_str().into(),
         input,
+        upstream,
         timeout: own_timeout(Duration::from_millis(job.deadline.since(job.clock.now()).0)),
         cancelled: job.cancelled.clone(),
         calls,
         heartbeat: heartbeat.clone(),
+        events,
     };
     let mut work = job.backend.run(call);
     tokio::select! {

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use super::{document::StoredConfig, options::Options, spending::StoredBudget};
+use super::{document::StoredConfig, evidence, options::Options, spending::StoredBudget};
 use crate::model::{AgentName, DispatchConfig, Millis, Spent, TaskSpec};
 
 /// The settings that a dispatch runs under: its own, within the server's limits, or the server's.
@@ -35,7 +35,8 @@ pub(super) fn config(
 pub(super) fn task(task: &mut TaskSpec, options: &Options) {
     let Some(agent) = options.agents.get(&task.agent) else { return };
     task.timeout_seconds = task.timeout_seconds.or(agent.timeout_seconds);
-    task.retry = task.retry.take().or_else(|| agent.retry.clone());
+    evidence::add(task, &agent.expect);
+    task.retry = task.retry.take().or_else(|| agent.retry.clone().map(Box::new));
     let name = task.agent.as_str();
     let input = &mut task.input_data;
     if let (AgentName::CODER, Some(level)) = (name, agent.validation_level) {

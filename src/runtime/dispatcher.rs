@@ -465,6 +465,7 @@ impl Dispatcher {
             clock: Arc::clone(&self.dependencies.clock),
             rules: Arc::clone(&self.rules),
             workspaces: self.dependencies.paths.workspaces().clone(),
+            checks: Arc::clone(&self.dependencies.checks),
             cancelled: CancellationToken::new(),
             to_dispatcher: self.to_control.clone(),
         })

@@ -315,7 +315,7 @@ fn task_policy(task: &TaskSpec) -> TaskPolicy {
         timeout: task.timeout_seconds.map(Millis::from_seconds),
         total_timeout: task.total_timeout_seconds.map(Millis::from_seconds),
         idle_timeout: task.idle_timeout_seconds.map(Millis::from_seconds),
-        retry: task.retry.as_ref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
+        retry: task.retry.as_deref().map_or(RetryPolicy::ONCE, RetryPolicy::from),
         trigger: task.trigger_rule,
         join: task.for_each.as_ref().map_or(TriggerRule::AllSuccess, |it| it.join.trigger()),
         approval_timeout: approval.map(|it| Millis::from_seconds(it.timeout_seconds)),

@@ -67,6 +67,12 @@ pub(super) fn evidence(workspaces: &Workspaces, files: &[String]) -> Option<Vec<
     files.iter().map(digest).collect()
 }
 
+/// The digest of each file, whatever the others are; `None` of one that cannot be read. Blocks.
+pub(super) fn each(workspaces: &Workspaces, files: &[String]) -> Vec<Option<Digest>> {
+    let each = |it: &String| evidence(workspaces, std::slice::from_ref(it))?.pop();
+    files.iter().map(each).collect()
+}
+
 fn digest(
     workspaces: &Workspaces,
     file: &str,

@@ -1,12 +1,16 @@
 //! What holds of every journal, whatever its bytes are; `fuzz/` feeds it.
 
+use std::sync::Arc;
+
 use uuid::Uuid;
 
 use super::document::{Meta, StoredDocument};
 use crate::{
-    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx},
+    model::{
+        Attempt, DispatchId, Failure, FailureCode, Millis, Reused, TaskId, TaskIdx, Timestamp,
+    },
     ports::RecordBody,
-    scheduler::{Action, Event, Input, Outbox, Scheduler, TaskState},
+    scheduler::{Action, Event, Gate, Growth, Input, Outbox, Scheduler, TaskState},
 };
 
 /// How many tasks a dispatch has that is read from bytes; larger ones only take longer.
@@ -36,12 +40,22 @@ pub fn fuzz_journal(bytes: &[u8]) {
     if graph.len() > TASKS_MAX {
         return;
     }
-    let id = DispatchId::new(Uuid::from_u128(1));
-    let mut scheduler = Scheduler::new(graph, document.policy((id, Millis(0)), Vec::new()));
+    let of = (DispatchId::new(Uuid::from_u128(1)), Millis(0));
+    let n_first = document.n_first.filter(|it| *it <= graph.len());
+    let first = n_first.and_then(|it| document.begin(it, of, &[]).ok());
+    let Growth { graph, policy } =
+        first.unwrap_or_else(|| Growth { graph, policy: document.policy(of, Vec::new()) });
+    let mut scheduler = Scheduler::new(graph, policy);
     let mut now = Millis(1);
     for line in lines {
         let (at, event) = read(line);
         now = now + at;
+        if let Some(Event::TasksAdded { n_tasks, .. }) = event
+            && n_tasks as usize <= document.tasks.len()
+            && let Ok(growth) = document.begin(n_tasks as usize, of, &[])
+        {
+            scheduler.prepare(Arc::new(growth));
+        }
         if let Some(event) = event
             && scheduler.can_follow(&event)
         {
@@ -61,12 +75,19 @@ fn read(line: &[u8]) -> (Millis, Option<Event>) {
 
 fn pick(line: &[u8]) -> Option<Event> {
     let [kind, task, attempt, rest @ ..] = line else { return None };
+    let gates = [Gate::Condition, Gate::Reuse, Gate::Approval, Gate::Expansion];
+    let gate = gates[usize::from(attempt % 4)];
     let at = rest.iter().fold(0_u64, |sum, it| sum << 8 | u64::from(*it));
     let (task, attempt) = (TaskIdx::from_usize(usize::from(*task)), Attempt(u32::from(*attempt)));
     let failure = |code| Err(Failure::new(code, ""));
     let ended =
         |result, retry_at| Event::AttemptEnded { task, attempt, result, retry_at, usage: None };
-    Some(match kind % 16 {
+    let from = || Reused {
+        dispatch_id: DispatchId::new(Uuid::from_u128(2)),
+        task_id: TaskId::new("other"),
+        at: Timestamp(Millis(at)),
+    };
+    Some(match kind % 22 {
         0 => Event::TaskKept { task },
         1 | 2 => Event::AttemptStarted {
             task,
@@ -88,6 +109,13 @@ fn pick(line: &[u8]) -> Option<Event> {
         12 => Event::TasksResumed { tasks: vec![task] },
         13 => Event::DispatchResumed,
         14 => Event::WorkersChanged { workers_max: attempt.0 },
+        15 => Event::GateReached { task, gate, until: (at > 0).then_some(Millis(at)) },
+        16 => Event::GatePassed { task, gate },
+        17 => Event::TaskReused { task, from: Box::new(from()) },
+        18 | 19 => {
+            Event::TasksAdded { n_tasks: attempt.0, parent: (kind % 2 == 0).then_some(task) }
+        }
+        20 => Event::TaskJoined { task },
         _ if at == 0 => Event::DispatchCancelled,
         _ => Event::TaskCancelled { task },
     })
@@ -159,10 +187,32 @@ mod tests {
     }
 
     #[test]
+    fn a_journal_of_growth_and_reuse_is_replayed_whole() {
+        let seed = include_str!("../../fuzz/seeds/journal/grown");
+        let mut lines = seed.lines();
+        let document = StoredDocument::read(lines.next().unwrap()).unwrap();
+        let of = (DispatchId::new(Uuid::from_u128(1)), Millis(0));
+        let Growth { graph, policy } = document.begin(document.n_first.unwrap(), of, &[]).unwrap();
+        let mut scheduler = Scheduler::new(graph, policy);
+        for line in lines.skip(1).filter(|it| it.starts_with('{')) {
+            let (_, Some(event)) = read(line.as_bytes()) else { continue };
+            if let Event::TasksAdded { n_tasks, .. } = event {
+                let growth = document.begin(n_tasks as usize, of, &[]).unwrap();
+                scheduler.prepare(Arc::new(growth));
+            }
+            assert!(scheduler.can_follow(&event), "{event:?}");
+            scheduler.replay(Millis(1), &event);
+        }
+        assert_eq!(scheduler.n_tasks(), document.tasks.len());
+        fuzz_journal(seed.as_bytes());
+    }
+
+    #[test]
     fn mutants_of_journals_keep_the_promises() {
         let seeds = [
             include_str!("../../fuzz/seeds/journal/diamond"),
             include_str!("../../fuzz/seeds/journal/retries"),
+            include_str!("../../fuzz/seeds/journal/grown"),
         ];
         for seed in seeds {
             let lines: Vec<_> = seed.lines().collect();

@@ -135,7 +135,7 @@ pub(super) async fn evaluate(
     let evaluation = tokio::task::spawn_blocking(move || {
         let config = json!(document.config.to_config(None));
         let input = &document.tasks[task.as_usize()].input_data;
-        condition.evaluate(Facts { tasks, input, config })
+        condition.evaluate(Facts { tasks, output: None, input, config })
     });
     match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
         Ok(Ok(answer)) => answer,
@@ -145,6 +145,6 @@ pub(super) async fn evaluate(
 }
 
 fn fail(reason: &str) -> Failure {
-    let message = format!("`when` cannot be evaluated: {reason}");
+    let message = format!("the condition cannot be evaluated: {reason}");
     Failure::new(FailureCode::ConditionError, message)
 }

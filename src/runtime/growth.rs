@@ -10,7 +10,6 @@ use super::{
     dispatcher::Dispatcher,
     document::{Parts, StoredDocument, estimate},
     gatekeeper::Found,
-    lanes::Lanes,
     live::{Live, TRACE_FILES_MAX},
     message::Heard,
     row::PENDING,
@@ -75,7 +74,7 @@ impl Live {
             return Err(StoreError::Corrupt(reason));
         }
         let of = (self.id, self.created_at);
-        self.document.begin(n_tasks, of, &self.lanes).map(Arc::new)
+        self.document.begin(n_tasks, of, self.lanes.by_task()).map(Arc::new)
     }
 }
 
@@ -159,10 +158,10 @@ impl StoredDocument {
         &self,
         n_tasks: usize,
         of: (DispatchId, Millis),
-        lanes: &Lanes,
+        lanes: &[u16],
     ) -> Result<Growth, StoreError> {
         let first = self.first(n_tasks);
-        let lanes = lanes.by_task().get(..n_tasks).unwrap_or_default().to_vec();
+        let lanes = lanes.get(..n_tasks).unwrap_or_default().to_vec();
         Ok(Growth { graph: first.graph()?, policy: first.policy(of, lanes) })
     }
 

@@ -218,12 +218,29 @@ impl Live {
         out: &mut Outbox,
         batch: &mut Batch,
     ) {
-        let AttemptEnd { task, attempt, result, calls, resolved, findable, usage } = end;
+        let AttemptEnd {
+            task,
+            attempt,
+            result,
+            calls,
+            events,
+            resolved,
+            findable,
+            evidence,
+            usage,
+        } = end;
+        for event in events {
+            self.record(now, RecordBody::AgentEvent { task, attempt, event }, batch);
+        }
         for call in calls {
             self.record(now, RecordBody::UpstreamCall { task, attempt, call }, batch);
         }
         if let Some(input) = resolved {
             self.note_input(task, input);
+        }
+        let row = &mut self.rows[task.as_usize()];
+        if (row.status, row.attempts) == (TaskStatus::Running, attempt.0) {
+            row.evidence = (!evidence.is_empty()).then(|| evidence.into());
         }
         let (verdict, output) = match result {
             Ok(output) => (Ok(()), Some(output)),
@@ -451,7 +468,7 @@ fn first_scheduler(
 ) -> Scheduler {
     let of = (dispatch, created_at);
     let n_first = document.n_first.map(|it| it.min(document.tasks.len()));
-    let first = n_first.and_then(|it| document.begin(it, of, lanes).ok());
+    let first = n_first.and_then(|it| document.begin(it, of, lanes.by_task()).ok());
     let Growth { graph, policy } = first.unwrap_or_else(|| Growth {
         graph: Arc::clone(graph),
         policy: document.policy(of, lanes.by_task().to_vec()),

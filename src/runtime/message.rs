@@ -11,8 +11,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode, Refusal, TaskId,
-        TaskIdx, TaskSpec, UpstreamCall, Usage,
+        AgentEvent, Attempt, BudgetLimit, DispatchId, DispatchStatus, Evidence, Failure,
+        FailureCode, Refusal, TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage,
     },
     ports::{Request, RequestId, Tenure},
 };
@@ -111,10 +111,13 @@ pub(super) struct AttemptEnd {
     /// The agent's output as JSON text, or why there is none.
     pub(super) result: Result<String, Failure>,
     pub(super) calls: Vec<UpstreamCall>,
+    pub(super) events: Vec<AgentEvent>,
     /// The input with its references resolved, where it had any.
     pub(super) resolved: Option<Map<String, Value>>,
     /// By what others may find the result, if they may.
     pub(super) findable: Option<Findable>,
+    /// What was found of what is expected of the task.
+    pub(super) evidence: Vec<Evidence>,
     /// What the agent says that it used.
     pub(super) usage: Option<Usage>,
 }
@@ -123,8 +126,18 @@ impl AttemptEnd {
     /// The end of an attempt whose agent's code is at fault.
     pub(super) fn panicked(task: TaskIdx, attempt: Attempt) -> Self {
         let failure = Failure::new(FailureCode::AgentError, "the agent's code panicked");
-        let (calls, result) = (Vec::new(), Err(failure));
-        Self { task, attempt, result, calls, resolved: None, findable: None, usage: None }
+        let (calls, events, result) = (Vec::new(), Vec::new(), Err(failure));
+        Self {
+            task,
+            attempt,
+            result,
+            calls,
+            events,
+            resolved: None,
+            findable: None,
+            evidence: Vec::new(),
+            usage: None,
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod addition;
 mod advice;
+mod ancestors;
 #[cfg(test)]
 mod approval_tests;
 mod attempt;
@@ -21,6 +22,9 @@ mod dispatcher;
 mod document;
 mod durable;
 mod elsewhere;
+mod evidence;
+#[cfg(test)]
+mod evidence_tests;
 mod expansion;
 #[cfg(test)]
 mod expansion_tests;
@@ -87,6 +91,6 @@ mod workers;
 pub use fuzzing::fuzz_journal;
 pub use handle::{Caller, DispatcherHandle, Ticket};
 pub use message::{Paused, Progress};
-pub use options::{AgentOptions, Dependencies, Options, Recover};
+pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
 pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};

@@ -8,7 +8,7 @@ use crate::{
         AgentName, AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel,
     },
     plan::{InputKind, Limits},
-    ports::{AgentDirectory, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
+    ports::{AgentDirectory, Checks, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
 };
 
 /// The ports that the runtime works through.
@@ -20,6 +20,8 @@ pub struct Dependencies {
     pub upkeep: Arc<dyn Upkeep>,
     /// Who does the work.
     pub agents: Arc<dyn AgentDirectory>,
+    /// What runs the checks of the settings.
+    pub checks: Arc<dyn Checks>,
     /// Where context comes from, one source per prefix.
     pub sources: Vec<Arc<dyn ContextSource>>,
     /// Where trace files go.
@@ -49,6 +51,8 @@ pub struct Options {
     pub trace_dir: PathBuf,
     /// The agents that documents may name.
     pub agents: BTreeMap<AgentName, AgentOptions>,
+    /// The checks that documents may name.
+    pub checks: Vec<String>,
     /// What documents may ask for at most.
     pub limits: Limits,
     /// How many attempts of all dispatches together run at once in this process.
@@ -76,6 +80,17 @@ pub enum Recover {
     Never,
 }
 
+/// What is expected of everything that an agent does.
+#[derive(Clone, Debug, Default)]
+pub struct AgentExpect {
+    /// Checks of the settings that must end well.
+    pub checks: Vec<String>,
+    /// An expression (CEL) over `output`, `input` and `config`; the task's own goes before.
+    pub condition: Option<String>,
+    /// Whether the input's `output_path` must be new or changed.
+    pub output_path: bool,
+}
+
 /// The settings of one agent; what a task says goes before.
 #[derive(Clone, Debug)]
 pub struct AgentOptions {
@@ -85,6 +100,8 @@ pub struct AgentOptions {
     pub timeout_seconds: Option<f64>,
     /// How its tasks are tried again.
     pub retry: Option<RetrySpec>,
+    /// What must hold when it says that it is done, whatever its tasks expect.
+    pub expect: AgentExpect,
     /// For `coder`: how much written code must satisfy.
     pub validation_level: Option<ValidationLevel>,
     /// For `debug`: how far an investigation looks.

@@ -141,6 +141,7 @@ pub(super) fn task_result(
         ended_at: row.ended_at.map(Timestamp),
         trace_file: target.filter(|_| has_file).map(|it| trace::task_path(it, stored, n_tasks)),
         output_truncated: false,
+        evidence: row.evidence.as_deref().map(<[_]>::to_vec),
         dispatches: Vec::new(),
         reused: row.reused.as_deref().cloned(),
     }

@@ -123,6 +123,7 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
         retry,
         when,
         cache,
+        approval,
     } = change;
     if let Some(description) = description {
         task.description = description;
@@ -137,9 +138,12 @@ fn apply(task: &mut TaskSpec, change: TaskOverride) {
     task.timeout_seconds = timeout_seconds.or(task.timeout_seconds);
     task.total_timeout_seconds = total_timeout_seconds.or(task.total_timeout_seconds);
     task.idle_timeout_seconds = idle_timeout_seconds.or(task.idle_timeout_seconds);
-    task.retry = retry.or_else(|| task.retry.take());
+    task.retry = retry.map(Box::new).or_else(|| task.retry.take());
     task.when = when.map(String::into_boxed_str).or_else(|| task.when.take());
     task.cache = cache.or(task.cache);
+    if let Some(approval) = approval {
+        task.approval = approval;
+    }
 }
 
 /// The settings of the first dispatch, as its document would have given them. Its trace directory

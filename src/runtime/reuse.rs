@@ -145,11 +145,16 @@ async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospe
     let named = files::named(input)?;
     let files = read(job, named.clone(), files::digests).await?;
     let task = &job.document.tasks[job.task.as_usize()];
+    let expected = match (&task.expect, &task.output_schema) {
+        (None, None) => String::new(),
+        both => serde_json::to_string(&both).ok()?,
+    };
     let work = Work {
         agent: task.agent.as_str(),
         binding: &job.backend.binding(),
         description: &task.description,
         input,
+        expected: &expected,
         upstream: &upstream(job).await?,
         files: &files,
     };

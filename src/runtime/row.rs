@@ -21,6 +21,7 @@ pub(super) const PENDING: TaskRow = TaskRow {
     reused: None,
     approval: None,
     usage: None,
+    evidence: None,
 };
 
 /// How long the last attempt of a task took.
@@ -62,6 +63,7 @@ pub(super) fn update(row: &mut TaskRow, now: Millis, event: &Event, spec: &TaskS
         Event::AttemptStarted { attempt, .. } => {
             row.status = TaskStatus::Running;
             row.attempts = attempt.0;
+            row.evidence = None;
             row.started_at = Some(now);
         }
         Event::AttemptEnded { result: Err(failure), retry_at: Some(_), .. } => {

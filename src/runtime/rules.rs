@@ -14,6 +14,7 @@ pub(super) struct OwnedRules {
     limits: Limits,
     workers_total_max: u32,
     agents: Vec<AgentRule>,
+    checks: Vec<String>,
     paths: Arc<Paths>,
 }
 
@@ -27,6 +28,7 @@ impl OwnedRules {
             agents: agents
                 .map(|(name, it)| AgentRule { name: name.clone(), input: rule(it) })
                 .collect(),
+            checks: options.checks.clone(),
             paths,
         }
     }
@@ -44,6 +46,11 @@ impl OwnedRules {
 
     /// The rules as the plan room takes them.
     pub(super) fn as_rules(&self) -> Rules<'_> {
-        Rules { limits: self.limits.clone(), agents: &self.agents, paths: self.paths.as_ref() }
+        Rules {
+            limits: self.limits.clone(),
+            agents: &self.agents,
+            checks: &self.checks,
+            paths: self.paths.as_ref(),
+        }
     }
 }

@@ -82,8 +82,7 @@ pub(super) async fn bind_all(
     let (mut backends, mut warnings) = (BTreeMap::new(), Vec::new());
     for name in names {
         let binding = agents.bind(&name).await.map_err(|error| {
-            let hint = "bind the agent to a tool in the settings, or start an upstream that has it";
-            Refusal::of(ErrorCode::AgentUnavailable, "", &error.to_string(), hint)
+            Refusal::of(ErrorCode::AgentUnavailable, "", &error.to_string(), &error.hint())
         })?;
         for it in binding.warnings {
             if !warnings.contains(&it) {

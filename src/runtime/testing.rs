@@ -18,8 +18,8 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{
-    AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
-    fakes::{Echo, Files},
+    AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
+    fakes::{Echo, Files, GoodAndBad},
     fault_tests::Faults,
 };
 use crate::{
@@ -89,6 +89,7 @@ impl World {
             journal: Arc::clone(&store) as _,
             upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
+            checks: Arc::new(GoodAndBad),
             sources: vec![Arc::new(Echo)],
             traces: Arc::clone(&files) as _,
             clock: Arc::new(TokioClock(Instant::now(), Arc::clone(&clock_jump))),
@@ -159,6 +160,7 @@ fn options(dispatches_open_max: usize) -> Options {
         input: InputKind::Free,
         timeout_seconds: None,
         retry: None,
+        expect: AgentExpect::default(),
         validation_level: None,
         analysis_depth: None,
     };
@@ -173,6 +175,7 @@ fn options(dispatches_open_max: usize) -> Options {
             (AgentName::new("android"), robot.clone()),
             (AgentName::new("robot"), robot),
         ]),
+        checks: vec!["good".into(), "bad".into()],
         limits: Limits {
             tasks_max: 5_000,
             edges_max: 100_000,

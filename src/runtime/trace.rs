@@ -52,6 +52,7 @@ fn data_of(body: &RecordBody, name_of: &dyn Fn(TaskIdx) -> String) -> Value {
         RecordBody::ApprovalDecided { decision, note, .. } => {
             json!({ "decision": decision, "note": note })
         }
+        RecordBody::AgentEvent { event, .. } => json!(event),
         RecordBody::Nested { dispatch, .. } => json!({ "dispatch_id": dispatch }),
         RecordBody::UpstreamCall { call, .. } => json!(call),
         RecordBody::ContextGathered { n_asked, n_gathered, missing, duration_ms } => json!({

@@ -217,6 +217,7 @@ fn attempts(records: &[Record]) -> Vec<TracedAttempt<'_>> {
             }
             RecordBody::Accepted { .. }
             | RecordBody::CancelRequested { .. }
+            | RecordBody::AgentEvent { .. }
             | RecordBody::ApprovalDecided { .. }
             | RecordBody::ControlRequested { .. }
             | RecordBody::InputReplaced { .. }

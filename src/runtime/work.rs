@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::ports::Digest;
 
 /// Goes into every digest; another one makes all that is kept unknown.
-const FORMAT: &str = "parallel-dispatch work 1";
+const FORMAT: &str = "parallel-dispatch work 2";
 
 /// What decides on a result. A task's name does not, nor do its limits.
 #[derive(Clone, Copy, Debug)]
@@ -20,6 +20,8 @@ pub(super) struct Work<'a> {
     /// What the agent is told: references resolved, context filled in. The order of fields does
     /// not count.
     pub(super) input: &'a Map<String, Value>,
+    /// What must hold afterwards, as JSON text.
+    pub(super) expected: &'a str,
     /// The outputs of what it depends on, in the order of its dependencies.
     pub(super) upstream: &'a [Option<Digest>],
     /// The files that the input names, in order.
@@ -29,7 +31,7 @@ pub(super) struct Work<'a> {
 impl Work<'_> {
     pub(super) fn digest(&self) -> Digest {
         let mut hasher = Hasher(Sha256::new());
-        for it in [FORMAT, self.agent, self.binding, self.description] {
+        for it in [FORMAT, self.agent, self.binding, self.description, self.expected] {
             hasher.text(it);
         }
         hasher.map(self.input);
@@ -111,6 +113,7 @@ mod tests {
     fn digest(fields: &Value) -> Digest {
         let usual = json!({
             "agent": "coder", "binding": "archon", "description": "do it",
+            "expected": "",
             "input": {"a": 1, "b": ["x", null]}, "upstream": ["one", null], "files": ["f", "g"],
         });
         let part = |name: &str| fields.get(name).unwrap_or_else(|| &usual[name]);
@@ -120,6 +123,7 @@ mod tests {
             agent: text("agent"),
             binding: text("binding"),
             description: text("description"),
+            expected: text("expected"),
             input: part("input").as_object().unwrap(),
             upstream: &digests("upstream").map(|it| it.map(digest_of)).collect::<Vec<_>>(),
             files: &digests("files").map(|it| digest_of(it.unwrap())).collect::<Vec<_>>(),
@@ -134,6 +138,7 @@ mod tests {
             json!({"agent": "debug"}),
             json!({"binding": "embedded"}),
             json!({"description": "do it."}),
+            json!({"expected": "[]"}),
             json!({"agent": "code", "binding": "rarchon"}),
             json!({"input": {"a": 2, "b": ["x", null]}}),
             json!({"input": {"a": "1", "b": ["x", null]}}),
@@ -172,6 +177,6 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_its_format() {
         let prefix = format!("{:?}", digest(&json!({})))[..16].to_owned();
-        assert_eq!((FORMAT, prefix.as_str()), ("parallel-dispatch work 1", "401af36efeaf6694"));
+        assert_eq!((FORMAT, prefix.as_str()), ("parallel-dispatch work 2", "b131abba3b87c201"));
     }
 }

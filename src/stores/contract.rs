@@ -178,6 +178,7 @@ pub(super) fn row(status: TaskStatus) -> TaskRow {
         reused: None,
         approval: None,
         usage: None,
+        evidence: None,
     }
 }
 

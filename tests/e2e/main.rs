@@ -9,8 +9,10 @@
 
 mod budget;
 mod client;
+mod commands;
 mod control;
 mod crash;
+mod evidence;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;

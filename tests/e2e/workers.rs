@@ -35,7 +35,10 @@ async fn claim(client: &Client, worker: &str, agent: &str) -> Value {
 async fn complete(client: &Client, task: &Value, output: Value) {
     let done = json!({ "lease": task["lease"], "output": output });
     let handed_in = client.ask("complete_task", done).await;
-    assert_eq!((&handed_in["task_id"], &handed_in["status"]), (&task["task_id"], &json!("success")));
+    assert_eq!(
+        (&handed_in["task_id"], &handed_in["status"]),
+        (&task["task_id"], &json!("success"))
+    );
 }
 
 /// What workers did at a task, as `worker ok` or `worker failed`.

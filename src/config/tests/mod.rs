@@ -1,5 +1,6 @@
 //! The rules of the layers, each as a snapshot of what a user would read.
 
+mod commands;
 mod upstreams;
 mod workspace;
 
@@ -359,12 +360,19 @@ fn a_faulty_layer_does_not_hide_the_faults_of_another() {
 fn the_table_of_keys_and_the_settings_agree() {
     let one = json!({ "url": "http://a/mcp", "timeout_seconds": 1.0, "max_concurrent": 1,
         "protocol": "auto" });
+    let command = json!({ "program": "claude", "argv": ["a"], "output": "json", "prompt": "stdin",
+        "output_schema": "/s", "model": "m", "permission_mode": "plan", "allowed_tools": ["Read"],
+        "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
+        "memory_mb": 1, "worktree": true });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
         "analysis_depth": "deep", "tool": "t", "upstream": "u",
-        "worker": "pull", "heartbeat_seconds": 1.0,
-        "retry": { "max_attempts": 2, "on": ["timeout"] } });
+        "worker": "pull", "heartbeat_seconds": 1.0, "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
+        "expect": { "checks": ["c"], "condition": "true", "output_path": true } });
+    let check = json!({ "argv": ["a"], "env": ["A"], "timeout_seconds": 1.0,
+        "working_directory": "/w" });
     let mut loaded = Machine::new(&[]).load().unwrap().settings;
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
+    loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {

@@ -148,7 +148,7 @@ fn an_agents_tasks_may_be_tried_again() {
 ",
         &expect![[r#"
             @/home/.config/parallel-dispatch/config.yaml:4: agents.coder.retry.max_attempts: must be a whole number from 1 to 20, is 21
-            @/home/.config/parallel-dispatch/config.yaml:5: agents.coder.retry.on: must hold some of agent_error, timeout, upstream_unavailable, upstream_protocol, circuit_open, rate_limited, interrupted, context_unavailable, holds "timout"; did you mean `timeout`?
+            @/home/.config/parallel-dispatch/config.yaml:5: agents.coder.retry.on: must hold some of agent_error, check_failed, output_invalid, timeout, upstream_unavailable, upstream_protocol, circuit_open, rate_limited, interrupted, context_unavailable, holds "timout"; did you mean `timeout`?
             @/home/.config/parallel-dispatch/config.yaml:6: agents.coder.retry.bakoff_ms: unknown key; did you mean `backoff_ms`?
             @/home/.config/parallel-dispatch/config.yaml:8: agents.debug.retry.on: must name at least one failure; leave it out to mean all"#]],
     );

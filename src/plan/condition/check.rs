@@ -9,7 +9,7 @@ use cel::{
     },
 };
 
-use super::{ConditionFault, FAULTS_MAX};
+use super::{About, ConditionFault, FAULTS_MAX};
 use crate::model::{ErrorCode, TaskStatus, text};
 
 /// The deepest nesting of operators: the evaluation takes up to 35 kB of stack for each level.
@@ -21,6 +21,9 @@ const LOOPS_MAX: usize = 2;
 const ROOTS: [&str; 3] = ["tasks", "input", "config"];
 const ROOTS_HINT: &str = "name tasks, input or config; an id with dots or dashes is written \
                           tasks[\"ID\"]";
+/// What an expression about an output may begin with.
+const OUTPUT_ROOTS: [&str; 3] = ["output", "input", "config"];
+const OUTPUT_HINT: &str = "name output, input or config";
 const TASK_HINT: &str = "write tasks.ID.output or tasks.ID.status; an id with dots or dashes is \
                          written tasks[\"ID\"]";
 
@@ -64,8 +67,11 @@ const FUNCTIONS_HINT: &str = "there are size, contains, startsWith, endsWith, st
                               dyn, has, all, exists, exists_one, filter and map";
 
 /// The tasks that an expression names, and whether it looks at their outputs; or its faults.
-pub(super) fn check(expression: &IdedExpr) -> Result<BTreeMap<String, bool>, Vec<ConditionFault>> {
-    let mut checker = Checker::default();
+pub(super) fn check(
+    expression: &IdedExpr,
+    about: About,
+) -> Result<BTreeMap<String, bool>, Vec<ConditionFault>> {
+    let mut checker = Checker::new(about);
     let kind = checker.kind(expression);
     if !matches!(kind, Kind::Any | Kind::Bool) {
         let what = format!("does not type-check: it is {}, not true or false", kind.describe());
@@ -74,8 +80,8 @@ pub(super) fn check(expression: &IdedExpr) -> Result<BTreeMap<String, bool>, Vec
     if checker.faults.is_empty() { Ok(checker.tasks) } else { Err(checker.faults) }
 }
 
-#[derive(Default)]
 struct Checker {
+    about: About,
     faults: Vec<ConditionFault>,
     tasks: BTreeMap<String, bool>,
     /// The variables of the loops around.
@@ -85,6 +91,11 @@ struct Checker {
 }
 
 impl Checker {
+    fn new(about: About) -> Self {
+        let (faults, variables) = (Vec::new(), Vec::new());
+        Self { about, faults, tasks: BTreeMap::new(), variables, n_loops: 0, depth: 0 }
+    }
+
     fn fault(&mut self, what: String, hint: &str) {
         self.fault_of(ErrorCode::InvalidExpression, what, hint);
     }
@@ -150,16 +161,21 @@ impl Checker {
             return Kind::Any;
         }
         match name {
-            "tasks" => {
+            "output" if self.about == About::Output => Kind::Any,
+            "tasks" if self.about == About::Tasks => {
                 let what = "must name a task after \"tasks\", and what of it is meant".to_owned();
                 self.fault(what, TASK_HINT);
                 Kind::Any
             }
             "input" | "config" => Kind::Map,
             _ => {
-                let guess = guess(name, ROOTS);
+                let (roots, hint) = match self.about {
+                    About::Tasks => (ROOTS, ROOTS_HINT),
+                    About::Output => (OUTPUT_ROOTS, OUTPUT_HINT),
+                };
+                let guess = guess(name, roots);
                 let what = format!("names {:?}, which is unknown{guess}", text::cut(name, 80));
-                self.fault(what, ROOTS_HINT);
+                self.fault(what, hint);
                 Kind::Any
             }
         }
@@ -204,6 +220,9 @@ impl Checker {
     }
 
     fn is_root(&self, expression: &IdedExpr, root: &str) -> bool {
+        if root == "tasks" && self.about != About::Tasks {
+            return false;
+        }
         matches!(&expression.expr, Expr::Ident(name) if name == root)
             && !self.variables.iter().any(|it| it == root)
     }
@@ -340,7 +359,9 @@ impl Checker {
         let n_variables = self.variables.len();
         for name in [Some(&it.iter_var), it.iter_var2.as_ref(), Some(&it.accu_var)] {
             let Some(name) = name else { continue };
-            if ROOTS.contains(&name.as_str()) {
+            if ROOTS.contains(&name.as_str())
+                || OUTPUT_ROOTS.contains(&name.as_str()) && self.about == About::Output
+            {
                 let what = format!("names the variable of a loop {name:?}, which means another");
                 self.fault(what, "choose another name");
             }

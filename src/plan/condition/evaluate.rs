@@ -22,6 +22,8 @@ static FUNCTIONS: LazyLock<Arc<Env>> = LazyLock::new(|| Arc::new(Env::stdlib()))
 pub struct Facts<'f> {
     /// The tasks that it names: id, status, and output as JSON text.
     pub tasks: Vec<(String, TaskStatus, Option<String>)>,
+    /// The task's own output, as JSON text, where it has one.
+    pub output: Option<String>,
     /// The task's own `input_data`.
     pub input: &'f Map<String, Value>,
     /// The settings in force.
@@ -31,12 +33,15 @@ pub struct Facts<'f> {
 impl Condition {
     /// Whether the condition is met. Takes well below a second, or refuses to begin.
     pub fn evaluate(&self, facts: Facts<'_>) -> Result<bool, Failure> {
-        let n_bytes = facts.tasks.iter().filter_map(|it| it.2.as_ref()).map(String::len).sum();
+        let outputs = facts.tasks.iter().filter_map(|it| it.2.as_ref()).chain(&facts.output);
+        let n_bytes = outputs.map(String::len).sum();
         cost::check_bytes(n_bytes).map_err(|it| fail(&it))?;
         let read = |json: String| serde_json::from_str(&json).ok();
         let tasks = facts.tasks.into_iter().map(|it| (it.0, it.1, it.2.and_then(read)));
         let tasks: Vec<(String, TaskStatus, Option<Value>)> = tasks.collect();
+        let own = facts.output.and_then(read);
         let mut size = Size::default();
+        own.iter().for_each(|it| size.add(it));
         tasks.iter().filter_map(|it| it.2.as_ref()).for_each(|it| size.add(it));
         facts.input.values().for_each(|it| size.add(it));
         cost::check(&self.expression, size).map_err(|it| fail(&it))?;
@@ -47,6 +52,9 @@ impl Condition {
             (id, map([("output".to_owned(), output), ("status".to_owned(), status)]))
         });
         context.add_variable_from_value("tasks", map(tasks));
+        if let Some(own) = own {
+            context.add_variable_from_value("output", to_cel(&own));
+        }
         let input = facts.input.iter().map(|(key, it)| (key.clone(), to_cel(it)));
         context.add_variable_from_value("input", map(input));
         context.add_variable_from_value("config", to_cel(&facts.config));
@@ -60,7 +68,7 @@ impl Condition {
 }
 
 fn fail(reason: &str) -> Failure {
-    let message = format!("`when` cannot be evaluated: {}", text::cut(reason, 400));
+    let message = format!("the condition cannot be evaluated: {}", text::cut(reason, 400));
     Failure::new(FailureCode::ConditionError, text::escape(&message))
 }
 

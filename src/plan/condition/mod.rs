@@ -37,6 +37,15 @@ pub struct Condition {
     tasks: BTreeMap<String, bool>,
 }
 
+/// What an expression is about, besides `input` and `config`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum About {
+    /// `tasks`.
+    Tasks,
+    /// `output`.
+    Output,
+}
+
 /// What is wrong with an expression.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConditionFault {
@@ -54,10 +63,20 @@ const SYNTAX_HINT: &str =
 impl Condition {
     /// Reads and checks an expression. Costs about 2 µs for a line, and 1 ms at worst.
     pub fn read(source: &str) -> Result<Self, Vec<ConditionFault>> {
+        Self::read_about(source, About::Tasks)
+    }
+
+    /// The same of an expression about a task's own `output`, which may also look at `input` and
+    /// `config`, but at no other tasks.
+    pub fn read_of_output(source: &str) -> Result<Self, Vec<ConditionFault>> {
+        Self::read_about(source, About::Output)
+    }
+
+    fn read_about(source: &str, about: About) -> Result<Self, Vec<ConditionFault>> {
         check_size(source).map_err(|it| vec![it])?;
         let parser = PrattParser::new().max_recursion_depth(NESTING_MAX);
         let expression = parser.parse(source).map_err(|it| describe_syntax(source, &it))?;
-        let tasks = check::check(&expression)?;
+        let tasks = check::check(&expression, about)?;
         Ok(Self { expression, tasks })
     }
 

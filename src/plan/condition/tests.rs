@@ -43,7 +43,7 @@ fn evaluate(condition: &Condition, a: &Value) -> Result<bool, crate::model::Fail
     });
     let input = Map::from_iter([("node_type".to_owned(), json!("Effect"))]);
     let config = json!({"max_workers": 5, "timeout_seconds": 300.0, "on_failure": "continue"});
-    condition.evaluate(Facts { tasks: tasks.collect(), input: &input, config })
+    condition.evaluate(Facts { tasks: tasks.collect(), output: None, input: &input, config })
 }
 
 #[track_caller]
@@ -136,14 +136,14 @@ fn what_cannot_be_evaluated_says_why() {
             "tasks.a.output.score.exists(it, it)",
         ],
         &expect![[r#"
-            tasks.a.output.scores > 1  =>  condition_error: `when` cannot be evaluated: there is no "scores"; guard it with has(…)
-            tasks.b.output.score > 1  =>  condition_error: `when` cannot be evaluated: what it asks for a field is null, as is the output of a task without one; compare it with null first
-            tasks.a.output.text > 1  =>  condition_error: `when` cannot be evaluated: found no matching overload for '_>_' applied to '(string, int)'
-            tasks.a.output.text  =>  condition_error: `when` cannot be evaluated: it is a string, not true or false
-            tasks.a.output.score / 0 == 1  =>  condition_error: `when` cannot be evaluated: Division by zero of Int(1)
-            tasks.a.output.findings[7].severity == 'low'  =>  condition_error: `when` cannot be evaluated: Index out of bounds: Int(7)
-            int(tasks.a.output.text) == 1  =>  condition_error: `when` cannot be evaluated: Error executing function 'int': string parse error: invalid digit found in string
-            tasks.a.output.score.exists(it, it)  =>  condition_error: `when` cannot be evaluated: Unexpected type: got 'int', want 'iterable'"#]],
+            tasks.a.output.scores > 1  =>  condition_error: the condition cannot be evaluated: there is no "scores"; guard it with has(…)
+            tasks.b.output.score > 1  =>  condition_error: the condition cannot be evaluated: what it asks for a field is null, as is the output of a task without one; compare it with null first
+            tasks.a.output.text > 1  =>  condition_error: the condition cannot be evaluated: found no matching overload for '_>_' applied to '(string, int)'
+            tasks.a.output.text  =>  condition_error: the condition cannot be evaluated: it is a string, not true or false
+            tasks.a.output.score / 0 == 1  =>  condition_error: the condition cannot be evaluated: Division by zero of Int(1)
+            tasks.a.output.findings[7].severity == 'low'  =>  condition_error: the condition cannot be evaluated: Index out of bounds: Int(7)
+            int(tasks.a.output.text) == 1  =>  condition_error: the condition cannot be evaluated: Error executing function 'int': string parse error: invalid digit found in string
+            tasks.a.output.score.exists(it, it)  =>  condition_error: the condition cannot be evaluated: Unexpected type: got 'int', want 'iterable'"#]],
     );
 }
 

@@ -39,6 +39,12 @@ pub(super) fn read(
     })
 }
 
+/// Whether what changes a task takes its approval away, by null. Elsewhere null says nothing.
+pub(super) fn is_removed(change: &Json<'_>) -> bool {
+    let Json::Object(fields) = change else { return false };
+    fields.iter().any(|it| it.0 == "approval" && it.1 == Json::Null)
+}
+
 fn read_decisions(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Vec<String> {
     let Some(items) = fields::list(json, place, faults) else { return Vec::new() };
     if items.len() > ApprovalSpec::DECISIONS_MAX {

@@ -121,3 +121,17 @@ fn a_plan_adds_up_the_estimates_and_warns_where_they_pass_the_budget() {
     );
     assert!(report.warnings.iter().any(|it| it.contains("1200 tokens")), "{:?}", report.warnings);
 }
+
+#[test]
+fn a_plan_counts_a_list_of_the_document_by_its_items() {
+    let mut task = coder("a");
+    task["estimate_tokens"] = json!(100);
+    task["retry"] = json!({ "max_attempts": 2 });
+    task["for_each"] = json!({ "items": ["x", "y", "z"] });
+    let checked = check_value(&json!({ "tasks": [task] })).unwrap();
+    let id = crate::model::PlanId::new(uuid::Uuid::nil());
+    let expected = vec![crate::plan::Estimate::given(crate::model::Millis(1))];
+    let report = crate::plan::report(id, checked, &expected, 2);
+    let cost = serde_json::to_value(&report.cost).unwrap();
+    assert_eq!(cost["tokens"], json!({ "low": 300.0, "likely": 300.0, "high": 600.0 }));
+}

@@ -9,7 +9,7 @@ use serde::{
 use serde_json::Value;
 
 use super::{
-    Checked, budget, check_parts, check_specs, config,
+    Checked, approval, budget, check_parts, check_specs, config,
     faults::{Faults, Place, quote},
     fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
     retry,
@@ -96,7 +96,7 @@ pub(super) static RETRY: Fields<6> = Fields {
     hint: "retry_dispatch takes dispatch_id, task_ids, overrides, wait, wait_ms, budget",
 };
 
-pub(super) static OVERRIDE: Fields<8> = Fields {
+pub(super) static OVERRIDE: Fields<9> = Fields {
     names: [
         "description",
         "input_data",
@@ -106,10 +106,11 @@ pub(super) static OVERRIDE: Fields<8> = Fields {
         "retry",
         "when",
         "cache",
+        "approval",
     ],
     alias: None,
     hint: "an override takes description, input_data, timeout_seconds, total_timeout_seconds, \
-           idle_timeout_seconds, retry, when, cache",
+           idle_timeout_seconds, retry, when, cache, approval",
 };
 
 const VIEWS: [&str; 3] = ["full", "summary", "markdown"];
@@ -455,7 +456,7 @@ fn read_overrides(json: &Json<'_>, faults: &mut Faults) -> Option<BTreeMap<TaskI
 
 fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<TaskOverride> {
     let object = OVERRIDE.read(json, place, faults)?;
-    let [description, input_data, timeout, total, idle, retry, when, cache] =
+    let [description, input_data, timeout, total, idle, retry, when, cache, asked] =
         OVERRIDE.names.map(|it| place.key(it));
     let description = object
         .get(0)
@@ -481,6 +482,10 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         .and_then(|it| fields::text(it, &when, Blank::Refused, WHEN_CHARS_MAX, faults))
         .map(str::to_owned);
     let cache = object.get(7).and_then(|it| config::read_cache(it, &cache, faults));
+    let approval = match object.get(8) {
+        Some(it) => Some(approval::read(it, &asked, faults).map(Box::new)),
+        None => approval::is_removed(json).then_some(None),
+    };
     Some(TaskOverride {
         description,
         input_data,
@@ -490,5 +495,6 @@ fn read_override(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Opt
         retry,
         when,
         cache,
+        approval,
     })
 }

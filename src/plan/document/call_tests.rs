@@ -194,7 +194,7 @@ fn retry_takes_overrides_by_task() {
         &json!({"dispatch_id": ID, "wait": false,
             "overrides": {"a": {"input_data": {"hypothesis": null}, "timeout_seconds": 5}}}),
         &expect![[
-            r#"RetryCall { request: RetryRequest { dispatch_id: DispatchId(01890a5d-ac96-774b-bcce-b302099a8057), task_ids: None, overrides: Some({TaskId("a"): TaskOverride { description: None, input_data: Some({"hypothesis": Null}), timeout_seconds: Some(5.0), total_timeout_seconds: None, idle_timeout_seconds: None, retry: None, when: None, cache: None }}), budget: None, wait: Some(false), wait_ms: Some(0) }, wait_ms: 0 }"#
+            r#"RetryCall { request: RetryRequest { dispatch_id: DispatchId(01890a5d-ac96-774b-bcce-b302099a8057), task_ids: None, overrides: Some({TaskId("a"): TaskOverride { description: None, input_data: Some({"hypothesis": Null}), timeout_seconds: Some(5.0), total_timeout_seconds: None, idle_timeout_seconds: None, retry: None, when: None, cache: None, approval: None }}), budget: None, wait: Some(false), wait_ms: Some(0) }, wait_ms: 0 }"#
         ]],
     );
     let args = json!({"dispatch_id": ID, "wait": true, "wait_ms": 5});
@@ -207,7 +207,7 @@ fn retry_takes_overrides_by_task() {
             invalid_task_id at /overrides/a b: "a b" is not a valid task id
               hint: name a task of the dispatch
             unknown_field at /overrides/a b/agent: "a b": unknown field "agent"
-              hint: an override takes description, input_data, timeout_seconds, total_timeout_seconds, idle_timeout_seconds, retry, when, cache
+              hint: an override takes description, input_data, timeout_seconds, total_timeout_seconds, idle_timeout_seconds, retry, when, cache, approval
             invalid_type at /overrides/c: "c" must be an object, not a number
               hint: pass an object
             empty_value at /overrides/d/description: "description" must not be empty

@@ -145,7 +145,7 @@ pub fn check_replacement(
     let mut limits = rules.limits.clone();
     limits.tasks_max = limits.tasks_max.max(others.len() + 1);
     limits.edges_max = limits.edges_max.max(n_edges + task.dependencies.len());
-    let rules = Rules { limits, agents: rules.agents, paths: rules.paths };
+    let rules = Rules { limits, paths: rules.paths, agents: rules.agents, checks: rules.checks };
     let as_given = task.clone();
     // The first of a document's tasks comes first among its faults; those of the others stay as
     // they were when they were let in. What they stand for may be there already, under ids that no

@@ -34,12 +34,10 @@ pub(super) struct Written<'j, 'p> {
     pub(super) place: &'p Place<'p>,
 }
 
-/// Who writes where.
-#[derive(Debug)]
+/// Who writes where, in document order.
+#[derive(Debug, Default)]
 pub(super) struct Outputs<'j> {
-    first_writers: StringTable<'j>,
-    /// The files that several tasks write, each with its tasks in document order.
-    shared: IndexMap<&'j str, Vec<TaskIdx>>,
+    writers: Vec<(&'j str, TaskIdx)>,
 }
 
 /// Finds ancestors, within a budget of steps.
@@ -270,23 +268,26 @@ pub(super) fn check_outputs(
 }
 
 impl<'j> Outputs<'j> {
-    /// Room for the outputs of `n_max` tasks.
-    pub(super) fn with_capacity(n_max: usize) -> Self {
-        Self { first_writers: StringTable::with_capacity(n_max), shared: IndexMap::new() }
-    }
-
     /// Adds a file that a task writes.
     pub(super) fn add(&mut self, path: &'j str, task: TaskIdx) {
-        let first = self.first_writers.insert(path, task.as_u32());
-        if first != task.as_u32() {
-            let first = TaskIdx::from_usize(first as usize);
-            self.shared.entry(path).or_insert_with(|| vec![first]).push(task);
-        }
+        self.writers.push((path, task));
     }
 
     /// The files that several tasks write, each with its tasks in document order.
+    ///
+    /// All are looked up one after the other, which costs less than each at its turn: the memory
+    /// of the table stays near.
     pub(super) fn into_shared(self) -> IndexMap<&'j str, Vec<TaskIdx>> {
-        self.shared
+        let mut first_writers = StringTable::with_capacity(self.writers.len());
+        let mut shared: IndexMap<_, Vec<_>> = IndexMap::new();
+        for (path, task) in self.writers {
+            let first = first_writers.insert(path, task.as_u32());
+            if first != task.as_u32() {
+                let first = TaskIdx::from_usize(first as usize);
+                shared.entry(path).or_insert_with(|| vec![first]).push(task);
+            }
+        }
+        shared
     }
 }
 

@@ -23,6 +23,7 @@ mod context;
 mod control;
 #[cfg(test)]
 mod control_tests;
+mod expect;
 mod fan_out;
 #[cfg(test)]
 mod fan_out_tests;
@@ -150,7 +151,11 @@ fn check_parts(
     let read = tasks.and_then(|it| tasks::read(it, mode, rules, &mut faults, &mut warnings));
     faults.at(usize::MAX);
     let config = config.map(|it| config::read(it, &Place::ROOT.key("config"), rules, &mut faults));
-    if let Some((tasks, _)) = &read {
+    // One look at all tasks tells whether they need any of what few use.
+    let is_rare = |it: &TaskSpec| it.resources.is_some() || !it.runs_itself();
+    if let Some((tasks, _)) = &read
+        && tasks.iter().any(is_rare)
+    {
         let capacities = config.as_ref().and_then(|it| it.resources.as_ref());
         fan_out::check_part_ids(tasks, &mut faults);
         claims::check_amounts(tasks, capacities, &mut faults);

@@ -14,7 +14,7 @@ fn read(retry: &Value) -> RetrySpec {
     let mut task = coder("a");
     merge(&mut task, &json!({ "retry": retry }));
     let checked = check_value(&json!({ "tasks": [task] })).unwrap();
-    checked.tasks[0].retry.clone().unwrap()
+    *checked.tasks[0].retry.clone().unwrap()
 }
 
 #[test]
@@ -48,10 +48,10 @@ fn every_fault_is_named_at_once() {
               hint: pass a number from 1 to 20
             out_of_range at /tasks/0/retry/max_backoff_ms: task "a": "max_backoff_ms" must not be below "backoff_ms" (500), is 100
               hint: raise max_backoff_ms or lower backoff_ms
-            invalid_enum at /tasks/0/retry/on/0: task "a": item 1 of "on" must be "agent_error", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable", not "timout"; did you mean "timeout"?
-              hint: choose "agent_error", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable"
-            invalid_enum at /tasks/0/retry/on/1: task "a": item 2 of "on" must be "agent_error", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable", not "cancelled"
-              hint: choose "agent_error", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable"
+            invalid_enum at /tasks/0/retry/on/0: task "a": item 1 of "on" must be "agent_error", "check_failed", "output_invalid", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable", not "timout"; did you mean "timeout"?
+              hint: choose "agent_error", "check_failed", "output_invalid", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable"
+            invalid_enum at /tasks/0/retry/on/1: task "a": item 2 of "on" must be "agent_error", "check_failed", "output_invalid", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable", not "cancelled"
+              hint: choose "agent_error", "check_failed", "output_invalid", "timeout", "upstream_unavailable", "upstream_protocol", "circuit_open", "rate_limited", "interrupted" or "context_unavailable"
             invalid_type at /tasks/0/retry/on/2: task "a": item 3 of "on" must be a string, not a number
               hint: pass a string"#]],
     );

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::{
-    approval, budget, claims, config, context,
+    approval, budget, claims, config, context, expect,
     faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
     fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
     fill::Filler,
@@ -20,7 +20,7 @@ use crate::{
     },
 };
 
-pub(super) static TASK: Fields<21> = Fields {
+pub(super) static TASK: Fields<23> = Fields {
     names: [
         "task_id",
         "agent",
@@ -43,12 +43,14 @@ pub(super) static TASK: Fields<21> = Fields {
         "approval",
         "estimate_tokens",
         "estimate_cost_usd",
+        "expect",
+        "output_schema",
     ],
     alias: Some(("depends_on", DEPENDENCIES)),
     hint: "a task takes task_id, agent, description, input_data, dependencies, \
            context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, \
            idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, \
-           cache, approval, estimate_tokens, estimate_cost_usd",
+           cache, approval, estimate_tokens, estimate_cost_usd, expect, output_schema",
 };
 
 const TASK_ID: usize = 0;
@@ -72,6 +74,8 @@ const CACHE: usize = 17;
 const APPROVAL: usize = 18;
 const ESTIMATE_TOKENS: usize = 19;
 const ESTIMATE_COST_USD: usize = 20;
+const EXPECT: usize = 21;
+const OUTPUT_SCHEMA: usize = 22;
 
 /// The longest description, in characters.
 pub(super) const DESCRIPTION_CHARS_MAX: usize = 100_000;
@@ -172,6 +176,11 @@ impl<'j> TaskReader<'_, 'j> {
         let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
         let asked = place.key("approval");
         let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &asked, self.faults));
+        let [expected, schema] = [place.key("expect"), place.key("output_schema")];
+        let expect =
+            object.get(EXPECT).and_then(|it| expect::read(it, &expected, self.rules, self.faults));
+        let output_schema =
+            object.get(OUTPUT_SCHEMA).and_then(|it| expect::read_schema(it, &schema, self.faults));
         let [tokens, cost] = [object.get(ESTIMATE_TOKENS), object.get(ESTIMATE_COST_USD)];
         let estimates = budget::read_estimates([tokens, cost], &place, self.faults);
         Some(TaskSpec {
@@ -186,11 +195,13 @@ impl<'j> TaskReader<'_, 'j> {
             timeout_seconds,
             total_timeout_seconds,
             idle_timeout_seconds,
-            retry,
+            retry: retry.map(Box::new),
             approval: approval.map(Box::new),
+            expect: expect.map(Box::new),
+            output_schema,
             estimate_seconds,
             writes,
-            resources,
+            resources: resources.map(Box::new),
             for_each: for_each.map(Box::new),
             repeat: repeat.map(Box::new),
             cache,
@@ -288,7 +299,7 @@ impl<'j> TaskReader<'_, 'j> {
 
     fn read_timeouts(
         &mut self,
-        object: &Object<'j, '_, 21>,
+        object: &Object<'j, '_, 23>,
         place: &Place<'_>,
     ) -> [Option<f64>; 3] {
         [TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS].map(|it| {

@@ -48,12 +48,15 @@ pub(super) fn read(
         named_by: vec![0; tasks.len()],
         references: Vec::new(),
         conditions: Vec::new(),
-        outputs: Outputs::with_capacity(tasks.len()),
+        outputs: Outputs::default(),
     };
     let mut specs = Vec::with_capacity(tasks.len());
+    let mut estimates = Vec::with_capacity(tasks.len());
     for (at, task) in tasks.iter().enumerate() {
         reader.faults.at(at + 1);
-        specs.extend(reader.read(task, TaskIdx::from_usize(at), &place));
+        let spec = reader.read(task, TaskIdx::from_usize(at), &place);
+        estimates.push(spec.as_ref().map_or(ESTIMATE_DEFAULT, estimate));
+        specs.extend(spec);
     }
     let TaskReader { edges, references, conditions, outputs, ids, named_by, .. } = reader;
     // The graph is built in the memory of what only the reading needed.
@@ -61,11 +64,6 @@ pub(super) fn read(
     let shared = outputs.into_shared();
     faults.start_pass();
     let written = Written { tasks, place: &place };
-    let estimates = if specs.len() == tasks.len() {
-        specs.iter().map(estimate).collect()
-    } else {
-        vec![ESTIMATE_DEFAULT; tasks.len()]
-    };
     let Some(graph) = TaskGraph::build(estimates, &edges) else {
         links::report_cycles(&edges, &written, faults);
         return None;

@@ -36,7 +36,8 @@ pub(crate) fn with_rules<T>(limits: Limits, test: impl FnOnce(&Rules<'_>) -> T) 
     let [coder, debug] = AgentRule::built_in();
     let free = AgentRule { name: crate::model::AgentName::new("free"), input: InputKind::Free };
     let agents = [coder, debug, free];
-    test(&Rules { limits, agents: &agents, paths: &Workspace })
+    let checks = ["lint".to_owned(), "tests".to_owned()];
+    test(&Rules { limits, agents: &agents, checks: &checks, paths: &Workspace })
 }
 
 /// Reads and checks a document.

@@ -151,11 +151,11 @@ fn unknown_fields_are_named_with_the_nearest() {
         &json!({"dependancies": [], "retries": {}, "priority": 1}),
         &expect![[r#"
             unknown_field at /tasks/0/dependancies: task "a": unknown field "dependancies"; did you mean "dependencies"?
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd, expect, output_…
             unknown_field at /tasks/0/retries: task "a": unknown field "retries"
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd, expect, output_…
             unknown_field at /tasks/0/priority: task "a": unknown field "priority"
-              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd"#]],
+              hint: a task takes task_id, agent, description, input_data, dependencies, context_requirements, timeout_seconds, estimate_seconds, total_timeout_seconds, idle_timeout_seconds, retry, writes, resources, trigger_rule, when, for_each, loop, cache, approval, estimate_tokens, estimate_cost_usd, expect, output_…"#]],
     );
     check_task(
         &json!({"input_data": {"nodetype": "Effect", "x": 1}}),

@@ -70,7 +70,8 @@ pub(super) fn check_certainty(
     written: &Written<'_, '_>,
     faults: &mut Faults,
 ) {
-    if tasks.iter().all(|it| it.trigger_rule == TriggerRule::AllSuccess) {
+    let is_plain = |it: &TaskSpec| it.trigger_rule == TriggerRule::AllSuccess;
+    if references.is_empty() || tasks.iter().all(is_plain) {
         return;
     }
     let is_plain = |from: TaskIdx, to: &TaskIdx| {

@@ -3,8 +3,8 @@
 use super::{Maintained, OTHER, Store, accepted, claimed, commit, id, moved, output, refuse, task};
 use crate::{
     model::{
-        AgentName, ApprovalReport, Failure, FailureCode, MicroUsd, Millis, Spend, TaskId,
-        TaskStatus, TaskUsage, Timestamp, Usage,
+        AgentName, ApprovalReport, Evidence, EvidenceKind, Failure, FailureCode, MicroUsd, Millis,
+        Spend, TaskId, TaskStatus, TaskUsage, Timestamp, Usage,
     },
     ports::{StoreError, TaskRow, Write},
 };
@@ -49,6 +49,12 @@ pub(in crate::stores) async fn task_rows_read_back_whole(store: Store, _: Mainta
             nested_tasks: 5,
             is_kept: true,
         })),
+        evidence: Some(Box::new([Evidence {
+            kind: EvidenceKind::Check,
+            subject: "tests".to_owned(),
+            ok: false,
+            detail: Some("it ended with 1".to_owned()),
+        }])),
     };
     let write = Write::Task { dispatch: id(1), task: task(0), row: row.clone() };
     commit(&store, vec![accepted(1, 2), write]).await;

@@ -279,6 +279,7 @@ fn pending_task((position, (task_id, agent)): (usize, (TaskId, AgentName))) -> S
         failure: None,
         caused_by: None,
         usage: None,
+        evidence: None,
         reused: None,
         approval: None,
     };

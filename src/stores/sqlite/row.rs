@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::trouble::Trouble;
 use crate::{
     model::{
-        AgentName, ApprovalReport, DispatchId, Failure, FailureCode, Millis, Reused, TaskId,
-        TaskIdx, TaskUsage,
+        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, Reused,
+        TaskId, TaskIdx, TaskUsage,
     },
     ports::{
         Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
@@ -26,7 +26,7 @@ pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ende
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
                                        ended_at, failure_code, failure_message, caused_by, \
-                                       reused, approval, usage";
+                                       reused, approval, usage, evidence";
 
 /// The columns that [`record_row`] reads.
 pub(super) const RECORD_COLUMNS: &str = "key, at, body";
@@ -98,6 +98,7 @@ pub(super) fn task_row(row: &Row<'_>) -> Result<StoredTask, Trouble> {
             reused: read_reused(row)?,
             approval: read_approval(row)?,
             usage: read_usage(row)?,
+            evidence: read_evidence(row)?,
         },
     })
 }
@@ -168,6 +169,12 @@ fn read_usage(row: &Row<'_>) -> Result<Option<Box<TaskUsage>>, Trouble> {
     let json = row.get_ref(12)?.as_str_or_null().map_err(rusqlite::Error::from)?;
     let usage = json.map(serde_json::from_str).transpose();
     usage.map_err(|error| Trouble::corrupt(format!("the usage of a task: {error}")))
+}
+
+fn read_evidence(row: &Row<'_>) -> Result<Option<Box<[Evidence]>>, Trouble> {
+    let json = row.get_ref(13)?.as_str_or_null().map_err(rusqlite::Error::from)?;
+    let evidence = json.map(serde_json::from_str).transpose();
+    evidence.map_err(|error| Trouble::corrupt(format!("the evidence of a task: {error}")))
 }
 
 fn read_task(number: u32) -> TaskIdx {

@@ -80,7 +80,7 @@ impl<'c> Statements<'c> {
             set_task: sql("UPDATE tasks SET status = ?2, attempts = ?3, started_at = ?4, \
                            ended_at = ?5, failure_code = ?6, failure_message = ?7, \
                            caused_by = ?8, reused = ?9, approval = ?10, \
-                           usage = ?11 WHERE key = ?1")?,
+                           usage = ?11, evidence = ?12 WHERE key = ?1")?,
             put_output: sql("INSERT INTO outputs (key, json) VALUES (?1, ?2) \
                              ON CONFLICT (key) DO UPDATE SET json = excluded.json")?,
             end: sql("UPDATE dispatches SET status = ?2, ended_at = ?3, critical_path = ?4 \
@@ -301,6 +301,7 @@ impl Transaction<'_, '_> {
             row.reused.as_deref().map(write_json).transpose()?,
             row.approval.as_deref().map(write_json).transpose()?,
             usage,
+            row.evidence.as_deref().map(write_json).transpose()?,
         ])?;
         Ok(())
     }

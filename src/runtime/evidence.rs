@@ -1,0 +1,176 @@
+//! Looks whether what is expected of a task holds, after its agent has said that it is done.
+
+use std::time::Duration;
+
+use serde_json::{Map, Value, json};
+
+use super::{attempt::AttemptJob, files, options::AgentExpect};
+use crate::{
+    model::{Evidence, EvidenceKind, ExpectSpec, Failure, FailureCode, TaskSpec, text},
+    plan::{Condition, Facts, OutputSchema},
+    ports::{CheckCall, Digest},
+};
+
+/// How long a look at files, at an expression or at a schema may take.
+const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
+/// The most characters of a detail.
+const DETAIL_CHARS_MAX: usize = 1_000;
+/// The most complaints that a failure's message repeats.
+const SHOWN_MAX: usize = 3;
+
+/// How the files stood before the attempt that are to change.
+#[derive(Debug)]
+pub(super) struct Baseline(Vec<Option<Digest>>);
+
+/// Adds what an agent's settings expect of everything that it does.
+pub(super) fn add(task: &mut TaskSpec, agent: &AgentExpect) {
+    let AgentExpect { checks, condition, output_path } = agent;
+    let written = files::to_be_written(&task.input_data).filter(|_| *output_path);
+    if checks.is_empty() && condition.is_none() && written.is_none() {
+        return;
+    }
+    let expect = task.expect.get_or_insert_default();
+    let new = checks.iter().filter(|it| !expect.checks.contains(it)).cloned().collect::<Vec<_>>();
+    expect.checks.extend(new);
+    expect.changed.extend(written.filter(|it| !expect.changed.contains(it)));
+    expect.condition = expect.condition.take().or_else(|| condition.clone());
+}
+
+/// Looks at the files that are to change.
+pub(super) async fn baseline(job: &AttemptJob) -> Baseline {
+    match expected(job) {
+        Some(expect) if !expect.changed.is_empty() => Baseline(look(job, &expect.changed).await),
+        Some(_) | None => Baseline(Vec::new()),
+    }
+}
+
+/// What is found of what is expected; nothing if nothing is. The cheap looks come first, and what
+/// a command costs is spared where they already fail.
+pub(super) async fn gather(
+    job: &AttemptJob,
+    Baseline(before): Baseline,
+    output: &Value,
+) -> Vec<Evidence> {
+    let task = task_of(job);
+    let mut found = Vec::new();
+    if let Some(schema) = &task.output_schema {
+        found.push(check_schema(schema, output).await);
+    }
+    let Some(expect) = &task.expect else { return found };
+    let there = look(job, &expect.files).await;
+    found.extend(expect.files.iter().zip(there).map(|(path, it)| of_file(path, it)));
+    let after = look(job, &expect.changed).await;
+    let pairs = before.into_iter().zip(after);
+    found.extend(expect.changed.iter().zip(pairs).map(|(path, it)| of_change(path, it)));
+    if let Some(source) = &expect.condition {
+        found.push(check_condition(job, source, output).await);
+    }
+    for name in &expect.checks {
+        if found.iter().any(|it| !it.ok) {
+            let detail = "not run, since something else is not as expected";
+            found.push(evidence(EvidenceKind::Check, name, Err(detail.to_owned())));
+        } else {
+            found.push(run_check(job, name).await);
+        }
+    }
+    found
+}
+
+/// The failure of an attempt after which something is not as expected.
+pub(super) fn failure(found: &[Evidence]) -> Option<Failure> {
+    let failed: Vec<&Evidence> = found.iter().filter(|it| !it.ok).collect();
+    let shown = failed.iter().take(SHOWN_MAX).map(|it| {
+        let detail = it.detail.as_deref().unwrap_or("not as expected");
+        format!("{} {}: {detail}", it.kind.as_str(), text::cut(&it.subject, 200))
+    });
+    let shown = shown.collect::<Vec<_>>().join("; ");
+    let (n, of) = (failed.len(), found.len());
+    let message = format!("{n} of {of} pieces of evidence are missing: {shown}");
+    (n > 0).then(|| Failure::new(FailureCode::CheckFailed, message))
+}
+
+fn task_of(job: &AttemptJob) -> &TaskSpec {
+    &job.document.tasks[job.task.as_usize()]
+}
+
+fn expected(job: &AttemptJob) -> Option<&ExpectSpec> {
+    task_of(job).expect.as_deref()
+}
+
+fn evidence(kind: EvidenceKind, subject: &str, found: Result<(), String>) -> Evidence {
+    let detail = found.err().map(|it| text::cut(&it, DETAIL_CHARS_MAX));
+    Evidence { kind, subject: subject.to_owned(), ok: detail.is_none(), detail }
+}
+
+/// The digests of files; `None` of one that cannot be read.
+async fn look(job: &AttemptJob, files: &[String]) -> Vec<Option<Digest>> {
+    if files.is_empty() {
+        return Vec::new();
+    }
+    let (workspaces, paths) = (job.workspaces.clone(), files.to_vec());
+    let looking = tokio::task::spawn_blocking(move || files::each(&workspaces, &paths));
+    let found = tokio::time::timeout(LOOK_TIMEOUT, looking).await;
+    found.ok().and_then(Result::ok).unwrap_or_else(|| vec![None; files.len()])
+}
+
+fn of_file(path: &str, found: Option<Digest>) -> Evidence {
+    let found = match found {
+        Some(Digest::ABSENT) => Err("it is not there".to_owned()),
+        Some(_) => Ok(()),
+        None => Err("it cannot be read".to_owned()),
+    };
+    evidence(EvidenceKind::File, path, found)
+}
+
+fn of_change(path: &str, found: (Option<Digest>, Option<Digest>)) -> Evidence {
+    let found = match found {
+        (_, Some(Digest::ABSENT)) => Err("it is not there".to_owned()),
+        (Some(before), Some(after)) if before != after => Ok(()),
+        (Some(_), Some(_)) => Err("it is as it was before".to_owned()),
+        (None, _) | (_, None) => Err("it cannot be read".to_owned()),
+    };
+    evidence(EvidenceKind::Changed, path, found)
+}
+
+async fn check_schema(schema: &Value, output: &Value) -> Evidence {
+    let (schema, output) = (schema.clone(), output.clone());
+    let checking = tokio::task::spawn_blocking(move || OutputSchema::read(&schema)?.check(&output));
+    let found = match tokio::time::timeout(LOOK_TIMEOUT, checking).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Err(format!("the look broke off: {error}")),
+        Err(_) => Err("the look took too long".to_owned()),
+    };
+    evidence(EvidenceKind::Schema, "output_schema", found)
+}
+
+async fn check_condition(job: &AttemptJob, source: &str, output: &Value) -> Evidence {
+    let (document, task) = (std::sync::Arc::clone(&job.document), job.task);
+    let (text, output) = (source.to_owned(), output.to_string());
+    let evaluation = tokio::task::spawn_blocking(move || {
+        let condition = Condition::read_of_output(&text);
+        let condition = condition.map_err(|_| "it cannot be read".to_owned())?;
+        let config = json!(document.config.to_config(None));
+        let input: &Map<String, Value> = &document.tasks[task.as_usize()].input_data;
+        let facts = Facts { tasks: Vec::new(), output: Some(output), input, config };
+        match condition.evaluate(facts) {
+            Ok(true) => Ok(()),
+            Ok(false) => Err("it is false".to_owned()),
+            Err(failure) => Err(failure.message.into()),
+        }
+    });
+    let found = match tokio::time::timeout(LOOK_TIMEOUT, evaluation).await {
+        Ok(Ok(found)) => found,
+        Ok(Err(error)) => Err(format!("its evaluation broke off: {error}")),
+        Err(_) => Err("its evaluation took too long".to_owned()),
+    };
+    evidence(EvidenceKind::Condition, source, found)
+}
+
+async fn run_check(job: &AttemptJob, name: &str) -> Evidence {
+    let timeout = Duration::from_millis(job.deadline.since(job.clock.now()).0);
+    let cancelled = job.cancelled.clone();
+    let checked = job.checks.run(CheckCall { name: name.to_owned(), timeout, cancelled }).await;
+    let mut found = evidence(EvidenceKind::Check, name, Err(text::escape_lines(&checked.detail)));
+    found.ok = checked.ok;
+    found
+}
