@@ -23,6 +23,12 @@ pub(super) struct PullAgent {
     lane: String,
 }
 
+/// What ends an attempt that no worker ended.
+enum End {
+    GivenUp,
+    Late,
+}
+
 /// Where the calls of one attempt are noted.
 struct Notes {
     calls: CallLog,
@@ -50,23 +56,21 @@ impl PullAgent {
         };
         let (deadline, notes) = (work.deadline, Notes::new(calls, &work));
         let offered = self.workers.offer(work, heartbeat);
-        let failure = tokio::select! {
+        let end = tokio::select! {
             // What was handed in in the last moment counts.
             biased;
             result = ended(&offered, &notes, self) => return result,
-            () = cancelled.cancelled() => {
-                Failure::new(FailureCode::Cancelled, "the attempt was given up")
-            }
-            () = clock.sleep_until(deadline) => Failure::new(FailureCode::Timeout, ""),
+            () = cancelled.cancelled() => End::GivenUp,
+            () = clock.sleep_until(deadline) => End::Late,
         };
         let holder = offered.withdraw();
         if let Some(lease) = &holder {
             notes.note(lease, clock.now(), Err("the attempt ended before the worker's work did"));
         }
-        match failure.code {
-            FailureCode::Timeout => Err(late(patience, holder.as_ref())),
-            _ => Err(failure),
-        }
+        Err(match end {
+            End::GivenUp => Failure::new(FailureCode::Cancelled, "the attempt was given up"),
+            End::Late => late(patience, holder.as_ref()),
+        })
     }
 }
 

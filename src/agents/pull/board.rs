@@ -369,7 +369,7 @@ mod tests {
              claim 4 0 tester coder
              claim 5 0
              waiting",
-            &expect![[r#"
+            &expect![[r"
                 offer a coder
                 offer b tester
                 offer c coder
@@ -381,7 +381,7 @@ mod tests {
                 claim 4 0 tester coder -> c until 20
                 claim 5 0 -> nothing
                 waiting -> 0
-            "#]],
+            "]],
         );
     }
 
@@ -497,7 +497,7 @@ mod tests {
              end 3 2 done
              withdraw c
              look c 2",
-            &expect![[r#"
+            &expect![[r"
                 offer a coder
                 offer b coder
                 claim 1 0 -> a until 20
@@ -513,7 +513,7 @@ mod tests {
                 end 3 2 done -> c ended
                 withdraw c -> w had it
                 look c 2 -> Gone
-            "#]],
+            "]],
         );
     }
 }

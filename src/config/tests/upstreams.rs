@@ -161,11 +161,11 @@ fn workers_that_pull_stand_for_nobody_else_and_have_time() {
   reviewer: {worker: pull}
   agent_coder: {worker: Pull, heartbeat_seconds: 20}
 ",
-        &expect![[r#"
+        &expect![[r"
             agents.coder.heartbeat_seconds = 20  (@/home/.config/parallel-dispatch/config.yaml:3)
             agents.coder.worker = pull  (@/home/.config/parallel-dispatch/config.yaml:3)
             agents.reviewer.worker = pull  (@/home/.config/parallel-dispatch/config.yaml:2)
-            warning: dispatcher.timeout_seconds is 300 s, waiting for a worker included, and workers of agent reviewer show up every 300 s: set agents.reviewer.timeout_seconds to more"#]],
+            warning: dispatcher.timeout_seconds is 300 s, waiting for a worker included, and workers of agent reviewer show up every 300 s: set agents.reviewer.timeout_seconds to more"]],
     );
     check_user(
         "agents:
@@ -181,7 +181,7 @@ fn workers_that_pull_stand_for_nobody_else_and_have_time() {
     );
     let theirs = "agents: {reviewer: {heartbeat_seconds: 1}, coder: {worker: pull}}";
     let ours = "agents: {reviewer: {worker: pull, timeout_seconds: 900}}";
-    Machine::new(&[(USER, ours), (WORKSPACE, theirs)]).check(&expect![[r#"
+    Machine::new(&[(USER, ours), (WORKSPACE, theirs)]).check(&expect![[r"
         @/project/.parallel-dispatch.yaml:1: agents.reviewer.heartbeat_seconds: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may
-        @/project/.parallel-dispatch.yaml:1: agents.coder.worker: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may"#]]);
+        @/project/.parallel-dispatch.yaml:1: agents.coder.worker: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may"]]);
 }

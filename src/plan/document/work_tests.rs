@@ -65,9 +65,9 @@ fn a_claim_names_a_worker_and_may_name_agents() {
     check(
         claim,
         &json!([]),
-        &expect![[r#"
+        &expect![[r"
         invalid_type at : the document must be an object, not a list
-          hint: pass an object"#]],
+          hint: pass an object"]],
     );
 }
 
