@@ -15,7 +15,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("confine", &["model"]),
     ("runtime", &["model", "plan", "scheduler", "ports", "confine"]),
     ("upstream", &["model", "ports"]),
-    ("agents", &["model", "ports", "upstream"]),
+    ("agents", &["model", "ports", "upstream", "confine"]),
     ("sources", &["model", "ports", "upstream", "confine"]),
     ("stores", &["model", "ports"]),
     ("traces", &["model", "ports"]),

@@ -83,6 +83,7 @@ fn options(dir: &Path, recover: Recover) -> Options {
         retry: None,
         validation_level: None,
         analysis_depth: None,
+        expect: AgentExpect::default(),
     };
     let names = ["noop", "half-second", "never", "list", "part"];
     Options {

@@ -3,15 +3,19 @@
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     command::Commands,
+    detect::Detected,
     pull::PullWorkers,
+    recipe::{Board, FindUpstream, Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
     tool::{ToolAgent, pick},
 };
 use crate::{
+    confine::Workspaces,
     model::AgentName,
-    ports::{AgentDirectory, BindError, Binding},
+    ports::{AgentBackend, AgentDirectory, BindError, Binding},
     upstream::{Archon, Upstream},
 };
 
@@ -28,6 +32,12 @@ pub struct AgentsSettings {
     pub commands: Commands,
     /// Where agents wait for workers that pull; these go before all others.
     pub workers: Option<PullWorkers>,
+    /// The Archon in this process, which recipes know as `embedded`.
+    pub embedded: Arc<Upstream>,
+    /// The recipes of the settings, and those that are shipped.
+    pub recipes: Recipes,
+    /// Where recipes may read and write.
+    pub workspaces: Workspaces,
 }
 
 /// What the settings say of one agent.
@@ -35,6 +45,8 @@ pub struct AgentsSettings {
 pub struct AgentSetting {
     /// The tool that does its work, instead of one of the agent's own name.
     pub tool: Option<String>,
+    /// The recipe that does its work, instead of a tool.
+    pub recipe: Option<String>,
     /// The upstream that has the tool; `archon` unless set.
     pub upstream: Option<String>,
     /// The longest that one call may take, whatever the task grants.
@@ -44,63 +56,164 @@ pub struct AgentSetting {
 /// The agents that upstreams serve.
 #[derive(Debug)]
 pub struct Agents {
-    by_name: BTreeMap<AgentName, AgentSetting>,
-    upstreams: BTreeMap<String, Arc<Upstream>>,
-    archon: Arc<Archon>,
-    commands: Commands,
-    workers: Option<PullWorkers>,
+    settings: Arc<AgentsSettings>,
+    board: Option<Board>,
 }
 
 /// The longest that binding waits for a list of tools; the attempts look again.
 const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name of the upstream that is always there.
 const ARCHON: &str = "archon";
+/// The name of the upstream in this process.
+const EMBEDDED: &str = "embedded";
 
 impl Agents {
     /// Makes the directory; nothing is connected yet.
     pub fn new(settings: AgentsSettings) -> Self {
-        let AgentsSettings { agents, upstreams, archon, commands, workers } = settings;
-        Self { by_name: agents, upstreams, archon, commands, workers }
+        Self { settings: Arc::new(settings), board: None }
     }
 
     /// The program that is `agent`, where it is one and is installed.
     pub fn program_of(&self, agent: &AgentName) -> Option<PathBuf> {
-        self.commands.program_of(agent)
+        self.settings.commands.program_of(agent)
+    }
+
+    /// Has the hooks of the settings called from now on, by a task of `tasks` that ends when the
+    /// directory and all that it bound are gone, or when `stop` fires.
+    #[must_use]
+    pub fn with_hooks(mut self, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+        let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
+        if let Some((board, telling)) = Board::new(self.settings.recipes.hooks(), upstreams, stop) {
+            tasks.spawn(telling);
+            self.board = Some(board);
+        }
+        self
     }
 
     /// Where workers pull, if there are agents that wait for some.
     pub fn workers(&self) -> Option<PullWorkers> {
-        self.workers.clone()
+        self.settings.workers.clone()
     }
 
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
-        if let Some(backend) = self.workers.as_ref().and_then(|it| it.bind(agent)) {
-            return Ok(Binding { backend, warnings: Vec::new() });
+        let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
+        let pulled = self.settings.workers.as_ref().and_then(|it| it.bind(agent));
+        let pulled = pulled.map(|backend| Ok(Binding { backend, warnings: Vec::new() }));
+        let here = pulled.or_else(|| self.settings.commands.bind(agent));
+        let bound = match (here, &setting.recipe) {
+            (Some(bound), _) => bound,
+            (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
+            (None, None) => self.bind_tool(agent, setting).await,
+        };
+        let Some(board) = &self.board else { return bound };
+        bound.map(|it| Binding { backend: board.watch(it.backend), ..it })
+    }
+
+    /// Binds what the settings say, whatever the upstream has.
+    async fn bind_recipe(
+        &self,
+        agent: &AgentName,
+        setting: &AgentSetting,
+        name: &str,
+    ) -> Result<Binding, BindError> {
+        let unfit = |faults: Vec<String>| BindError::Unfit {
+            agent: agent.clone(),
+            recipe: name.to_owned(),
+            faults,
+        };
+        let recipe = self.settings.recipes.get(name);
+        let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
+        let upstream = setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON);
+        let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
+            return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
+        };
+        let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+        match tokio::time::timeout(BIND_TIMEOUT, backend.look()).await {
+            Ok(Err(Unready::Unfit(faults))) => Err(unfit(faults)),
+            // Without a list, because the upstream is down or late, the attempts find out.
+            Ok(Ok(()) | Err(Unready::Down(_))) | Err(_) => {
+                Ok(Binding { backend: Arc::new(backend), warnings })
+            }
         }
-        if let Some(found) = self.commands.bind(agent) {
-            return found;
-        }
-        let setting = self.by_name.get(agent).cloned().unwrap_or_default();
+    }
+
+    /// Binds the named tool, or whatever there is of what an agent can be by itself.
+    async fn bind_tool(
+        &self,
+        agent: &AgentName,
+        setting: AgentSetting,
+    ) -> Result<Binding, BindError> {
+        let is_named = setting.tool.is_some();
         let candidates = setting.tool.map_or_else(|| tools_named_like(agent), |it| vec![it]);
+        let shipped = SHIPPED.iter().filter(|it| !is_named && it.agent == agent.as_str());
+        let shipped: Vec<_> = shipped.collect();
         let name = setting.upstream.as_deref().unwrap_or(ARCHON);
-        let refuse = |looked_for: &[String]| BindError::NoTool {
+        let markers = shipped.iter().map(|it| it.marker.to_owned());
+        let looked_for: Vec<String> = candidates.iter().cloned().chain(markers).collect();
+        let refuse = || BindError::NoTool {
             agent: agent.clone(),
             upstream: name.to_owned(),
-            looked_for: looked_for.to_vec(),
+            looked_for: looked_for.clone(),
         };
-        let (upstream, warnings) = match self.upstreams.get(name) {
-            Some(upstream) => (Arc::clone(upstream), Vec::new()),
-            None if name == ARCHON => self.archon.choose().await,
-            None => return Err(refuse(&candidates)),
-        };
+        let (upstream, warnings) = self.settings.upstream(name).await.ok_or_else(refuse)?;
         // Without a list, because the upstream is down or late, the attempts find out.
-        if let Ok(Ok(tools)) = tokio::time::timeout(BIND_TIMEOUT, upstream.tools()).await
-            && pick(&candidates, &tools).is_none()
-        {
-            return Err(refuse(&candidates));
+        let list = tokio::time::timeout(BIND_TIMEOUT, upstream.tools()).await;
+        let tools = list.ok().and_then(Result::ok);
+        if tools.as_ref().is_some_and(|it| pick(&looked_for, it).is_none()) {
+            return Err(refuse());
         }
-        let backend = ToolAgent::new(agent, upstream, candidates, setting.timeout);
-        Ok(Binding { backend: Arc::new(backend), warnings })
+        let tool = ToolAgent::new(agent, Arc::clone(&upstream), candidates, setting.timeout);
+        let mut recipes = Vec::new();
+        for it in shipped {
+            if let Some(recipe) = self.settings.recipes.get(it.name) {
+                let upstream = Arc::clone(&upstream);
+                let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+                recipes.push((it.marker, backend));
+            }
+        }
+        if recipes.is_empty() {
+            return Ok(Binding { backend: Arc::new(tool), warnings });
+        }
+        let backend = Detected::new(upstream, tool, recipes);
+        if let Some(tools) = tools {
+            backend.check(agent, &tools).await?;
+        }
+        Ok(Binding { backend: Arc::new(backend) as Arc<dyn AgentBackend>, warnings })
+    }
+
+    async fn recipe_agent(
+        &self,
+        agent: &AgentName,
+        recipe: Arc<Recipe>,
+        own: Arc<Upstream>,
+        timeout: Option<Duration>,
+    ) -> RecipeAgent {
+        let mut others = BTreeMap::new();
+        for name in recipe.other_upstreams() {
+            if let Some((upstream, _)) = self.settings.upstream(name).await {
+                others.insert(name.to_owned(), upstream);
+            }
+        }
+        let links = Links { own, others, workspaces: self.settings.workspaces.clone() };
+        RecipeAgent::new(agent, recipe, links, timeout)
+    }
+}
+
+impl AgentsSettings {
+    /// The upstream of this name, and what the user should know about it.
+    async fn upstream(&self, name: &str) -> Option<(Arc<Upstream>, Vec<String>)> {
+        match (name, self.upstreams.get(name)) {
+            (_, Some(upstream)) => Some((Arc::clone(upstream), Vec::new())),
+            (ARCHON, None) => Some(self.archon.choose().await),
+            (EMBEDDED, None) => Some((Arc::clone(&self.embedded), Vec::new())),
+            (_, None) => None,
+        }
+    }
+}
+
+impl FindUpstream for AgentsSettings {
+    fn find<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Option<Arc<Upstream>>> {
+        Box::pin(async move { Some(self.upstream(name.unwrap_or(ARCHON)).await?.0) })
     }
 }
 
@@ -123,9 +236,12 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::upstream::{
-        ArchonChoice, Era,
-        testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
+    use crate::{
+        agents::recipe::testing::{Form, StandIn, run},
+        upstream::{
+            ArchonChoice, Era,
+            testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
+        },
     };
 
     fn agents(archon: ArchonChoice, setting: AgentSetting) -> Agents {
@@ -134,10 +250,25 @@ mod tests {
             agents: BTreeMap::from([(AgentName::new("reviewer"), setting)]),
             upstreams: BTreeMap::from([("other".to_owned(), other)]),
             archon: Archon::new(archon, Arc::new(StillClock::default())),
-            commands: Commands::default(),
-            workers: None,
+            ..bare()
         };
         Agents::new(settings)
+    }
+
+    /// Nothing but an embedded Archon without tools.
+    fn bare() -> AgentsSettings {
+        let embedded = memory_upstream(TestServer::echo(&[]), Era::Legacy);
+        let choice = ArchonChoice::Configured(Arc::clone(&embedded));
+        AgentsSettings {
+            agents: BTreeMap::new(),
+            upstreams: BTreeMap::new(),
+            archon: Archon::new(choice, Arc::new(StillClock::default())),
+            embedded,
+            recipes: Recipes::default(),
+            workspaces: Workspaces::new([]).unwrap(),
+            workers: None,
+            commands: Commands::default(),
+        }
     }
 
     fn with_tools(tools: &[&str]) -> Agents {
@@ -185,7 +316,7 @@ mod tests {
         let upstream = Some("other".to_owned());
         let setting = AgentSetting { upstream: upstream.clone(), ..AgentSetting::default() };
         assert!(bound(&agents(archon(), setting), "reviewer").await.is_err());
-        let setting = AgentSetting { tool, upstream, timeout: None };
+        let setting = AgentSetting { tool, upstream, ..AgentSetting::default() };
         assert_eq!(
             bound(&agents(archon(), setting), "reviewer").await.as_deref(),
             Ok("review_code")
@@ -204,7 +335,8 @@ mod tests {
     #[tokio::test]
     async fn a_missing_tool_or_upstream_is_named() {
         let error = bound(&with_tools(&["rag_search"]), "coder").await.unwrap_err();
-        let expected = "agent \"coder\" needs one of the tools agent_coder, coder, and upstream \
+        let expected = "agent \"coder\" needs one of the tools agent_coder, coder, \
+                        assess_code_quality, archon_menu, rag_search_knowledge_base, and upstream \
                         \"archon\" has none of them";
         assert_eq!(error, expected);
         let setting = AgentSetting { upstream: Some("gone".to_owned()), ..AgentSetting::default() };
@@ -228,6 +360,20 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn e2e_an_archon_that_comes_later_is_known_by_its_tools_then() {
+        let address = free_address().await;
+        let archon = http_upstream(&format!("http://{address}/mcp"));
+        let agents = agents(ArchonChoice::Configured(archon), AgentSetting::default());
+        let binding = agents.bind(&AgentName::new("research")).await.unwrap();
+        let input = serde_json::json!({ "query": "x" });
+        let failure = run(&*binding.backend, &input).await.unwrap_err();
+        assert_eq!(failure.code, crate::model::FailureCode::UpstreamUnavailable);
+        let standin = StandIn::start_at(Form::ArchonV1, &[], &address).await;
+        assert_eq!(run(&*binding.backend, &input).await.unwrap()["query"], "x");
+        assert!(standin.called().contains(&"rag_search_knowledge_base".to_owned()));
+    }
+
+    #[tokio::test]
     async fn e2e_the_embedded_archon_serves_until_another_one_does() {
         let address = free_address().await;
         let remote = http_upstream(&format!("http://{address}/mcp"));
@@ -235,11 +381,8 @@ mod tests {
         let clock = Arc::new(StillClock::default());
         let shared = Arc::clone(&clock) as Arc<dyn crate::ports::Clock>;
         let settings = AgentsSettings {
-            agents: BTreeMap::new(),
-            upstreams: BTreeMap::new(),
             archon: Archon::new(ArchonChoice::Default { remote, embedded }, shared),
-            commands: Commands::default(),
-            workers: None,
+            ..bare()
         };
         let agents = Agents::new(settings);
         let coder = AgentName::new("coder");

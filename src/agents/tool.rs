@@ -32,9 +32,14 @@ impl ToolAgent {
         Self { upstream, candidates, timeout, lane }
     }
 
+    /// The tools that it may be, in the order of preference.
+    pub(super) fn candidates(&self) -> &[String] {
+        &self.candidates
+    }
+
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let cancelled = call.cancelled.clone();
-        let tool = cancelled.run_until_cancelled(self.find_tool()).await;
+        let tool = cancelled.run_until_cancelled(self.find_tool(call.timeout)).await;
         let tool = tool.unwrap_or_else(|| {
             Err(Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))
         })?;
@@ -55,8 +60,8 @@ impl ToolAgent {
 
     /// Looks again at each attempt, for the upstream may be another one since; the list is asked
     /// for once a session only.
-    async fn find_tool(&self) -> Result<String, Failure> {
-        let tools = self.upstream.tools().await?;
+    async fn find_tool(&self, limit: Duration) -> Result<String, Failure> {
+        let tools = self.upstream.tools_for_call(limit).await?;
         let tool = pick(&self.candidates, &tools).map(str::to_owned);
         tool.ok_or_else(|| {
             let message = format!(

@@ -16,7 +16,7 @@ use crate::{
     agents::Agents,
     cli::{Check, Verdict},
     config::{ArchonSetting, ConfigErrors, Environment, Loaded, Settings},
-    model::AgentName,
+    model::{AgentName, UpstreamStatus},
     ports::{AgentDirectory as _, Clock, Ownership as _},
     runtime::Paths,
     stores::{LockFileOwners, SqliteStore},
@@ -87,10 +87,19 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
     let made = Paths::new(&settings.workspaces, &settings.dispatcher.trace_dir)
         .map_err(anyhow::Error::from)
-        .and_then(|paths| service::upstreams(settings, &paths, &clock));
-    let upstreams = match made {
-        Ok(upstreams) => upstreams,
-        Err(error) => return vec![bad("upstreams", format!("{error:#}"), "correct the settings")],
+        .and_then(|paths| {
+            let upstreams = service::upstreams(settings, &paths, &clock)?;
+            let agents = service::agents(settings, &upstreams, (paths.workspaces(), &clock))?;
+            Ok((upstreams, agents))
+        });
+    let (upstreams, agents) = match made {
+        Ok(made) => made,
+        Err(error) => match error.downcast::<ConfigErrors>() {
+            Ok(errors) => return errors.0.iter().map(bad_setting).collect(),
+            Err(error) => {
+                return vec![bad("upstreams", format!("{error:#}"), "correct the settings")];
+            }
+        },
     };
     let mut checks = Vec::new();
     let mut down = BTreeSet::new();
@@ -102,7 +111,6 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         }
         checks.push(check);
     }
-    let agents = service::agents(settings, &upstreams, &clock);
     let mut said = BTreeSet::new();
     for name in service::agent_options(settings).keys() {
         let setting = settings.agents.get(name.as_str());
@@ -136,21 +144,26 @@ async fn upstream_check(name: &str, upstream: &Upstream, is_default: bool) -> Ch
             bad(&what, found, "start it, or correct its url (ARCHON_MCP_URL, upstreams)")
         };
     }
-    let health = match probe.health {
-        Some(health) if health.status < 400 => String::new(),
-        Some(health) => format!("; /health answers {}", health.status),
-        None => "; /health does not answer".to_owned(),
+    let listed = tokio::time::timeout(UPSTREAM_MAX, upstream.tools()).await;
+    let UpstreamStatus { transport, address, .. } = upstream.status();
+    let health = match (transport, probe.health) {
+        ("http" | "sse", Some(health)) if health.status >= 400 => {
+            format!("; /health answers {}", health.status)
+        }
+        ("http" | "sse", None) => "; /health does not answer".to_owned(),
+        (_, Some(_) | None) => String::new(),
     };
-    match tokio::time::timeout(UPSTREAM_MAX, upstream.tools()).await {
+    match listed {
         Ok(Ok(tools)) => {
-            good(&what, format!("{} has {} tools{health}", upstream.address(), tools.len()))
+            let found = format!("{address} ({transport}) has {} tools{health}", tools.len());
+            good(&what, found)
         }
         Ok(Err(error)) => {
             bad(&what, format!("{error}{health}"), "check what answers at that address")
         }
         Err(_) => bad(
             &what,
-            format!("{} did not list its tools within 10 s{health}", upstream.address()),
+            format!("{address} did not list its tools within 10 s{health}"),
             "restart it; if it is an old Archon, set protocol: legacy",
         ),
     }
@@ -160,6 +173,8 @@ async fn agent_check(agents: &Agents, name: &AgentName, said: &mut BTreeSet<Stri
     let what = format!("agent {name}");
     match agents.bind(name).await {
         Ok(binding) => bound(&what, binding.warnings, said),
+        // Nobody asked for it; it is there for those whose Archon can search.
+        Err(error) if name.as_str() == AgentName::RESEARCH => note(&what, error.to_string(), ""),
         Err(error) => bad(
             &what,
             error.to_string(),

@@ -3,9 +3,11 @@
 mod clock;
 mod doctor;
 mod programs;
+mod recipes;
 mod serve;
 mod service;
 mod signals;
+mod upstreams;
 mod workers;
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};

@@ -6,11 +6,11 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, programs, workers::workers};
+use super::{clock::SystemClock, programs, recipes, upstreams, workers::workers};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
-    config::{ArchonSetting, ExpectSettings, Protocol, Role, Settings},
+    config::{ArchonSetting, ExpectSettings, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
     plan::{Condition, InputKind, Limits},
@@ -22,16 +22,17 @@ use crate::{
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
-    upstream::{
-        Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport, normalise_url,
-    },
+    upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
+    web::UpstreamStates,
 };
 
 /// The name of the upstream that serves the built-in agents.
 pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
-const CALL_TIMEOUT: Duration = Duration::from_hours(24);
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
+/// How long hooks that wait may take at the end.
+const HOOKS_GRACE: Duration = Duration::from_secs(2);
 /// A day in milliseconds.
 const DAY_MS: u64 = 86_400_000;
 
@@ -46,15 +47,29 @@ pub(super) struct Service {
 pub(super) struct Upstreams {
     pub(super) named: BTreeMap<String, Arc<Upstream>>,
     pub(super) archon: Arc<Archon>,
+    /// The Archon in this process.
+    embedded: Arc<Upstream>,
     /// Every one that may have been connected.
     all: Vec<Arc<Upstream>>,
     /// The sessions of the embedded Archon, and what ends them.
     sessions: (TaskTracker, CancellationToken),
+    /// Who calls the hooks, and what ends that.
+    hooks: (TaskTracker, CancellationToken),
 }
 
 impl Upstreams {
-    /// Ends every session.
+    fn with_hooks(&self, agents: Agents) -> Agents {
+        agents.with_hooks(&self.hooks.0, self.hooks.1.clone())
+    }
+
+    /// Ends every session, after the hooks that wait have had a little time.
     pub(super) async fn close(&self) {
+        let (telling, stop) = &self.hooks;
+        telling.close();
+        if tokio::time::timeout(HOOKS_GRACE, telling.wait()).await.is_err() {
+            stop.cancel();
+            telling.wait().await;
+        }
         for upstream in &self.all {
             upstream.close().await;
         }
@@ -85,7 +100,8 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
-        let agents = agents(settings, &upstreams, &clock);
+        let agents =
+            upstreams.with_hooks(agents(settings, &upstreams, (paths.workspaces(), &clock))?);
         let workers = agents.workers();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
@@ -107,6 +123,12 @@ impl Service {
         Ok(Self { handle, dispatcher, upstreams })
     }
 
+    /// Says how each upstream stands, whenever it is asked.
+    pub(super) fn upstream_states(&self) -> UpstreamStates {
+        let all = self.upstreams.all.clone();
+        Arc::new(move || all.iter().map(|it| it.status()).collect())
+    }
+
     /// Waits until all work is put away, after the shutdown was asked for.
     pub(super) async fn stop(self) {
         drop(self.handle);
@@ -124,46 +146,47 @@ pub(super) fn upstreams(
 ) -> anyhow::Result<Upstreams> {
     let mut named = BTreeMap::new();
     for (name, it) in &settings.upstreams {
-        let url = normalise_url(&it.url).with_context(|| format!("upstreams.{name}.url"))?;
-        let protocol = match it.protocol {
-            Protocol::Legacy => Era::Legacy,
-            Protocol::Auto => Era::Auto,
-        };
-        let mut upstream = UpstreamSettings::new(name, UpstreamTransport::http(url), protocol);
-        upstream.call_timeout = CALL_TIMEOUT;
-        upstream.connect_timeout = Duration::from_secs_f64(it.timeout_seconds);
-        upstream.max_concurrent = it.max_concurrent as usize;
+        let upstream = upstreams::settings(name, it)
+            .with_context(|| format!("the settings of upstreams.{name} are wrong"))?;
         named.insert(name.clone(), Upstream::new(upstream, Arc::clone(clock)));
     }
     let remote = Arc::clone(named.get(ARCHON).context("upstreams.archon is missing")?);
     let mut all: Vec<_> = named.values().cloned().collect();
     let sessions = (TaskTracker::new(), CancellationToken::new());
+    let embedded = embedded(paths, clock, &sessions);
+    all.push(Arc::clone(&embedded));
     let choice = match &settings.archon {
-        ArchonSetting::Configured { .. } => ArchonChoice::Configured(remote),
-        ArchonSetting::Default => {
-            let embedded = embedded(paths, clock, &sessions);
-            all.push(Arc::clone(&embedded));
-            ArchonChoice::Default { remote, embedded }
-        }
+        ArchonSetting::Configured => ArchonChoice::Configured(remote),
+        ArchonSetting::Default => ArchonChoice::Default { remote, embedded: Arc::clone(&embedded) },
     };
-    Ok(Upstreams { named, archon: Archon::new(choice, Arc::clone(clock)), all, sessions })
+    let archon = Archon::new(choice, Arc::clone(clock));
+    let hooks = (TaskTracker::new(), CancellationToken::new());
+    Ok(Upstreams { named, archon, embedded, all, sessions, hooks })
 }
 
 /// The agents of the settings, bound to their upstreams when they are first asked for.
-pub(super) fn agents(settings: &Settings, upstreams: &Upstreams, clock: &Arc<dyn Clock>) -> Agents {
+pub(super) fn agents(
+    settings: &Settings,
+    upstreams: &Upstreams,
+    (workspaces, clock): (&Workspaces, &Arc<dyn Clock>),
+) -> anyhow::Result<Agents> {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
-        let (tool, upstream) = (it.tool.clone(), it.upstream.clone());
-        (AgentName::new(name), AgentSetting { tool, upstream, timeout: None })
+        let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
+        let upstream = it.upstream.clone();
+        (AgentName::new(name), AgentSetting { tool, recipe, upstream, timeout: None })
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);
-    Agents::new(AgentsSettings {
+    Ok(Agents::new(AgentsSettings {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
+        embedded: Arc::clone(&upstreams.embedded),
+        recipes: recipes::read(settings)?,
+        workspaces: workspaces.clone(),
         workers: workers(settings, clock),
-    })
+    }))
 }
 
 fn sources(workspaces: &Workspaces, archon: &Arc<Archon>) -> Vec<Arc<dyn ContextSource>> {
@@ -246,12 +269,16 @@ pub(super) fn retention(settings: &Settings) -> Retention {
 }
 
 pub(super) fn agent_options(settings: &Settings) -> BTreeMap<AgentName, AgentOptions> {
-    let built_in = [(AgentName::CODER, InputKind::Coder), (AgentName::DEBUG, InputKind::Debug)];
+    let built_in = [
+        (AgentName::CODER, InputKind::Coder),
+        (AgentName::DEBUG, InputKind::Debug),
+        (AgentName::RESEARCH, InputKind::Free),
+    ];
     let named = settings.agents.keys().map(|it| (it.as_str(), InputKind::Free));
     let mut options = BTreeMap::new();
     for (name, input) in built_in.into_iter().chain(named) {
         let own = settings.agents.get(name).cloned().unwrap_or_default();
-        options.entry(AgentName::new(name)).or_insert(AgentOptions {
+        options.entry(AgentName::new(name)).or_insert_with(|| AgentOptions {
             input,
             timeout_seconds: own.timeout_seconds,
             retry: own.retry,

@@ -97,13 +97,27 @@ impl EmbeddedArchon {
         match name {
             tools::CODER => {
                 let input: CoderInput = tools::read(arguments)?;
-                tokio::task::spawn_blocking(move || coder::write(&workspaces, &input, &stop))
-                    .await
-                    .map_err(|error| ArchonError::Internal(error.to_string()))?
+                blocking(move || coder::write(&workspaces, &input, &stop)).await
+            }
+            tools::GENERATE => {
+                let input: CoderInput = tools::read(arguments)?;
+                blocking(move || coder::generate(&workspaces, &input, &stop)).await
+            }
+            tools::ASSESS => {
+                let input: coder::AssessInput = tools::read(arguments)?;
+                blocking(move || coder::assess(&input, &stop)).await
             }
             _ => debug::investigate(workspaces, tools::read(arguments)?, stop).await,
         }
     }
+}
+
+/// Does what blocks on another thread.
+async fn blocking(
+    work: impl FnOnce() -> Result<Value, ArchonError> + Send + 'static,
+) -> Result<Value, ArchonError> {
+    let done = tokio::task::spawn_blocking(work).await;
+    done.map_err(|error| ArchonError::Internal(error.to_string()))?
 }
 
 impl ServerHandler for EmbeddedArchon {

@@ -61,7 +61,14 @@ async fn a_client_lists_and_calls_the_tools() {
     assert_eq!(info.server_info.as_ref().unwrap().name, EmbeddedArchon::SERVER_NAME);
     let tools = session.client.list_all_tools().await.unwrap();
     let names: Vec<_> = tools.iter().map(|it| it.name.as_ref()).collect();
-    assert_eq!(names, ["agent_coder", "agent_debug_intelligence", "health_check"]);
+    let expected = [
+        "agent_coder",
+        "agent_debug_intelligence",
+        "generate_code",
+        "assess_code_quality",
+        "health_check",
+    ];
+    assert_eq!(names, expected);
 
     let health = session.call("health_check", json!({})).await;
     let ready = json!({ "success": true, "status": "ready" });
@@ -83,6 +90,23 @@ async fn a_client_lists_and_calls_the_tools() {
     let answer = answer.structured_content.unwrap();
     assert_eq!(answer["analysis_depth"], "standard");
     assert_eq!(answer["baseline"]["files"][0]["status"], "read");
+    session.close().await;
+}
+
+#[tokio::test]
+async fn code_is_generated_and_assessed_without_a_file() {
+    let session = Session::open().await;
+    let output_path = session.path("node_mailer_effect.py");
+    let arguments = json!({ "contract_description": "Sends a mail.", "node_type": "Effect",
+                            "output_path": output_path, "validation_level": "strict" });
+    let generated = session.call("generate_code", arguments).await.structured_content.unwrap();
+    assert!(!Path::new(&output_path).exists());
+    let arguments = json!({ "content": generated["generated_code"], "source_path": output_path });
+    let answer = session.call("assess_code_quality", arguments).await.structured_content.unwrap();
+    assert_eq!(answer["quality_score"], 1.0, "{answer:#}");
+    assert_eq!(answer["onex_compliance"]["violations"], json!([]));
+    let arguments = json!({ "content": "x = 1", "language": "cobol" });
+    assert_eq!(session.call("assess_code_quality", arguments).await.is_error, Some(true));
     session.close().await;
 }
 
@@ -135,7 +159,7 @@ fn schemas_name_every_argument() {
     for tool in super::tools::list() {
         let schema = serde_json::to_value(&*tool.input_schema).unwrap();
         assert_eq!(schema["type"], "object", "{schema:#}");
-        if tool.name != super::tools::HEALTH {
+        if ![super::tools::HEALTH, super::tools::ASSESS].contains(&&*tool.name) {
             let properties = schema["properties"].as_object().unwrap();
             assert!(properties.contains_key("task_id"), "{schema:#}");
             assert!(properties.contains_key("description"), "{schema:#}");

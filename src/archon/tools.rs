@@ -7,7 +7,7 @@ use schemars::{JsonSchema, generate::SchemaSettings};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use super::error::ArchonError;
+use super::{coder::AssessInput, error::ArchonError};
 use crate::model::{CoderInput, DebugInput, TaskId, text};
 
 /// The longest description of a task that is let in, in characters.
@@ -17,6 +17,10 @@ const DESCRIPTION_CHARS_MAX: usize = 100_000;
 pub(super) const CODER: &str = "agent_coder";
 /// The tool of the debugger.
 pub(super) const DEBUG: &str = "agent_debug_intelligence";
+/// The tool that writes a node and leaves the file to the caller.
+pub(super) const GENERATE: &str = "generate_code";
+/// The tool that says how good a file is.
+pub(super) const ASSESS: &str = "assess_code_quality";
 /// The tool that says whether anyone is there.
 pub(super) const HEALTH: &str = "health_check";
 
@@ -41,6 +45,18 @@ pub(super) fn list() -> Vec<Tool> {
             "Investigates a problem from files and stack traces without running anything: \
              baseline, focus, root cause, optimisation, synthesis.",
             schema_of::<DebugInput>(),
+        )
+        .with_annotations(reads.clone()),
+        Tool::new(
+            GENERATE,
+            "Answers a scaffold of an ONEX node in Python as agent_coder does; writes no file.",
+            schema_of::<CoderInput>(),
+        )
+        .with_annotations(reads.clone()),
+        Tool::new(
+            ASSESS,
+            "Says how good a Python file is: one score, and what an ONEX node of its kind lacks.",
+            schema_of::<AssessInput>(),
         )
         .with_annotations(reads.clone()),
         Tool::new(

@@ -8,6 +8,7 @@ use super::{
     command::may_be_passed_on,
     keys::{Kind, is_name},
     place::{Base, to_mcp_url, to_origin},
+    supply::SecretText,
     yaml::Yaml,
 };
 use crate::model::{FailureCode, RetrySpec, text};
@@ -18,6 +19,8 @@ const ORIGINS_MAX: usize = 64;
 const LIST_MAX: usize = 256;
 const ARGUMENT_BYTES_MAX: usize = 4_096;
 const USD_MAX: f64 = 1_000_000.0;
+const TEXTS_MAX: usize = 256;
+const PIECE_BYTES_MAX: usize = 32 << 10;
 const DAY_SECONDS: f64 = 86_400.0;
 
 /// Brings `value` into normal form; nothing when the key was named without saying anything.
@@ -26,7 +29,7 @@ const DAY_SECONDS: f64 = 86_400.0;
 pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Value>, String> {
     let text = value.as_text();
     let checked = match (kind, text) {
-        (Kind::Later, _) => return later(value),
+        (Kind::Tree, _) => return Ok(Some(value.to_json())),
         (Kind::Origins, _) => return origins(value).map(Some),
         (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Argv, _) => {
@@ -38,13 +41,27 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Usd, _) => usd(value),
         (Kind::Path, Some(text)) => return base.resolve(text).and_then(to_text).map(Some),
         (Kind::Destination, Some(text)) => return destination(text, base).map(Some),
+        (Kind::Secret, Some(text)) => {
+            return SecretText::parse(text, base).map(|it| Some(it.canonical().into()));
+        }
+        (Kind::Program, Some(text)) => return program(text, base).map(Some),
+        (Kind::Texts, _) => return texts(value, "arguments", piece).map(Some),
+        (Kind::Tools, _) => return texts(value, "tools", tool).map(Some),
         (Kind::Url, Some(text)) => return to_mcp_url(text).map(|it| Some(it.into())),
         (Kind::Whole(min, max), _) => whole(min, max, value),
         (Kind::Seconds, _) => seconds(value),
         (Kind::Bool, _) => value.as_bool().map(Value::from),
         (Kind::Word(words), text) => text.and_then(|it| word(words, it)),
         (Kind::Name, text) => text.filter(|it| is_name(it)).map(Value::from),
-        (Kind::Path | Kind::Destination | Kind::Url | Kind::Argument, None) => None,
+        (
+            Kind::Path
+            | Kind::Destination
+            | Kind::Url
+            | Kind::Argument
+            | Kind::Secret
+            | Kind::Program,
+            None,
+        ) => None,
     };
     match checked {
         Some(value) => Ok(Some(value)),
@@ -69,7 +86,10 @@ fn wanted(kind: Kind) -> String {
         Kind::Arguments | Kind::Variables => "a list of names".to_owned(),
         Kind::Argv => "a list of a program and its arguments".to_owned(),
         Kind::Usd => format!("a number of US dollars above 0, at most {USD_MAX}"),
-        Kind::Later => "left out".to_owned(),
+        Kind::Secret => "a text".to_owned(),
+        Kind::Program => "the name or path of a program".to_owned(),
+        Kind::Texts | Kind::Tools => "a list of texts".to_owned(),
+        Kind::Tree => "anything".to_owned(),
     }
 }
 
@@ -162,20 +182,6 @@ fn word(words: &[&str], text: &str) -> Option<Value> {
     words.contains(&lower.as_str()).then(|| lower.into())
 }
 
-fn later(value: &Yaml) -> Result<Option<Value>, String> {
-    let is_empty = match value {
-        Yaml::Null => true,
-        Yaml::List(items) => items.is_empty(),
-        Yaml::Map(fields) => fields.is_empty(),
-        Yaml::Bool(_) | Yaml::Number(_) | Yaml::Text(_) => false,
-    };
-    if is_empty {
-        Ok(None)
-    } else {
-        Err("this version does not know them yet; remove it".to_owned())
-    }
-}
-
 fn destination(text: &str, base: &Base) -> Result<Value, String> {
     match text {
         "stderr" => Ok(text.into()),
@@ -216,6 +222,50 @@ fn failures(value: &Yaml) -> Result<Value, String> {
         Err(format!("must hold some of {list}, holds {}{}", shown(it), nearest.unwrap_or_default()))
     };
     items.iter().map(failure).collect()
+}
+
+/// A name is looked for on PATH; what has a slash is a path.
+fn program(text: &str, base: &Base) -> Result<Value, String> {
+    piece(text)?;
+    match text {
+        "" => Err("must not be empty".to_owned()),
+        path if path.contains('/') => base.resolve(path).and_then(to_text),
+        name => Ok(name.into()),
+    }
+}
+
+fn texts(
+    value: &Yaml,
+    what: &str,
+    check: impl Fn(&str) -> Result<(), String>,
+) -> Result<Value, String> {
+    let Yaml::List(items) = value else {
+        return Err(format!("must be a list of {what}, is {}", value.kind()));
+    };
+    if items.len() > TEXTS_MAX {
+        return Err(format!("must hold at most {TEXTS_MAX} {what}, holds {}", items.len()));
+    }
+    let text = |it: &Yaml| {
+        let text = it.as_text().ok_or_else(|| format!("must hold texts, holds {}", shown(it)))?;
+        check(text).map(|()| Value::from(text))
+    };
+    items.iter().map(text).collect()
+}
+
+fn piece(text: &str) -> Result<(), String> {
+    if text.len() > PIECE_BYTES_MAX || text.contains('\0') {
+        return Err("must hold texts of at most 32 KiB without a NUL character".to_owned());
+    }
+    Ok(())
+}
+
+fn tool(pattern: &str) -> Result<(), String> {
+    let is_inner = |it: u8| it.is_ascii_alphanumeric() || b"_-./*?".contains(&it);
+    if (1..=128).contains(&pattern.len()) && pattern.bytes().all(is_inner) {
+        return Ok(());
+    }
+    let shown = text::escape(&text::cut(pattern, SHOWN_CHARS_MAX));
+    Err(format!("must hold names of tools, in which `*` and `?` stand for any, holds \"{shown}\""))
 }
 
 fn to_text(path: PathBuf) -> Result<Value, String> {

@@ -11,7 +11,7 @@ use serde_json::{Map, Value};
 use super::{
     check::check,
     error::{ConfigError, Source},
-    keys::{Found, Key, Reach, canonical, find, is_name},
+    keys::{Found, Key, Kind, Reach, canonical, check_inner_name, find, is_name},
     layer::{Entry, Merged},
     place::{Base, stays_beneath},
     yaml::{self, Field, Yaml},
@@ -100,7 +100,14 @@ impl Reading<'_> {
             (Found::Unknown(nearest), _) => {
                 self.fault(Some(field.line), &path.join("."), unknown(path, nearest));
             }
-            (Found::Key(key), value) => self.value(path, field.line, key, value),
+            (Found::Key(Key { kind: Kind::Tree, .. }), _) if !is_name(&field.name) => {
+                let rule = "a name is 1 to 64 letters, digits, `_` and `-`";
+                self.fault(Some(field.line), &path.join("."), rule);
+            }
+            (Found::Key(key), value) => match check_inner_name(key, &field.name) {
+                Ok(()) => self.value(path, field.line, key, value),
+                Err(rule) => self.fault(Some(field.line), &path.join("."), rule),
+            },
             (Found::Section, _) if path.len() == 2 && !is_name(&field.name) => {
                 let rule = "a name is 1 to 64 letters, digits, `_` and `-`";
                 self.fault(Some(field.line), &path.join("."), rule);

@@ -1,6 +1,6 @@
 //! The table of keys: what each takes, and who may set it.
 
-use super::settings::ARCHON;
+use super::{settings::ARCHON, supply::check_variable};
 use crate::model::{AgentName, CacheMode, RetrySpec, text};
 
 /// One key, or with a `*` one key of each agent or upstream.
@@ -39,8 +39,16 @@ pub(super) enum Kind {
     Argv,
     /// Names of environment variables that may be passed on.
     Variables,
-    /// Known, but nothing may be said yet.
-    Later,
+    /// A text that may refer to secrets.
+    Secret,
+    /// A program: a name on PATH, or a path.
+    Program,
+    /// The arguments of a program.
+    Texts,
+    /// A list of tools, by name or pattern.
+    Tools,
+    /// Whatever it says, as JSON; another room reads it.
+    Tree,
 }
 
 /// Who may set a key.
@@ -73,6 +81,7 @@ const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
 const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
 const PROGRAM: Kind = Kind::Word(&["claude", "codex", "gemini", "custom"]);
 const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
+const TRANSPORT: Kind = Kind::Word(&["http", "sse", "stdio"]);
 
 /// Every key there is.
 #[rustfmt::skip]
@@ -96,6 +105,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.expect.condition", Kind::Argument, Reach::Owner),
     key("agents.*.expect.output_path", Kind::Bool, Reach::Owner),
     key("agents.*.heartbeat_seconds", Kind::Seconds, Reach::Owner),
+    key("agents.*.recipe", Kind::Name, Reach::Owner),
     key("agents.*.retry.backoff_ms", BACKOFF, Reach::Anyone),
     key("agents.*.retry.max_attempts", Kind::Whole(1, 20), Reach::Anyone),
     key("agents.*.retry.max_backoff_ms", BACKOFF, Reach::Anyone),
@@ -132,14 +142,27 @@ pub(super) const KEYS: &[Key] = &[
     key("mcp.retry_attempts", Kind::Whole(0, 10), Reach::Anyone),
     key("mcp.timeout_seconds", Kind::Seconds, Reach::Anyone),
     key("mcp.url", Kind::Url, Reach::Owner),
-    key("recipes", Kind::Later, Reach::Owner),
+    key("recipes.*", Kind::Tree, Reach::Owner),
     key("server.allowed_origins", Kind::Origins, Reach::Owner),
     key("server.connections_max", Kind::Whole(1, 65_536), Reach::Owner),
     key("server.sessions_max", Kind::Whole(1, 1_000_000), Reach::Owner),
     key("state_dir", Kind::Path, Reach::Owner),
+    key("upstreams.*.args", Kind::Texts, Reach::Owner),
+    key("upstreams.*.bearer", Kind::Secret, Reach::Owner),
+    key("upstreams.*.breaker_failures", Kind::Whole(1, 1_000), Reach::Owner),
+    key("upstreams.*.breaker_open_seconds", Kind::Seconds, Reach::Owner),
+    key("upstreams.*.command", Kind::Program, Reach::Owner),
+    key("upstreams.*.env.*", Kind::Secret, Reach::Owner),
+    key("upstreams.*.env_pass", Kind::Variables, Reach::Owner),
+    key("upstreams.*.headers.*", Kind::Secret, Reach::Owner),
     key("upstreams.*.max_concurrent", Kind::Whole(1, 1024), Reach::Owner),
     key("upstreams.*.protocol", GREETING, Reach::Owner),
+    key("upstreams.*.response_bytes_max", Kind::Whole(1 << 10, 256 << 20), Reach::Owner),
+    key("upstreams.*.retry_attempts", Kind::Whole(0, 10), Reach::Owner),
+    key("upstreams.*.retry_backoff_ms", Kind::Whole(0, 5_000), Reach::Owner),
     key("upstreams.*.timeout_seconds", Kind::Seconds, Reach::Owner),
+    key("upstreams.*.tools_allow", Kind::Tools, Reach::Owner),
+    key("upstreams.*.transport", TRANSPORT, Reach::Owner),
     key("upstreams.*.url", Kind::Url, Reach::Owner),
 ];
 
@@ -178,6 +201,19 @@ pub(super) fn is_name(name: &str) -> bool {
     name.len() <= 64
         && name.bytes().next().is_some_and(|it| it.is_ascii_alphanumeric())
         && name.bytes().all(is_inner)
+}
+
+/// Why `name` may name no header or variable, where `key` leads to one.
+pub(super) fn check_inner_name(key: &Key, name: &str) -> Result<(), String> {
+    let is_inner = |it: u8| it.is_ascii_alphanumeric() || matches!(it, b'_' | b'-');
+    let is_header = || (1..=64).contains(&name.len()) && name.bytes().all(is_inner);
+    match key.path {
+        "upstreams.*.env.*" => check_variable(name),
+        "upstreams.*.headers.*" if !is_header() => {
+            Err("a header's name is 1 to 64 letters, digits, `_` and `-`".to_owned())
+        }
+        _ => Ok(()),
+    }
 }
 
 enum Match {

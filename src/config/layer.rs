@@ -44,6 +44,10 @@ impl Merged {
         }
     }
 
+    pub(super) fn remove(&mut self, key: &str) {
+        self.0.remove(key);
+    }
+
     pub(super) fn get(&self, key: &str) -> Option<(&Value, &Source)> {
         self.0.get(key).map(|(value, source)| (value, source))
     }

@@ -5,15 +5,17 @@ use std::{fmt, path::PathBuf};
 use serde_json::{Value, json};
 
 use super::{
-    command,
+    command, derive,
     environment::{Environment, Flags, Role},
     error::{ConfigError, ConfigErrors, Source},
     file::{self, Presence},
+    keys::{Found, Kind, find},
     layer::{Merged, flatten},
     place::Base,
     settings::{
         ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Server, Settings,
     },
+    supply::SecretText,
     worker,
 };
 use crate::model::text;
@@ -84,7 +86,7 @@ impl<'a> Loading<'a> {
         self.find_workspaces();
         self.lay_layers();
         self.derive_places();
-        self.derive_upstreams();
+        derive::upstreams(&mut self.merged, &mut self.faults);
         self.check_agents();
         self.check_checks();
         command::check(&self.merged, &mut self.faults);
@@ -175,37 +177,18 @@ impl<'a> Loading<'a> {
         self.merged.fill("dispatcher.trace_dir", || (trace_dir.into(), Source::BuiltIn));
     }
 
-    fn derive_upstreams(&mut self) {
-        let workers = self.merged.get("limits.max_workers").map(|it| it.0.clone());
-        let timeout = self.merged.get("mcp.timeout_seconds").map(|it| it.0.clone());
-        for name in self.merged.names("upstreams") {
-            let key = |field: &str| format!("upstreams.{name}.{field}");
-            let built_in = |it: &Option<Value>| (it.clone().unwrap_or_default(), Source::BuiltIn);
-            let protocol = if name == ARCHON { "legacy" } else { "auto" };
-            self.merged.fill(&key("protocol"), || (protocol.into(), Source::BuiltIn));
-            self.merged.fill(&key("max_concurrent"), || built_in(&workers));
-            self.merged.fill(&key("timeout_seconds"), || built_in(&timeout));
-            if self.merged.get(&key("url")).is_none() {
-                let place = self.said_first(&format!("upstreams.{name}"));
-                let message = "is missing: an upstream needs an address";
-                self.faults.push(ConfigError::new(place, &key("url"), message));
-            }
-        }
-    }
-
-    /// The place of the first value that a layer set in a section.
-    fn said_first(&self, section: &str) -> Source {
-        let is_inside = |key: &str| {
-            key.strip_prefix(section).is_some_and(|it| it.is_empty() || it.starts_with('.'))
-        };
-        let mut said = self.merged.iter().filter(|it| is_inside(it.0) && *it.2 != Source::BuiltIn);
-        said.next().map_or(Source::BuiltIn, |it| it.2.clone())
-    }
-
     /// An agent's upstream must be one of the upstreams.
     fn check_agents(&mut self) {
         let upstreams = self.merged.names("upstreams");
         for agent in self.merged.names("agents") {
+            let recipe = self.merged.get(&format!("agents.{agent}.recipe"));
+            if let (Some(_), Some((_, source))) =
+                (recipe, self.merged.get(&format!("agents.{agent}.tool")))
+            {
+                let message = "says what `recipe` says too; keep one of the two";
+                let key = format!("agents.{agent}.tool");
+                self.faults.push(ConfigError::new(source.clone(), &key, message));
+            }
             let key = format!("agents.{agent}.upstream");
             let Some((name, source)) = self.merged.get(&key) else {
                 continue;
@@ -229,7 +212,9 @@ impl<'a> Loading<'a> {
         for name in &checks {
             let key = format!("checks.{name}.argv");
             if self.merged.get(&key).is_none() {
-                let place = self.said_first(&format!("checks.{name}"));
+                let section = format!("checks.{name}.");
+                let said = self.merged.iter().find(|it| it.0.starts_with(&section));
+                let place = said.map_or(Source::BuiltIn, |it| it.2.clone());
                 let message = "is missing: a check needs a command";
                 self.faults.push(ConfigError::new(place, &key, message));
             }
@@ -267,12 +252,13 @@ impl<'a> Loading<'a> {
                 let message = format!("the table of keys and the settings disagree: {error}");
                 ConfigErrors(vec![ConfigError::new(Source::BuiltIn, "", message)])
             })?;
-        settings.archon = match self.merged.get("upstreams.archon.url") {
-            Some((url, source)) if *source != Source::BuiltIn => {
-                ArchonSetting::Configured { url: as_text(url).to_owned() }
-            }
-            _ => ArchonSetting::Default,
-        };
+        let is_said = |key: &str| self.merged.get(key).is_some_and(|it| *it.1 != Source::BuiltIn);
+        if is_said("upstreams.archon.url") || is_said("upstreams.archon.command") {
+            settings.archon = ArchonSetting::Configured;
+        }
+        let is_of_recipes = |key: &str| key.starts_with("recipes.") || key.ends_with(".recipe");
+        let sources = self.merged.iter().filter(|it| is_of_recipes(it.0));
+        settings.recipe_sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();
@@ -282,7 +268,14 @@ impl<'a> Loading<'a> {
 
 impl Explained {
     fn of((key, value, source): (&str, &Value, &Source)) -> Self {
-        Self { key: key.to_owned(), value: value.clone(), source: source.clone() }
+        let path: Vec<&str> = key.split('.').collect();
+        let is_secret = matches!(find(&path), Found::Key(it) if it.kind == Kind::Secret);
+        let hidden = || serde_json::from_value::<SecretText>(value.clone());
+        let value = match is_secret.then(hidden) {
+            Some(text) => text.map(|it| it.to_string()).unwrap_or_default().into(),
+            None => value.clone(),
+        };
+        Self { key: key.to_owned(), value, source: source.clone() }
     }
 }
 

@@ -7,10 +7,12 @@
 //! A workspace's file came with a repository that somebody cloned, so it is a stranger's: it may
 //! tune a dispatch and lower limits, but name no address, no tool, and no place outside itself.
 //!
-//! Only this room reads the environment, once, in [`Environment::capture`].
+//! Only this room reads the environment: once, in [`Environment::capture`], and what the owner's
+//! settings refer to by name, when it is needed ([`SecretText`]).
 
 mod check;
 mod command;
+mod derive;
 mod environment;
 mod error;
 mod file;
@@ -19,6 +21,8 @@ mod layer;
 mod load;
 mod place;
 mod settings;
+mod supply;
+mod upstream;
 mod worker;
 mod yaml;
 
@@ -31,6 +35,8 @@ pub use error::{ConfigError, ConfigErrors, Source};
 pub use load::{Explained, Loaded};
 pub use settings::{
     AgentSettings, ArchonSetting, CheckSettings, Dispatcher, ExpectSettings, Level, Limits,
-    LogFormat, Logging, Mcp, Protocol, Server, Settings, Upstream,
+    LogFormat, Logging, Mcp, Server, Settings,
 };
+pub use supply::{SecretText, SupplyError, child_environment};
+pub use upstream::{Protocol, Transport, Upstream};
 pub use worker::Worker;

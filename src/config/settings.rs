@@ -3,8 +3,9 @@
 use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
-use super::{command::CommandSettings, worker::Worker};
+use super::{command::CommandSettings, error::Source, upstream::Upstream, worker::Worker};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -44,6 +45,12 @@ pub struct Settings {
     pub logging: Logging,
     /// The MCP servers that do the agents' work, by name; `archon` is always among them.
     pub upstreams: BTreeMap<String, Upstream>,
+    /// Agents written down as steps, by name; the agents' room reads them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub recipes: BTreeMap<String, Value>,
+    /// Where each recipe was said, and where each agent's recipe was named, by key.
+    #[serde(skip)]
+    pub recipe_sources: BTreeMap<String, Source>,
     /// What no dispatch may exceed.
     pub limits: Limits,
     /// Who may connect over HTTP, and how many.
@@ -94,6 +101,10 @@ pub struct AgentSettings {
     /// The upstream's tool that does this agent's work; looked for by name unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tool: Option<String>,
+    /// The recipe that does this agent's work, instead of a tool: a name of `recipes`, or of one
+    /// that is shipped.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub recipe: Option<String>,
     /// The upstream that has the tool: a name of `upstreams`; `archon` unless set.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upstream: Option<String>,
@@ -150,7 +161,8 @@ pub struct Mcp {
     /// the agents' own (a search, a check), in seconds: above 0, at most 86,400, default 30. A call
     /// that does a task's whole work has the task's time.
     pub timeout_seconds: f64,
-    /// How often a call is tried again when the failure may pass: 0 to 10, default 3.
+    /// How often a call that certainly did not reach its upstream is sent again, within the
+    /// attempt's time: 0 to 10, default 3.
     pub retry_attempts: u32,
 }
 
@@ -161,11 +173,8 @@ pub enum ArchonSetting {
     /// Nobody did; its usual address is tried.
     #[default]
     Default,
-    /// `ARCHON_MCP_URL`, `mcp.url` or `upstreams.archon.url` did.
-    Configured {
-        /// The address, made whole.
-        url: String,
-    },
+    /// `ARCHON_MCP_URL`, `mcp.url`, `upstreams.archon.url` or `upstreams.archon.command` did.
+    Configured,
 }
 
 /// What is logged, and where. Never to standard output, which carries the protocol.
@@ -209,31 +218,6 @@ pub enum LogFormat {
     Text,
     /// For programs.
     Json,
-}
-
-/// One MCP server that does agents' work.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Upstream {
-    /// Its address, http or https, without a password in it. `/mcp` is added to a bare host.
-    pub url: String,
-    /// As `mcp.timeout_seconds`, which is the default.
-    pub timeout_seconds: f64,
-    /// How many calls it gets at once: 1 to 1024, `limits.max_workers` unless set.
-    pub max_concurrent: u32,
-    /// How it is greeted: `legacy` opens with `initialize` (the default for `archon`), `auto`
-    /// tries the newest handshake first (the default for others).
-    pub protocol: Protocol,
-}
-
-/// How an upstream is greeted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Protocol {
-    /// With `initialize` only. A probe can hang an old server for good.
-    Legacy,
-    /// With the newest handshake, then the older ones.
-    Auto,
 }
 
 /// What no dispatch may exceed. A workspace's file may only lower these.

@@ -9,7 +9,7 @@ use serde::{
     Deserialize,
     de::{Deserializer, Error as _, MapAccess, SeqAccess, Visitor},
 };
-use serde_json::Number;
+use serde_json::{Number, Value};
 use serde_saphyr::{
     Spanned, UserMessageFormatter,
     options::{AliasLimits, DuplicateKeyPolicy, MergeKeyPolicy},
@@ -79,6 +79,20 @@ impl Yaml {
             Self::Text(_) => "a text",
             Self::List(_) => "a list",
             Self::Map(_) => "a mapping",
+        }
+    }
+
+    /// The tree without its line numbers.
+    pub(super) fn to_json(&self) -> Value {
+        match self {
+            Self::Null => Value::Null,
+            Self::Bool(it) => (*it).into(),
+            Self::Number(it) => it.clone().into(),
+            Self::Text(it) => it.as_str().into(),
+            Self::List(items) => items.iter().map(Self::to_json).collect(),
+            Self::Map(fields) => {
+                fields.iter().map(|it| (it.name.clone(), it.value.to_json())).collect()
+            }
         }
     }
 

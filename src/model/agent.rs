@@ -17,6 +17,8 @@ impl AgentName {
     pub const CODER: &'static str = "coder";
     /// The built-in agent that investigates.
     pub const DEBUG: &'static str = "debug";
+    /// The agent that looks things up; there is one where a recipe for it can be bound.
+    pub const RESEARCH: &'static str = "research";
 
     /// Wraps `name`, with the aliases `agent_coder` and `agent_debug_intelligence` resolved.
     pub fn new(name: &str) -> Self {

@@ -31,6 +31,7 @@ pub mod text;
 mod time;
 mod trace;
 mod trigger;
+mod upstream;
 mod usage;
 mod work;
 
@@ -66,6 +67,7 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
+pub use upstream::{ToolsState, UpstreamState, UpstreamStatus};
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};
 pub use work::{
     ClaimAnswer, ClaimRequest, ClaimedTask, CompleteRequest, FailRequest, HandedIn,

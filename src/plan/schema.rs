@@ -42,10 +42,9 @@ impl OutputSchema {
         let (mut schemas, mut compiler) = (Schemas::new(), Compiler::new());
         compiler.set_default_draft(Draft::V2020_12);
         compiler.use_loader(Box::new(Nowhere));
-        let compiled = compiler
-            .add_resource(NAME, schema.clone())
-            .and_then(|()| compiler.compile(NAME, &mut schemas));
-        let root = compiled.map_err(|it| format!("is no valid JSON Schema: {}", shown(&it)))?;
+        let invalid = |it: &dyn fmt::Display| format!("is no valid JSON Schema: {}", shown(it));
+        compiler.add_resource(NAME, schema.clone()).map_err(|it| invalid(&it))?;
+        let root = compiler.compile(NAME, &mut schemas).map_err(|it| invalid(&it))?;
         Ok(Self { schemas, root })
     }
 
@@ -71,7 +70,7 @@ impl UrlLoader for Nowhere {
 }
 
 /// The complaints in one line, without the name that the schema has here.
-fn shown(error: &impl fmt::Display) -> String {
+fn shown(error: &dyn fmt::Display) -> String {
     let whole = error.to_string().replace(NAME, "");
     let lines = whole.lines().map(str::trim).filter(|it| !it.starts_with("jsonschema "));
     let lines: Vec<&str> = lines.map(|it| it.trim_start_matches("- ")).collect();

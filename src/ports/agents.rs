@@ -141,7 +141,7 @@ pub struct Binding {
 /// Why nobody serves an agent.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum BindError {
-    /// Its upstream has no tool for it.
+    /// The upstream has nothing that the agent could be.
     #[error(
         "agent \"{agent}\" needs one of the tools {}, and upstream \"{upstream}\" has none of them",
         .looked_for.join(", ")
@@ -172,6 +172,16 @@ pub enum BindError {
         /// What is wrong.
         problem: String,
     },
+    /// The agent's recipe calls what its upstreams do not have.
+    #[error("agent \"{agent}\" cannot run its recipe {recipe}: {}", .faults.join("; "))]
+    Unfit {
+        /// The agent.
+        agent: AgentName,
+        /// The recipe.
+        recipe: String,
+        /// A sentence for each call that cannot succeed.
+        faults: Vec<String>,
+    },
 }
 
 impl BindError {
@@ -187,6 +197,9 @@ impl BindError {
                  to its absolute path"
             ),
             Self::Unusable { agent, .. } => format!("correct agents.{agent}.command"),
+            Self::Unfit { recipe, .. } => {
+                format!("correct recipes.{recipe}, or start an upstream that has these tools")
+            }
         }
     }
 }

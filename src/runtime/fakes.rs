@@ -1,13 +1,19 @@
 //! Files and context that exist in memory only, for tests.
 
-use std::{collections::BTreeMap, path::Path};
+use std::{collections::BTreeMap, path::Path, sync::Arc};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
+use serde_json::Value;
 
-use crate::ports::{
-    CheckCall, CheckOutcome, Checks, ContextError, ContextItem, ContextSource, MakeTraceFiles,
-    RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
+use super::testing::Script;
+use crate::{
+    model::{AgentName, Failure},
+    ports::{
+        AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CheckCall, CheckOutcome,
+        Checks, ContextError, ContextItem, ContextSource, MakeTraceFiles, RemovedTraces, TraceFile,
+        TraceFiles, TraceTarget, TraceWriteError,
+    },
 };
 
 /// Context that is its own key; the key `missing` is not there.
@@ -71,5 +77,30 @@ impl Checks for GoodAndBad {
     fn run(&self, call: CheckCall) -> BoxFuture<'_, CheckOutcome> {
         let (ok, detail) = (call.name == "good", "as scripted".to_owned());
         Box::pin(async move { CheckOutcome { ok, detail } })
+    }
+}
+
+/// The script as one agent.
+#[derive(Debug)]
+struct Actor(Arc<Script>, AgentName);
+
+impl AgentBackend for Actor {
+    fn lane(&self) -> &str {
+        self.1.as_str()
+    }
+
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        self.0.run(call)
+    }
+}
+
+/// One script for all agents.
+#[derive(Debug)]
+pub(super) struct Everywhere(pub(super) Arc<Script>);
+
+impl AgentDirectory for Everywhere {
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        let backend = Arc::new(Actor(Arc::clone(&self.0), agent.clone()));
+        Box::pin(async { Ok(Binding { backend, warnings: vec!["scripted".into()] }) })
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 
 use super::{
     AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover, Retention,
-    fakes::{Echo, Files, GoodAndBad},
+    fakes::{Echo, Everywhere, Files, GoodAndBad},
     fault_tests::Faults,
 };
 use crate::{
@@ -29,10 +29,9 @@ use crate::{
     },
     plan::{InputKind, Limits},
     ports::{
-        AgentBackend, AgentDirectory, Asked, AttemptCall, BindError, Binding, Changes, Clock,
-        Committed, Digest, DispatchRow, Journal, KeyedDispatch, KnownResult, OpenOwner, Overview,
-        OwnerId, Ownership, Record, RecordFilter, RequestId, RequestState, StoreError, StoredTask,
-        Write,
+        Asked, AttemptCall, Changes, Clock, Committed, Digest, DispatchRow, Journal, KeyedDispatch,
+        KnownResult, OpenOwner, Overview, OwnerId, Ownership, Record, RecordFilter, RequestId,
+        RequestState, StoreError, StoredTask, Write,
     },
     stores::MemoryStore,
 };
@@ -237,22 +236,8 @@ impl Script {
     }
 }
 
-/// The script as one agent.
-#[derive(Debug)]
-struct Actor(Arc<Script>, AgentName);
-
-impl AgentBackend for Actor {
-    fn lane(&self) -> &str {
-        self.1.as_str()
-    }
-
-    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
-        self.0.run(call)
-    }
-}
-
 impl Script {
-    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+    pub(super) fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
         Box::pin(async move {
             let name = format!("{}#{}", call.task_id, call.attempt.0);
             self.started.lock().push(name.clone());
@@ -314,16 +299,6 @@ impl Script {
             self.running.fetch_sub(1, Ordering::SeqCst);
             result
         })
-    }
-}
-
-#[derive(Debug)]
-struct Everywhere(Arc<Script>);
-
-impl AgentDirectory for Everywhere {
-    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
-        let backend = Arc::new(Actor(Arc::clone(&self.0), agent.clone()));
-        Box::pin(async { Ok(Binding { backend, warnings: vec!["scripted".into()] }) })
     }
 }
 

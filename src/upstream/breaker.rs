@@ -2,13 +2,10 @@
 
 use parking_lot::Mutex;
 
+use super::BreakerSettings;
 use crate::model::{FailureCode, Millis};
 
-/// How many failures in a row open the breaker.
-const FAILURES_MAX: u32 = 5;
-/// How long it stays open the first time.
-const PAUSE_MIN: Millis = Millis(1_000);
-/// Each probe that fails doubles the pause, up to this.
+/// Each probe that fails doubles the pause, up to this, or what it begins with.
 const PAUSE_MAX: Millis = Millis(30_000);
 
 /// What an ended call says about the health of its upstream.
@@ -48,8 +45,10 @@ impl Verdict {
 }
 
 /// Closed: calls pass. Open: they are refused. Half open: one of them is the probe.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Breaker {
+    failures_max: u32,
+    pause_min: Millis,
     /// Guards the state for the moment of a look or a change.
     state: Mutex<State>,
 }
@@ -75,6 +74,24 @@ pub(super) struct Pass<'b> {
 }
 
 impl Breaker {
+    pub(super) fn new(settings: BreakerSettings) -> Self {
+        let pause_min = u64::try_from(settings.pause.as_millis()).unwrap_or(u64::MAX);
+        Self {
+            failures_max: settings.failures_max,
+            pause_min: Millis(pause_min),
+            state: Mutex::default(),
+        }
+    }
+
+    /// How long calls are kept away from now, if they are.
+    pub(super) fn is_open_for(&self, now: Millis) -> Option<Millis> {
+        match *self.state.lock() {
+            State::Open { until, .. } => Some(until.since(now)),
+            State::HalfOpen { pause } => Some(pause),
+            State::Closed { .. } => None,
+        }
+    }
+
     /// Lets a call through, or says for how long to stay away.
     pub(super) fn pass(&self, now: Millis) -> Result<Pass<'_>, Millis> {
         let mut state = self.state.lock();
@@ -98,15 +115,19 @@ impl Pass<'_> {
         let mut state = self.breaker.state.lock();
         *state = match (*state, verdict) {
             (State::Closed { .. }, Verdict::Healthy) => State::default(),
-            (State::Closed { n_failed }, Verdict::Failed) if n_failed + 1 >= FAILURES_MAX => {
-                State::Open { until: now + PAUSE_MIN, pause: PAUSE_MIN }
+            (State::Closed { n_failed }, Verdict::Failed)
+                if n_failed + 1 >= self.breaker.failures_max =>
+            {
+                let pause = self.breaker.pause_min;
+                State::Open { until: now + pause, pause }
             }
             (State::Closed { n_failed }, Verdict::Failed) => {
                 State::Closed { n_failed: n_failed + 1 }
             }
             (State::HalfOpen { .. }, Verdict::Healthy) if is_probe => State::default(),
             (State::HalfOpen { pause }, Verdict::Failed) if is_probe => {
-                let pause = Millis(pause.0 * 2).min(PAUSE_MAX);
+                let pause_max = PAUSE_MAX.max(self.breaker.pause_min);
+                let pause = Millis(pause.0.saturating_mul(2)).min(pause_max);
                 State::Open { until: now + pause, pause }
             }
             (State::HalfOpen { pause }, Verdict::Unknown) if is_probe => {
@@ -137,14 +158,14 @@ mod tests {
     }
 
     fn opened() -> Breaker {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(BreakerSettings::default());
         (0..5).for_each(|_| settle(&breaker, 100, Verdict::Failed));
         breaker
     }
 
     #[test]
     fn five_failures_in_a_row_open_it_and_a_success_between_does_not_let_them() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(BreakerSettings::default());
         for verdict in [Verdict::Failed, Verdict::Unknown, Verdict::Healthy] {
             (0..4).for_each(|_| settle(&breaker, 0, verdict));
         }
@@ -187,7 +208,7 @@ mod tests {
 
     #[test]
     fn late_verdicts_on_old_calls_change_nothing() {
-        let breaker = Breaker::default();
+        let breaker = Breaker::new(BreakerSettings::default());
         let (old, other) = (breaker.pass(Millis(0)).unwrap(), breaker.pass(Millis(0)).unwrap());
         (0..5).for_each(|_| settle(&breaker, 100, Verdict::Failed));
         old.settle(Verdict::Healthy, Millis(200));

@@ -7,7 +7,7 @@ use rmcp::{
     transport::{DynamicTransportError, streamable_http_client::StreamableHttpError},
 };
 
-use super::link::LinkFault;
+use super::fault::LinkFault;
 use crate::model::{Failure, FailureCode, redact::redact, text};
 
 /// Why a call of an upstream failed. The message is cut, escaped and free of secrets.
@@ -102,6 +102,9 @@ impl SessionFault {
     }
 
     fn from_transport(error: &DynamicTransportError) -> Self {
+        if let Some(fault) = error.error.downcast_ref::<LinkFault>() {
+            return Self::from_link(fault);
+        }
         match error.error.downcast_ref::<StreamableHttpError<LinkFault>>() {
             Some(StreamableHttpError::Client(fault)) => Self::from_link(fault),
             Some(StreamableHttpError::TransportChannelClosed) => Self::closed_before_sending(),
@@ -114,9 +117,11 @@ impl SessionFault {
         }
     }
 
-    fn from_link(fault: &LinkFault) -> Self {
+    /// Reads a fault on the wire.
+    pub(super) fn from_link(fault: &LinkFault) -> Self {
         let kind = match fault {
             LinkFault::NotConnected(_)
+            | LinkFault::NotSent(_)
             | LinkFault::SessionUnknown
             | LinkFault::Broken(_)
             | LinkFault::Unavailable { is_overload: false, .. } => FailureCode::UpstreamUnavailable,
@@ -126,7 +131,10 @@ impl SessionFault {
             }
             LinkFault::Protocol(_) => FailureCode::UpstreamProtocol,
         };
-        let is_unsent = matches!(fault, LinkFault::NotConnected(_) | LinkFault::SessionUnknown);
+        let is_unsent = matches!(
+            fault,
+            LinkFault::NotConnected(_) | LinkFault::NotSent(_) | LinkFault::SessionUnknown
+        );
         let retry_after_ms = fault.retry_after_ms();
         let Self { error, .. } = Self::of(kind, &fault.to_string());
         let error = UpstreamError { retry_after_ms, ..error };

@@ -10,61 +10,24 @@
 use std::{collections::HashMap, sync::Arc};
 
 use futures::{StreamExt as _, future, stream, stream::BoxStream};
-use parking_lot::Mutex;
 use reqwest::{
     Client, RequestBuilder, Response, StatusCode,
     header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue},
 };
 use rmcp::{
-    model::{
-        ClientJsonRpcMessage, ClientRequest, ErrorCode, ErrorData, RequestId, ServerJsonRpcMessage,
-    },
+    model::{ClientJsonRpcMessage, ClientRequest, ErrorData, RequestId, ServerJsonRpcMessage},
     transport::streamable_http_client::{
         SseError, StreamableHttpClient, StreamableHttpError, StreamableHttpPostResponse,
     },
 };
-use serde_json::json;
 use sse_stream::{Sse, SseStream};
 use tokio_util::sync::CancellationToken;
 
-use super::later::RetryAfter;
+use super::{
+    fault::{Cause, LinkFault, quote},
+    later::RetryAfter,
+};
 use crate::model::text;
-
-/// What went wrong on the wire.
-#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum LinkFault {
-    /// Nothing was sent: no connection came about.
-    #[error("nothing answers there: {0}")]
-    NotConnected(String),
-    /// The server does not know the session, as after its restart.
-    #[error("it does not know the session")]
-    SessionUnknown,
-    /// The connection ended in the middle.
-    #[error("the connection broke: {0}")]
-    Broken(String),
-    /// More than is let in.
-    #[error("its answer is larger than {0} bytes")]
-    TooLarge(usize),
-    /// HTTP 429.
-    #[error("it asks to come back later{}", .retry_after)]
-    RateLimited {
-        /// When to come back.
-        retry_after: RetryAfter,
-    },
-    /// HTTP 5xx.
-    #[error("it answered HTTP {status}{}", .retry_after)]
-    Unavailable {
-        /// The status.
-        status: u16,
-        /// Whether it has too much to do: 503, and 529 as some write it.
-        is_overload: bool,
-        /// When to come back.
-        retry_after: RetryAfter,
-    },
-    /// Something that is not MCP.
-    #[error("it does not speak MCP: {0}")]
-    Protocol(String),
-}
 
 type PostResult = Result<StreamableHttpPostResponse, StreamableHttpError<LinkFault>>;
 type EventStream = BoxStream<'static, Result<Sse, SseError>>;
@@ -78,64 +41,8 @@ pub(super) struct Link {
     bytes_max: usize,
     /// Ends a POST whose session was given up; rmcp itself waits for `initialize` for ever.
     stop: CancellationToken,
-    /// Guards the last fault, which rmcp drops on some ways out of opening a session.
-    last_fault: Arc<Mutex<Option<LinkFault>>>,
-}
-
-impl LinkFault {
-    /// The code of errors that this client puts at the end of an event stream.
-    const RPC_CODE: ErrorCode = ErrorCode(-32_097);
-
-    /// Reads an error that [`Self::to_rpc`] wrote. A server that writes the same says no more than
-    /// that its own answer broke.
-    pub(super) fn from_rpc(error: &ErrorData) -> Option<Self> {
-        if error.code != Self::RPC_CODE {
-            return None;
-        }
-        let bytes_max = error.data.as_ref().and_then(|it| it.get("bytes_max")?.as_u64());
-        let bytes_max = bytes_max.and_then(|it| usize::try_from(it).ok());
-        Some(bytes_max.map_or_else(|| Self::Broken(error.message.to_string()), Self::TooLarge))
-    }
-
-    /// How long the server asks to be left alone, in milliseconds.
-    pub(super) fn retry_after_ms(&self) -> Option<u64> {
-        match self {
-            Self::RateLimited { retry_after } | Self::Unavailable { retry_after, .. } => {
-                retry_after.millis()
-            }
-            Self::NotConnected(_)
-            | Self::SessionUnknown
-            | Self::Broken(_)
-            | Self::TooLarge(_)
-            | Self::Protocol(_) => None,
-        }
-    }
-
-    fn to_rpc(&self, id: &RequestId) -> ServerJsonRpcMessage {
-        let bytes_max = if let Self::TooLarge(it) = self { Some(it) } else { None };
-        let data = bytes_max.map(|it| json!({ "bytes_max": it }));
-        let message = if let Self::Broken(it) = self { it.clone() } else { self.to_string() };
-        ServerJsonRpcMessage::error(ErrorData::new(Self::RPC_CODE, message, data), Some(id.clone()))
-    }
-
-    fn from_sending(error: reqwest::Error) -> Self {
-        if error.is_connect() {
-            return Self::NotConnected(describe(error));
-        }
-        Self::from_reading(error)
-    }
-
-    fn from_reading(error: reqwest::Error) -> Self {
-        let error = error.without_url();
-        let mut cause: &dyn std::error::Error = &error;
-        let mut is_http = true;
-        while let Some(inner) = cause.source() {
-            is_http &= !inner.downcast_ref::<hyper::Error>().is_some_and(hyper::Error::is_parse);
-            cause = inner;
-        }
-        let cause = cause.to_string();
-        if is_http { Self::Broken(cause) } else { Self::Protocol(format!("nor HTTP: {cause}")) }
-    }
+    /// The last fault, which rmcp drops on some ways out of opening a session.
+    last_fault: Cause,
 }
 
 impl Link {
@@ -146,12 +53,12 @@ impl Link {
         bytes_max: usize,
         stop: CancellationToken,
     ) -> Self {
-        Self { http, headers: Arc::new(headers), bytes_max, stop, last_fault: Arc::default() }
+        Self { http, headers: Arc::new(headers), bytes_max, stop, last_fault: Cause::default() }
     }
 
     /// The last fault that was seen.
     pub(super) fn last_fault(&self) -> Option<LinkFault> {
-        self.last_fault.lock().clone()
+        self.last_fault.get()
     }
 
     fn request(&self, request: RequestBuilder, headers: Headers) -> RequestBuilder {
@@ -242,12 +149,10 @@ impl Link {
     ) -> Result<StreamableHttpPostResponse, LinkFault> {
         let status = response.status();
         let retry_after = RetryAfter::of(&response);
-        if status == StatusCode::TOO_MANY_REQUESTS {
-            return Err(LinkFault::RateLimited { retry_after });
-        }
-        if status.is_redirection() {
-            let message = format!("it redirects (HTTP {}); set the final URL", status.as_u16());
-            return Err(LinkFault::Protocol(message));
+        let fresh_session = header(&response, "mcp-session-id").is_some();
+        let is_in_session = asked.is_in_session || (fresh_session && !asked.is_opening);
+        if status == StatusCode::TOO_MANY_REQUESTS || status.is_redirection() {
+            return Err(LinkFault::from_status(status, retry_after, is_in_session, &[]));
         }
         let body = read_body(response, 64 * 1024).await.unwrap_or_default();
         let error = serde_json::from_slice::<ServerJsonRpcMessage>(&body).ok();
@@ -262,17 +167,7 @@ impl Link {
         {
             return Ok(StreamableHttpPostResponse::Json(ServerJsonRpcMessage::Error(error), None));
         }
-        if status.is_server_error() {
-            let status = status.as_u16();
-            let is_overload = matches!(status, 503 | 529);
-            return Err(LinkFault::Unavailable { status, is_overload, retry_after });
-        }
-        // The specification says 404; Archon, like others on the Python SDK of its time, says 400.
-        let is_lost = matches!(status, StatusCode::NOT_FOUND | StatusCode::BAD_REQUEST);
-        if is_lost && asked.is_in_session {
-            return Err(LinkFault::SessionUnknown);
-        }
-        Err(LinkFault::Protocol(format!("it answered HTTP {}: {}", status.as_u16(), quote(&body))))
+        Err(LinkFault::from_status(status, retry_after, is_in_session, &body))
     }
 }
 
@@ -291,7 +186,7 @@ impl StreamableHttpClient for Link {
         let posted = self.stop.run_until_cancelled(post).await;
         let closed = || Err(LinkFault::Broken("the session was closed".to_owned()));
         posted.unwrap_or_else(closed).map_err(|fault| {
-            *self.last_fault.lock() = Some(fault.clone());
+            self.last_fault.replace(fault.clone());
             StreamableHttpError::Client(fault)
         })
     }
@@ -323,7 +218,10 @@ impl StreamableHttpClient for Link {
 /// What a POST was about, for judging the answer.
 struct Asked<'a> {
     id: Option<&'a RequestId>,
+    /// It is `server/discover`.
     is_probe: bool,
+    /// It is `initialize`.
+    is_opening: bool,
     is_in_session: bool,
 }
 
@@ -337,10 +235,15 @@ enum BodyKind {
 impl<'a> Asked<'a> {
     fn new(message: &'a ClientJsonRpcMessage, session: Option<&str>) -> Self {
         let ClientJsonRpcMessage::Request(request) = message else {
-            return Self { id: None, is_probe: false, is_in_session: session.is_some() };
+            let is_in_session = session.is_some();
+            return Self { id: None, is_probe: false, is_opening: false, is_in_session };
         };
-        let is_probe = matches!(request.request, ClientRequest::DiscoverRequest(_));
-        Self { id: Some(&request.id), is_probe, is_in_session: session.is_some() }
+        Self {
+            id: Some(&request.id),
+            is_probe: matches!(request.request, ClientRequest::DiscoverRequest(_)),
+            is_opening: matches!(request.request, ClientRequest::InitializeRequest(_)),
+            is_in_session: session.is_some(),
+        }
     }
 
     /// A server that refuses the probe is an old one: rmcp goes on with `initialize` when the
@@ -409,23 +312,4 @@ fn kind_of(response: &Response) -> BodyKind {
 pub(super) fn header(response: &Response, name: &str) -> Option<String> {
     let value = response.headers().get(name)?.to_str().ok()?;
     (value.len() <= 512).then(|| value.to_owned())
-}
-
-/// The innermost cause: the outer ones repeat the URL and say little.
-fn describe(error: reqwest::Error) -> String {
-    let error = error.without_url();
-    let mut cause: &dyn std::error::Error = &error;
-    while let Some(inner) = cause.source() {
-        cause = inner;
-    }
-    cause.to_string()
-}
-
-fn quote(body: &[u8]) -> String {
-    let start = String::from_utf8_lossy(&body[..body.len().min(400)]);
-    if start.is_empty() {
-        "an empty body".to_owned()
-    } else {
-        format!("{:?}", text::cut(&start, 100))
-    }
 }

@@ -10,25 +10,42 @@ mod archon;
 mod breaker;
 mod decode;
 mod error;
+mod fault;
+mod frames;
+mod http;
 mod later;
+mod ledger;
 mod link;
 mod pool;
 mod probe;
+mod retry;
 mod session;
 mod settings;
+mod sse;
+mod stdio;
+mod supply;
+mod tools;
 
 pub use archon::{Archon, ArchonChoice};
 pub use decode::decode;
 pub use error::UpstreamError;
 pub use pool::{CallMeta, CallOutcome, Upstream};
 pub use probe::{Health, Presence, Probe};
-pub use session::ToolInfo;
 pub use settings::{
-    Connect, Era, MemoryLink, UpstreamSettings, UpstreamTransport, UrlError, normalise_url,
+    BreakerSettings, Connect, Era, MemoryLink, Retry, UpstreamSettings, UpstreamTransport,
+    UrlError, normalise_url,
 };
+pub use supply::Supply;
+pub use tools::{ToolFilter, ToolInfo};
 
 #[cfg(test)]
 mod later_tests;
+#[cfg(test)]
+mod limits_tests;
+#[cfg(test)]
+mod sse_tests;
+#[cfg(test)]
+mod stdio_tests;
 #[cfg(test)]
 pub(crate) mod testing;
 #[cfg(test)]

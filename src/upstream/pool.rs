@@ -7,20 +7,27 @@ use std::{
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
-use reqwest::{Client, Url, redirect};
+use reqwest::Client;
 use rmcp::model::{CallToolRequestParams, RequestMetaObject};
 use serde_json::{Map, Value, json};
+use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    Probe, ToolInfo, UpstreamError, UpstreamSettings, UpstreamTransport,
+    Probe, Retry, ToolInfo, UpstreamError, UpstreamSettings,
     breaker::{Breaker, Verdict},
     decode,
     error::SessionFault,
+    http,
+    ledger::Ledger,
+    retry::{Failed, Tries},
     session::Session,
 };
 use crate::{
-    model::{Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall, Usage},
+    model::{
+        Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall, UpstreamState,
+        UpstreamStatus, Usage, text,
+    },
     ports::{Clock, Heartbeat},
 };
 
@@ -36,6 +43,9 @@ pub struct Upstream {
     /// Whoever holds it opens a session; the others wait and take over how that ended.
     opening: tokio::sync::Mutex<()>,
     breaker: Breaker,
+    /// The calls that may be in flight.
+    places: Semaphore,
+    ledger: Ledger,
     tracker: TaskTracker,
     closed: CancellationToken,
 }
@@ -78,12 +88,14 @@ impl Upstream {
     /// Makes a client; nothing is connected yet.
     pub fn new(settings: UpstreamSettings, clock: Arc<dyn Clock>) -> Arc<Self> {
         Arc::new(Self {
+            breaker: Breaker::new(settings.breaker),
+            places: Semaphore::new(settings.max_concurrent.max(1)),
+            ledger: Ledger::default(),
             settings,
             clock,
             http: OnceLock::new(),
             slot: Mutex::default(),
             opening: tokio::sync::Mutex::default(),
-            breaker: Breaker::default(),
             tracker: TaskTracker::new(),
             closed: CancellationToken::new(),
         })
@@ -99,14 +111,60 @@ impl Upstream {
         self.settings.transport.describe()
     }
 
-    /// The tools on offer: asked for once a session.
-    pub async fn tools(&self) -> Result<Arc<[ToolInfo]>, UpstreamError> {
-        let limit = self.settings.call_timeout.min(LIST_TIMEOUT);
-        let listed = self.in_session(|session| Box::pin(async move { session.tools().await }));
-        self.within(limit, Box::pin(listed)).await
+    /// How it stands, as far as calls have shown; nothing is asked.
+    pub fn status(&self) -> UpstreamStatus {
+        let is_connected = self.look().is_ok();
+        let is_open = self.breaker.is_open_for(self.clock.now()).is_some();
+        let down_since = self.ledger.down_since();
+        let state = match (is_open, down_since) {
+            (true, _) => UpstreamState::BreakerOpen,
+            (false, Some(_)) => UpstreamState::Down,
+            (false, None) if is_connected => UpstreamState::Connected,
+            (false, None) => UpstreamState::Idle,
+        };
+        let (n_tools, tools) = self.ledger.tools();
+        UpstreamStatus {
+            name: self.settings.name.clone(),
+            transport: self.settings.transport.kind(),
+            address: self.address(),
+            state,
+            down_since: down_since.map(Timestamp),
+            n_tools,
+            tools,
+        }
     }
 
-    /// Calls a tool once; within `deadline` and the upstream's own limit, whichever is shorter.
+    /// The tools on offer, of those that may be used: asked for once a session, now and then, and
+    /// when the server says that it has others.
+    pub async fn tools(&self) -> Result<Arc<[ToolInfo]>, UpstreamError> {
+        let limit = self.settings.call_timeout.min(LIST_TIMEOUT);
+        self.list_tools(limit, Retry::default()).await
+    }
+
+    /// As [`Self::tools`], but asks again as a call does, within `limit`: for those who are about
+    /// to make one.
+    pub async fn tools_for_call(&self, limit: Duration) -> Result<Arc<[ToolInfo]>, UpstreamError> {
+        let limit = self.settings.call_timeout.min(LIST_TIMEOUT).min(limit);
+        self.list_tools(limit, self.settings.retry).await
+    }
+
+    async fn list_tools(
+        &self,
+        limit: Duration,
+        retry: Retry,
+    ) -> Result<Arc<[ToolInfo]>, UpstreamError> {
+        let listed = self.in_session(Tries::new(retry, limit), |session| {
+            Box::pin(async move { session.tools().await })
+        });
+        let list = self.within(limit, Box::pin(listed)).await?;
+        if self.ledger.note_tools(&list) {
+            tracing::warn!(upstream = self.settings.name, "the upstream's tools became others");
+        }
+        Ok(list.tools)
+    }
+
+    /// Calls a tool, and again only while the call certainly did not arrive; within `deadline` and
+    /// the upstream's own limit, whichever is shorter.
     ///
     /// When `cancelled` fires or the future is dropped, the upstream is told to stop.
     #[expect(clippy::too_many_arguments, reason = "each is one thing, and there is one caller")]
@@ -124,7 +182,9 @@ impl Upstream {
         let request =
             (CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments), fields(meta));
         let limit = self.settings.call_timeout.min(deadline);
-        let answer = self.within(limit, Box::pin(self.call_and_decode(&request, &heartbeat)));
+        let tries = Tries::new(self.settings.retry, limit);
+        let calling = self.call_and_decode(&request, &heartbeat, tries);
+        let answer = self.within(limit, Box::pin(calling));
         let answer = cancelled.run_until_cancelled(answer).await;
         let gone = || Err(UpstreamError::new(FailureCode::Cancelled, "the call was cancelled"));
         let (result, usage, response_bytes) = match answer.unwrap_or_else(gone) {
@@ -147,13 +207,9 @@ impl Upstream {
 
     /// Looks whether anything is there; never opens a session.
     pub async fn probe(&self) -> Probe {
-        match (&self.settings.transport, self.http()) {
-            (UpstreamTransport::Http { url, .. }, Ok(http)) => {
-                Probe::of(http, url, self.settings.connect_timeout).await
-            }
-            (UpstreamTransport::Http { .. }, Err(_)) | (UpstreamTransport::InMemory { .. }, _) => {
-                Probe::PRESENT
-            }
+        match self.settings.transport.url().map(|it| (it, self.http())) {
+            Some((url, Ok(http))) => Probe::of(http, url, self.settings.connect_timeout).await,
+            Some((_, Err(_))) | None => Probe::PRESENT,
         }
     }
 
@@ -172,10 +228,21 @@ impl Upstream {
         &self,
         (params, meta): &(CallToolRequestParams, RequestMetaObject),
         heartbeat: &Heartbeat,
+        tries: Tries,
     ) -> Result<(Result<Value, Failure>, Option<Usage>, u64), UpstreamError> {
-        let called = self.in_session(|session| {
+        if !self.settings.tools_allow.allows(&params.name) {
+            let tool = text::cut(&params.name, 100);
+            let message = format!("its settings (tools_allow) do not allow the tool {tool:?}");
+            let error = UpstreamError::new(FailureCode::UpstreamProtocol, &message);
+            return Err(self.name_upstream(&error));
+        }
+        let called = self.in_session(tries, |session| {
             let (params, meta) = (params.clone(), meta.clone());
-            Box::pin(async move { session.call_tool(params, meta, heartbeat).await })
+            Box::pin(async move {
+                // Never closed, so this waits for a place and does not fail.
+                let _place = self.places.acquire().await;
+                session.call_tool(params, meta, heartbeat).await
+            })
         });
         let result = called.await?;
         let response_bytes = result
@@ -186,32 +253,62 @@ impl Upstream {
         Ok((result, usage, response_bytes))
     }
 
-    /// Does something in the current session, unless the breaker keeps it away.
+    /// Does something in the current session, unless the breaker keeps it away; once more after a
+    /// pause as often as `tries` allows.
     async fn in_session<'a, T>(
         &'a self,
-        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
+        mut tries: Tries,
+        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync,
     ) -> Result<T, UpstreamError> {
-        let pass = self.breaker.pass(self.clock.now()).map_err(|wait| self.left_alone(wait))?;
-        let (done, verdict) = match self.try_in_session(act).await {
-            Ok(done) => (Ok(done), Verdict::Healthy),
-            Err((error, verdict)) => (Err(error), verdict),
-        };
-        pass.settle(verdict, self.clock.now());
+        let mut earlier = None;
+        loop {
+            let failed = match self.try_with_pass(&act).await {
+                Ok(done) => return Ok(done),
+                Err(failed) => failed,
+            };
+            // What was met says more than that nobody looks again for now.
+            let was_kept_away = failed.error.kind == FailureCode::CircuitOpen;
+            if was_kept_away && let Some(earlier) = earlier {
+                return Err(earlier);
+            }
+            let Some(pause) = tries.next(&failed) else { return Err(failed.error) };
+            tracing::debug!(upstream = self.settings.name, ?pause, "calling again");
+            tokio::time::sleep(pause).await;
+            earlier = Some(failed.error);
+        }
+    }
+
+    async fn try_with_pass<'a, T>(
+        &'a self,
+        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
+    ) -> Result<T, Failed> {
+        let pass = self.breaker.pass(self.clock.now());
+        let pass = pass.map_err(|wait| Failed {
+            error: self.left_alone(wait),
+            verdict: Verdict::Unknown,
+            is_unsent: false,
+        })?;
+        let done = self.try_in_session(act).await;
+        let verdict = done.as_ref().map_or_else(|failed| failed.verdict, |_| Verdict::Healthy);
+        let now = self.clock.now();
+        self.ledger.note_verdict(verdict, now);
+        pass.settle(verdict, now);
         done
     }
 
-    /// Does something in the current session; once more in a new one if it certainly did not
-    /// arrive.
+    /// Does something in the current session; at once in a new one if that was forgotten.
     async fn try_in_session<'a, T>(
         &'a self,
-        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>>,
-    ) -> Result<T, (UpstreamError, Verdict)> {
+        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
+    ) -> Result<T, Failed> {
         let mut may_repeat = true;
         loop {
             let session = self.session().await.map_err(|error| {
                 let is_asked_to_wait = error.kind == FailureCode::RateLimited;
                 let verdict = if is_asked_to_wait { Verdict::Unknown } else { Verdict::Failed };
-                (error, verdict)
+                // Without a session nothing was sent; but what hangs or talks nonsense will again.
+                let is_unsent = error.kind == FailureCode::UpstreamUnavailable;
+                Failed { error, verdict, is_unsent }
             })?;
             let fault = match act(Arc::clone(&session)).await {
                 Ok(it) => return Ok(it),
@@ -223,7 +320,7 @@ impl Upstream {
             if !(fault.is_unsent && may_repeat) {
                 let error = self.name_upstream(&fault.error);
                 let verdict = Verdict::of(error.kind);
-                return Err((error, verdict));
+                return Err(Failed { error, verdict, is_unsent: fault.is_unsent });
             }
             may_repeat = false;
         }
@@ -266,15 +363,8 @@ impl Upstream {
     }
 
     async fn open(&self) -> Result<Arc<Session>, UpstreamError> {
-        let opened = match &self.settings.transport {
-            UpstreamTransport::Http { url, headers } => {
-                let http = self.http().clone()?;
-                Session::open_http(&self.settings, url, headers, http, &self.tracker).await
-            }
-            UpstreamTransport::InMemory { connect } => {
-                Session::open_in_memory(&self.settings, connect, &self.tracker).await
-            }
-        };
+        let http = || self.http().clone();
+        let opened = Session::open(&self.settings, http, &self.tracker).await;
         match opened {
             Ok(session) => {
                 tracing::debug!(upstream = self.settings.name, "session opened");
@@ -307,12 +397,7 @@ impl Upstream {
     }
 
     fn http(&self) -> &Result<Client, UpstreamError> {
-        self.http.get_or_init(|| {
-            build_http(&self.settings).map_err(|error| {
-                let message = format!("failed to set up HTTP: {}", error.without_url());
-                UpstreamError::new(FailureCode::UpstreamUnavailable, &message)
-            })
-        })
+        self.http.get_or_init(|| http::build(&self.settings))
     }
 
     /// Says which upstream an error is about.
@@ -325,44 +410,6 @@ impl Upstream {
         let named = UpstreamError::new(error.kind, &format!("{prefix}: {}", error.message));
         UpstreamError { retry_after_ms: error.retry_after_ms, ..named }
     }
-}
-
-/// Keeps connections open between calls; goes to the address in the settings and nowhere else.
-fn build_http(settings: &UpstreamSettings) -> Result<Client, reqwest::Error> {
-    let UpstreamTransport::Http { url, .. } = &settings.transport else {
-        return Client::builder().build();
-    };
-    install_tls();
-    let mut builder = Client::builder()
-        .pool_max_idle_per_host(settings.max_concurrent.max(1))
-        .tcp_nodelay(true)
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .connect_timeout(settings.connect_timeout);
-    let url = Url::parse(url).ok();
-    if url.as_ref().is_some_and(is_loopback) {
-        builder = builder.no_proxy();
-    }
-    if url.as_ref().is_some_and(|it| it.scheme() == "http") {
-        // Reading the system's certificates takes longer than all the rest of the start.
-        builder = builder.tls_certs_only([]);
-    }
-    builder.build()
-}
-
-/// Chooses ring for the whole process, unless that was done before.
-fn install_tls() {
-    if rustls::crypto::CryptoProvider::get_default().is_none()
-        && rustls::crypto::ring::default_provider().install_default().is_err()
-    {
-        tracing::trace!("another thread chose the TLS provider first");
-    }
-}
-
-fn is_loopback(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default();
-    let ip = host.trim_start_matches('[').trim_end_matches(']').parse::<std::net::IpAddr>();
-    host == "localhost" || ip.is_ok_and(|it| it.is_loopback())
 }
 
 /// What stands in `_meta`.

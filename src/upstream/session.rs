@@ -1,7 +1,6 @@
 //! One session with an upstream: opened, used by many calls at once, closed.
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -20,7 +19,7 @@ use rmcp::{
         CallToolRequest, CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig,
         ClientRequest, ClientResult, ErrorCode, ErrorData, Implementation, ListToolsRequest,
         PaginatedRequestParams, ProgressToken, ProtocolVersion, RequestMetaObject,
-        ServerNotification, ServerRequest, ServerResult, Tool,
+        ServerNotification, ServerRequest, ServerResult,
     },
     service::{
         ClientInitializeError, ClientLifecycleMode, NotificationContext, Peer, PeerRequestOptions,
@@ -32,37 +31,37 @@ use rmcp::{
     },
 };
 use rustc_hash::FxHashMap;
-use serde_json::{Map, Value};
-use tokio::sync::OnceCell;
+use tokio::time::Instant;
 use tokio_util::{
     sync::{CancellationToken, DropGuard},
     task::TaskTracker,
 };
 
-use super::{Connect, Era, UpstreamSettings, error::SessionFault, link::Link};
+use super::{
+    Era, Supply, ToolInfo, UpstreamError, UpstreamSettings, UpstreamTransport,
+    error::SessionFault,
+    fault::Cause,
+    link::Link,
+    sse::SseLink,
+    stdio::{ChildLink, Program},
+    tools::{ToolFilter, ToolList},
+};
 use crate::{
     model::{FailureCode, text},
     ports::Heartbeat,
 };
 
-/// A tool that an upstream offers.
-#[derive(Clone, Debug, PartialEq)]
-pub struct ToolInfo {
-    /// Its name.
-    pub name: String,
-    /// What it does, as the upstream says.
-    pub description: String,
-    /// The JSON Schema of its arguments.
-    pub input_schema: Arc<Map<String, Value>>,
-}
-
 /// An open session. Dropping the last reference closes it.
 #[derive(Debug)]
 pub(super) struct Session {
     peer: Peer<RoleClient>,
-    beats: Arc<Beats>,
-    tools: OnceCell<Arc<[ToolInfo]>>,
+    heard: Arc<Heard>,
+    /// Held while the list is read, so that one reading serves all who ask meanwhile.
+    tools: tokio::sync::Mutex<Option<(ToolList, Instant)>>,
+    tools_allow: ToolFilter,
     is_gone: AtomicBool,
+    /// Why the connection ended, where its transport says it.
+    cause: Cause,
     tracker: TaskTracker,
     _stop: DropGuard,
 }
@@ -70,81 +69,46 @@ pub(super) struct Session {
 /// How long telling the upstream of a cancellation may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
+/// How long a list of tools counts, if the server does not say that it has another one.
+const TOOLS_VALID: Duration = Duration::from_mins(5);
+/// How many requests there is room for besides calls: cancellations, and lists of tools.
+const CONTROL_REQUESTS: usize = 16;
 /// How many pages of tools are read, and how many tools are kept.
 const PAGES_MAX: usize = 100;
 const TOOLS_MAX: usize = 10_000;
 
 impl Session {
-    /// Opens a session over HTTP.
-    pub(super) async fn open_http(
+    /// Opens a session; `http` connects to where the settings say.
+    pub(super) async fn open(
         settings: &UpstreamSettings,
-        url: &str,
-        headers: &BTreeMap<String, String>,
-        http: Client,
+        http: impl FnOnce() -> Result<Client, UpstreamError>,
         tracker: &TaskTracker,
     ) -> Result<Self, SessionFault> {
-        let stop = CancellationToken::new();
-        let link =
-            Link::new(http, read_headers(headers)?, settings.response_bytes_max, stop.clone());
-        let mut config = StreamableHttpClientTransportConfig::with_uri(url)
-            .max_concurrent_requests(settings.max_concurrent)
-            .control_request_timeout(CANCEL_TIMEOUT);
-        config.reinit_on_expired_session = false;
-        let transport = StreamableHttpClientTransport::with_client(link.clone(), config);
-        Self::open(transport, settings.protocol, stop, tracker)
-            .await
-            .map_err(|error| SessionFault::from_opening(&error, link.last_fault()))
-    }
-
-    /// Opens a session with a server in this process.
-    pub(super) async fn open_in_memory(
-        settings: &UpstreamSettings,
-        connect: &Connect,
-        tracker: &TaskTracker,
-    ) -> Result<Self, SessionFault> {
-        Self::open(connect(), settings.protocol, CancellationToken::new(), tracker)
-            .await
-            .map_err(|error| SessionFault::from_opening(&error, None))
-    }
-
-    /// Opens a session; whatever has started by then stops if this future is dropped.
-    async fn open<T, E, A>(
-        transport: T,
-        protocol: Era,
-        stop: CancellationToken,
-        tracker: &TaskTracker,
-    ) -> Result<Self, ClientInitializeError>
-    where
-        T: IntoTransport<RoleClient, E, A>,
-        E: std::error::Error + Send + Sync + 'static,
-    {
-        let guard = stop.clone().drop_guard();
-        let lifecycle = match protocol {
-            Era::Legacy => ClientLifecycleMode::Initialize,
-            Era::Auto => ClientLifecycleMode::Auto {
-                preferred_versions: vec![ProtocolVersion::LATEST],
-                legacy_version: None,
-            },
-        };
-        let beats = Arc::<Beats>::default();
-        let listener = Listener(Arc::clone(&beats));
-        let running =
-            serve_client_with_lifecycle_and_ct(listener, transport, lifecycle, stop).await?;
-        let peer = running.peer().clone();
-        tracker.spawn(running.waiting());
-        Ok(Self {
-            peer,
-            beats,
-            tools: OnceCell::new(),
-            is_gone: AtomicBool::new(false),
-            tracker: tracker.clone(),
-            _stop: guard,
-        })
+        let no_client = |error| SessionFault { error, is_session_gone: false, is_unsent: false };
+        let opening =
+            Opening { settings, tracker, stop: CancellationToken::new(), cause: Cause::default() };
+        match &settings.transport {
+            UpstreamTransport::Http { url, headers } => {
+                let headers = read_headers(headers).await?;
+                opening.http(url, headers, http().map_err(no_client)?).await
+            }
+            UpstreamTransport::Sse { url, headers } => {
+                let headers = read_headers(headers).await?;
+                opening.sse(url, (http().map_err(no_client)?, headers)).await
+            }
+            UpstreamTransport::Stdio { command, args, env } => {
+                let env = env.read().await?;
+                opening.stdio(Program { name: &settings.name, command, args, env }).await
+            }
+            UpstreamTransport::InMemory { connect } => opening.with(connect()).await,
+        }
     }
 
     /// Whether calls may still be sent.
     pub(super) fn is_usable(&self) -> bool {
-        !self.is_gone.load(Ordering::Relaxed) && !self.peer.is_transport_closed()
+        !self.is_gone.load(Ordering::Relaxed)
+            && !self.peer.is_transport_closed()
+            && !self.cause.is_known()
     }
 
     /// Keeps new calls away; those in flight go on.
@@ -174,12 +138,23 @@ impl Session {
         Err(SessionFault::of(kind, message))
     }
 
-    /// The tools on offer: read once a session, by whoever asks first.
-    pub(super) async fn tools(&self) -> Result<Arc<[ToolInfo]>, SessionFault> {
-        self.tools.get_or_try_init(|| self.read_tools()).await.cloned()
+    /// The tools on offer; read by whoever asks first, and again when the server has others.
+    pub(super) async fn tools(&self) -> Result<ToolList, SessionFault> {
+        let mut known = self.tools.lock().await;
+        let is_stale = self.heard.is_list_stale.swap(false, Ordering::Relaxed);
+        if let Some((tools, at)) = &*known
+            && !is_stale
+            && at.elapsed() < TOOLS_VALID
+        {
+            return Ok(tools.clone());
+        }
+        *known = None;
+        let tools = ToolList::new(self.read_tools().await?);
+        *known = Some((tools.clone(), Instant::now()));
+        Ok(tools)
     }
 
-    async fn read_tools(&self) -> Result<Arc<[ToolInfo]>, SessionFault> {
+    async fn read_tools(&self) -> Result<Vec<ToolInfo>, SessionFault> {
         let mut tools: Vec<ToolInfo> = Vec::new();
         let mut cursor = None;
         for _ in 0..PAGES_MAX {
@@ -194,7 +169,8 @@ impl Session {
             tools.extend(page.tools.into_iter().map(ToolInfo::from));
             cursor = page.next_cursor;
             if cursor.is_none() && tools.len() <= TOOLS_MAX {
-                return Ok(tools.into());
+                tools.retain(|it| self.tools_allow.allows(&it.name));
+                return Ok(tools);
             }
             if tools.len() > TOOLS_MAX {
                 break;
@@ -214,25 +190,102 @@ impl Session {
         }
         let handle = self.peer.send_request_with_option(request, options).await;
         let handle = handle.map_err(|_| SessionFault::closed_before_sending())?;
-        let _listening = self.beats.listen(handle.progress_token.clone(), heartbeat);
+        let _listening = self.heard.beats.listen(handle.progress_token.clone(), heartbeat);
         let mut pending = Pending { handle: Some(handle), tracker: &self.tracker };
         let answer = pending.answer().await;
         pending.handle = None;
         answer.map_err(|error| {
-            let fault = SessionFault::from_service(&error);
+            let fault = match (&error, self.cause.get()) {
+                (ServiceError::TransportClosed, Some(cause)) => {
+                    // It was on its way when the connection ended, so it may have arrived.
+                    SessionFault { is_unsent: false, ..SessionFault::from_link(&cause) }
+                }
+                _ => SessionFault::from_service(&error),
+            };
             let is_session_gone = fault.is_session_gone || self.peer.is_transport_closed();
             SessionFault { is_session_gone, ..fault }
         })
     }
 }
 
-impl From<Tool> for ToolInfo {
-    fn from(tool: Tool) -> Self {
-        Self {
-            name: tool.name.into_owned(),
-            description: tool.description.unwrap_or_default().into_owned(),
-            input_schema: tool.input_schema,
-        }
+/// A session on its way to be opened.
+struct Opening<'a> {
+    settings: &'a UpstreamSettings,
+    tracker: &'a TaskTracker,
+    stop: CancellationToken,
+    cause: Cause,
+}
+
+impl Opening<'_> {
+    async fn http(
+        self,
+        url: &str,
+        headers: HeaderMap,
+        http: Client,
+    ) -> Result<Session, SessionFault> {
+        let settings = self.settings;
+        let link = Link::new(http, headers, settings.response_bytes_max, self.stop.clone());
+        let mut config = StreamableHttpClientTransportConfig::with_uri(url)
+            .max_concurrent_requests(settings.max_concurrent.saturating_add(CONTROL_REQUESTS))
+            .control_request_timeout(CANCEL_TIMEOUT);
+        config.reinit_on_expired_session = false;
+        let transport = StreamableHttpClientTransport::with_client(link.clone(), config);
+        let opened = Box::pin(self.serve(transport)).await;
+        opened.map_err(|error| SessionFault::from_opening(&error, link.last_fault()))
+    }
+
+    async fn sse(self, url: &str, with: (Client, HeaderMap)) -> Result<Session, SessionFault> {
+        let (cause, stop) = (self.cause.clone(), self.stop.clone());
+        let link = SseLink::open(with, url, self.settings.response_bytes_max, cause, stop).await;
+        self.with(link.map_err(|it| SessionFault::from_link(&it))?).await
+    }
+
+    async fn stdio(self, program: Program<'_>) -> Result<Session, SessionFault> {
+        let link = ChildLink::start(program, self.settings.response_bytes_max, self.cause.clone());
+        self.with(link.map_err(|it| SessionFault::from_link(&it))?).await
+    }
+
+    async fn with<T, E, A>(self, transport: T) -> Result<Session, SessionFault>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let cause = self.cause.clone();
+        let opened = Box::pin(self.serve(transport)).await;
+        opened.map_err(|error| SessionFault::from_opening(&error, cause.get()))
+    }
+
+    /// Begins the protocol; whatever has started by then stops if this future is dropped.
+    async fn serve<T, E, A>(self, transport: T) -> Result<Session, ClientInitializeError>
+    where
+        T: IntoTransport<RoleClient, E, A>,
+        E: std::error::Error + Send + Sync + 'static,
+    {
+        let Self { settings, tracker, stop, cause } = self;
+        let guard = stop.clone().drop_guard();
+        let lifecycle = match settings.protocol {
+            Era::Legacy => ClientLifecycleMode::Initialize,
+            Era::Auto => ClientLifecycleMode::Auto {
+                preferred_versions: vec![ProtocolVersion::LATEST],
+                legacy_version: None,
+            },
+        };
+        let heard = Arc::<Heard>::default();
+        let listener = Listener(Arc::clone(&heard));
+        let running =
+            serve_client_with_lifecycle_and_ct(listener, transport, lifecycle, stop).await?;
+        let peer = running.peer().clone();
+        tracker.spawn(running.waiting());
+        Ok(Session {
+            peer,
+            heard,
+            tools: tokio::sync::Mutex::default(),
+            tools_allow: settings.tools_allow.clone(),
+            is_gone: AtomicBool::new(false),
+            cause,
+            tracker: tracker.clone(),
+            _stop: guard,
+        })
     }
 }
 
@@ -296,7 +349,15 @@ impl Drop for Listening<'_> {
 /// The client's side of the protocol: it hears of progress, and offers nothing, so whatever a
 /// server asks is refused.
 #[derive(Debug)]
-struct Listener(Arc<Beats>);
+struct Listener(Arc<Heard>);
+
+/// What a server said by itself.
+#[derive(Debug, Default)]
+struct Heard {
+    beats: Beats,
+    /// Its list of tools is another one since it was read.
+    is_list_stale: AtomicBool,
+}
 
 impl Service<RoleClient> for Listener {
     async fn handle_request(
@@ -310,13 +371,20 @@ impl Service<RoleClient> for Listener {
         Err(ErrorData::new(ErrorCode::METHOD_NOT_FOUND, "this client offers nothing", None))
     }
 
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else is of interest")]
     async fn handle_notification(
         &self,
         notification: ServerNotification,
         _context: NotificationContext<RoleClient>,
     ) -> Result<(), ErrorData> {
-        if let ServerNotification::ProgressNotification(it) = notification {
-            self.0.beat(&it.params.progress_token);
+        match notification {
+            ServerNotification::ProgressNotification(it) => {
+                self.0.beats.beat(&it.params.progress_token);
+            }
+            ServerNotification::ToolListChangedNotification(_) => {
+                self.0.is_list_stale.store(true, Ordering::Relaxed);
+            }
+            _ => {}
         }
         Ok(())
     }
@@ -329,16 +397,16 @@ impl Service<RoleClient> for Listener {
     }
 }
 
-fn read_headers(headers: &BTreeMap<String, String>) -> Result<HeaderMap, SessionFault> {
+async fn read_headers(headers: &Supply) -> Result<HeaderMap, SessionFault> {
     let mut map = HeaderMap::new();
-    for (name, value) in headers {
+    for (name, value) in headers.read().await? {
         let refuse = || {
             let message =
-                format!("the header {:?} of the settings cannot be sent", text::cut(name, 60));
+                format!("the header {:?} of the settings cannot be sent", text::cut(&name, 60));
             SessionFault::of(FailureCode::UpstreamUnavailable, &message)
         };
         let key = HeaderName::from_bytes(name.as_bytes()).map_err(|_| refuse())?;
-        let mut value = HeaderValue::from_str(value).map_err(|_| refuse())?;
+        let mut value = HeaderValue::from_str(&value).map_err(|_| refuse())?;
         value.set_sensitive(true);
         map.insert(key, value);
     }

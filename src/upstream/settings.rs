@@ -1,11 +1,12 @@
 //! What an upstream is reached by, and what is granted to it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use futures::channel::mpsc;
 use reqwest::Url;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
 
+use super::{Supply, ToolFilter};
 use crate::model::text;
 
 /// The client's end of a connection in this process: messages are handed over as they are, and
@@ -32,6 +33,31 @@ pub struct UpstreamSettings {
     pub max_concurrent: usize,
     /// The largest answer that is let in, in bytes after decoding.
     pub response_bytes_max: usize,
+    /// How calls that certainly did not arrive are sent again.
+    pub retry: Retry,
+    /// When calls are kept away.
+    pub breaker: BreakerSettings,
+    /// Which tools may be used.
+    pub tools_allow: ToolFilter,
+}
+
+/// How a call is sent again that certainly did not arrive; by default not at all, but once where
+/// the server has forgotten the session.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retry {
+    /// How often.
+    pub attempts_max: u32,
+    /// The wait before the first time; doubled each time.
+    pub backoff: Duration,
+}
+
+/// When calls are kept away from an upstream that fails again and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct BreakerSettings {
+    /// After how many failures in a row.
+    pub failures_max: u32,
+    /// For how long the first time; doubled by each probe that fails, up to half a minute.
+    pub pause: Duration,
 }
 
 /// Where an upstream is.
@@ -41,8 +67,24 @@ pub enum UpstreamTransport {
     Http {
         /// The MCP endpoint, as [`normalise_url`] gives it.
         url: String,
-        /// Sent with every request; values are never logged.
-        headers: BTreeMap<String, String>,
+        /// Sent with every request.
+        headers: Supply,
+    },
+    /// The older HTTP+SSE.
+    Sse {
+        /// Where a session is opened.
+        url: String,
+        /// Sent with every request.
+        headers: Supply,
+    },
+    /// A child process.
+    Stdio {
+        /// The program: a name on PATH, or a path.
+        command: String,
+        /// Its arguments as they stand; no shell reads them.
+        args: Vec<String>,
+        /// Its whole environment.
+        env: Supply,
     },
     /// A server in this process.
     InMemory {
@@ -88,6 +130,9 @@ impl UpstreamSettings {
             connect_timeout: Duration::from_secs(10),
             max_concurrent: 256,
             response_bytes_max: Self::RESPONSE_BYTES_MAX,
+            retry: Retry::default(),
+            breaker: BreakerSettings::default(),
+            tools_allow: ToolFilter::default(),
         }
     }
 }
@@ -95,13 +140,38 @@ impl UpstreamSettings {
 impl UpstreamTransport {
     /// Streamable HTTP at `url`, without own headers.
     pub fn http(url: impl Into<String>) -> Self {
-        Self::Http { url: url.into(), headers: BTreeMap::new() }
+        Self::Http { url: url.into(), headers: Supply::default() }
     }
 
-    /// Where the upstream is, for messages: a URL without query, or "this process".
+    /// HTTP+SSE at `url`, without own headers.
+    pub fn sse(url: impl Into<String>) -> Self {
+        Self::Sse { url: url.into(), headers: Supply::default() }
+    }
+
+    /// What the settings call it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Self::Http { .. } => "http",
+            Self::Sse { .. } => "sse",
+            Self::Stdio { .. } => "stdio",
+            Self::InMemory { .. } => "embedded",
+        }
+    }
+
+    /// Its address, if it has one.
+    pub(super) fn url(&self) -> Option<&str> {
+        match self {
+            Self::Http { url, .. } | Self::Sse { url, .. } => Some(url),
+            Self::Stdio { .. } | Self::InMemory { .. } => None,
+        }
+    }
+
+    /// Where the upstream is, for messages: a URL without query, a program without its arguments,
+    /// or "this process".
     pub fn describe(&self) -> String {
         match self {
-            Self::Http { url, .. } => describe_url(url),
+            Self::Http { url, .. } | Self::Sse { url, .. } => describe_url(url),
+            Self::Stdio { command, .. } => text::escape(&text::cut(command, 200)),
             Self::InMemory { .. } => "this process".to_owned(),
         }
     }
@@ -109,14 +179,29 @@ impl UpstreamTransport {
 
 impl fmt::Debug for UpstreamTransport {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = match self {
+            Self::Http { .. } => f.debug_struct("Http"),
+            Self::Sse { .. } => f.debug_struct("Sse"),
+            Self::Stdio { .. } => f.debug_struct("Stdio"),
+            Self::InMemory { .. } => return f.write_str("InMemory"),
+        };
         match self {
-            Self::Http { url, headers } => f
-                .debug_struct("Http")
-                .field("url", &describe_url(url))
-                .field("headers", &headers.keys().collect::<Vec<_>>())
-                .finish(),
-            Self::InMemory { .. } => f.write_str("InMemory"),
+            Self::Http { url, headers } | Self::Sse { url, headers } => {
+                shown.field("url", &describe_url(url)).field("headers", headers);
+            }
+            Self::Stdio { command, args, env } => {
+                shown.field("command", command).field("n_args", &args.len()).field("env", env);
+            }
+            Self::InMemory { .. } => {}
         }
+        shown.finish()
+    }
+}
+
+impl Default for BreakerSettings {
+    /// Five failures in a row, for a second.
+    fn default() -> Self {
+        Self { failures_max: 5, pause: Duration::from_secs(1) }
     }
 }
 
@@ -173,10 +258,11 @@ mod tests {
 
     #[test]
     fn nothing_secret_is_shown() {
-        let mut transport = UpstreamTransport::http("http://a:b@host/mcp?key=s3cret");
-        if let UpstreamTransport::Http { headers, .. } = &mut transport {
-            headers.insert("authorization".to_owned(), "Bearer s3cret".to_owned());
-        }
+        let secret = [("authorization".to_owned(), "Bearer s3cret".to_owned())];
+        let transport = UpstreamTransport::Http {
+            url: "http://a:b@host/mcp?key=s3cret".to_owned(),
+            headers: Supply::fixed(secret.into()),
+        };
         let shown = format!("{transport:?}");
         assert_eq!(shown, r#"Http { url: "http://host/mcp", headers: ["authorization"] }"#);
     }

@@ -28,4 +28,5 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod upstreams;
 mod workers;

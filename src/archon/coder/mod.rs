@@ -3,6 +3,7 @@
 //! It writes what follows from the contract alone: typed models, error handling, limits, logging
 //! and the way the work goes. The work itself is injected, and the file says so.
 
+mod assess;
 mod check;
 mod context;
 mod fields;
@@ -15,6 +16,7 @@ use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 use tokio_util::sync::CancellationToken;
 
+pub(super) use self::assess::{AssessInput, assess};
 use self::{check::Validation, context::Reference, template::Parts};
 use super::error::ArchonError;
 use crate::{
@@ -31,21 +33,61 @@ pub(super) fn write(
     input: &CoderInput,
     stop: &CancellationToken,
 ) -> Result<Value, ArchonError> {
-    workspaces.allows(&input.output_path)?;
-    let gathered = input.pre_gathered_context.as_ref();
-    let references = context::read(workspaces, &input.context_files, gathered, stop)?;
-    let parts = plan(input, &references);
-    let code = parts.render();
-    let validation = check::run(&code, input.node_type, input.validation_level, stop)?;
-    let validation_json = to_json(&validation)?;
-    if !validation.passed {
-        return Err(refuse(&validation, validation_json));
+    let draft = Draft::make(workspaces, input, stop)?;
+    if !draft.validation.passed {
+        return Err(refuse(&draft.validation, to_json(&draft.validation)?));
     }
     if stop.is_cancelled() {
         return Err(ArchonError::Cancelled);
     }
-    workspaces.write_atomically(&input.output_path, code.as_bytes())?;
-    Ok(answer(input, &parts, &code, &validation_json, &to_json(&references)?))
+    workspaces.write_atomically(&input.output_path, draft.code.as_bytes())?;
+    let mut answer = draft.answer(input)?;
+    if draft.code.len() <= ANSWERED_BYTES_MAX {
+        answer["generated_code"] = draft.code.into();
+    }
+    Ok(answer)
+}
+
+/// Answers the code of the node that `input` asks for, whatever the checks say of it, and writes
+/// nothing. Blocks.
+pub(super) fn generate(
+    workspaces: &Workspaces,
+    input: &CoderInput,
+    stop: &CancellationToken,
+) -> Result<Value, ArchonError> {
+    let draft = Draft::make(workspaces, input, stop)?;
+    let mut answer = draft.answer(input)?;
+    answer["generated_code"] = draft.code.into();
+    Ok(answer)
+}
+
+/// A node that is not written yet.
+struct Draft {
+    parts: Parts,
+    code: String,
+    validation: Validation,
+    references: Vec<Reference>,
+}
+
+impl Draft {
+    fn make(
+        workspaces: &Workspaces,
+        input: &CoderInput,
+        stop: &CancellationToken,
+    ) -> Result<Self, ArchonError> {
+        workspaces.allows(&input.output_path)?;
+        let gathered = input.pre_gathered_context.as_ref();
+        let references = context::read(workspaces, &input.context_files, gathered, stop)?;
+        let parts = plan(input, &references);
+        let code = parts.render();
+        let validation = check::run(&code, input.node_type, input.validation_level, stop)?;
+        Ok(Self { parts, code, validation, references })
+    }
+
+    fn answer(&self, input: &CoderInput) -> Result<Value, ArchonError> {
+        let (validation, references) = (to_json(&self.validation)?, to_json(&self.references)?);
+        Ok(answer(input, &self.parts, &self.code, &validation, &references))
+    }
 }
 
 fn plan(input: &CoderInput, references: &[Reference]) -> Parts {
@@ -67,7 +109,7 @@ fn answer(
     references: &Value,
 ) -> Value {
     let names = |it: &[fields::Field]| it.iter().map(|it| it.name.clone()).collect::<Vec<_>>();
-    let mut answer = json!({
+    json!({
         "success": true,
         "generator": "scaffold",
         "node_type": name::type_word(input.node_type),
@@ -82,11 +124,7 @@ fn answer(
         "validation": validation,
         "context_used": references,
         "note": "a scaffold: inject the part that does the work; its protocol is in the file",
-    });
-    if code.len() <= ANSWERED_BYTES_MAX {
-        answer["generated_code"] = code.into();
-    }
-    answer
+    })
 }
 
 fn refuse(validation: &Validation, json: Value) -> ArchonError {

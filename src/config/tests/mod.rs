@@ -1,7 +1,9 @@
 //! The rules of the layers, each as a snapshot of what a user would read.
 
 mod commands;
+mod recipes;
 mod upstreams;
+mod workers;
 mod workspace;
 
 use std::{fs, path::Path};
@@ -114,9 +116,15 @@ fn every_value_has_a_default_and_shows_it() {
         server.connections_max = 1024  (built in)
         server.sessions_max = 10000  (built in)
         state_dir = @/home/.local/state/parallel-dispatch  (built in)
+        upstreams.archon.breaker_failures = 5  (built in)
+        upstreams.archon.breaker_open_seconds = 1  (built in)
         upstreams.archon.max_concurrent = 1024  (built in)
         upstreams.archon.protocol = legacy  (built in)
+        upstreams.archon.response_bytes_max = 16777216  (built in)
+        upstreams.archon.retry_attempts = 3  (built in)
+        upstreams.archon.retry_backoff_ms = 100  (built in)
         upstreams.archon.timeout_seconds = 30  (built in)
+        upstreams.archon.transport = http  (built in)
         upstreams.archon.url = http://localhost:8051/mcp  (built in)
         workspace = @/project  (built in)"]]
     .assert_eq(&lines.join("\n").replace(machine.root.path().to_str().unwrap(), "@"));
@@ -306,7 +314,6 @@ recipes: {a: b}
             @/home/.config/parallel-dispatch/config.yaml:14: limits.tasks_max: must be a whole number from 1 to 1000000, is 10.5
             @/home/.config/parallel-dispatch/config.yaml:14: limits.document_bytes_max: must be a whole number from 1024 to 67108864, is -1
             @/home/.config/parallel-dispatch/config.yaml:15: workspaces: unknown key; workspaces are named by `--workspace`
-            @/home/.config/parallel-dispatch/config.yaml:16: recipes: this version does not know them yet; remove it
             @/home/.config/parallel-dispatch/config.yaml:17: \u{202e}: unknown key"#]],
     );
     check_user(
@@ -358,15 +365,19 @@ fn a_faulty_layer_does_not_hide_the_faults_of_another() {
 
 #[test]
 fn the_table_of_keys_and_the_settings_agree() {
-    let one = json!({ "url": "http://a/mcp", "timeout_seconds": 1.0, "max_concurrent": 1,
-        "protocol": "auto" });
+    let one = json!({ "transport": "http", "url": "http://a/mcp", "command": "x", "args": ["y"],
+        "env": { "A": "b" }, "env_pass": ["C"], "headers": { "D": "e" }, "bearer": "f",
+        "timeout_seconds": 1.0, "max_concurrent": 1, "protocol": "auto",
+        "response_bytes_max": 1024, "retry_attempts": 1, "retry_backoff_ms": 1,
+        "breaker_failures": 1, "breaker_open_seconds": 1.0, "tools_allow": ["g"] });
     let command = json!({ "program": "claude", "argv": ["a"], "output": "json", "prompt": "stdin",
         "output_schema": "/s", "model": "m", "permission_mode": "plan", "allowed_tools": ["Read"],
         "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
         "memory_mb": 1, "worktree": true });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
-        "analysis_depth": "deep", "tool": "t", "upstream": "u",
-        "worker": "pull", "heartbeat_seconds": 1.0, "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
+        "analysis_depth": "deep", "tool": "t", "upstream": "u", "recipe": "r",
+        "worker": "pull", "heartbeat_seconds": 1.0,
+        "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
         "expect": { "checks": ["c"], "condition": "true", "output_path": true } });
     let check = json!({ "argv": ["a"], "env": ["A"], "timeout_seconds": 1.0,
         "working_directory": "/w" });
@@ -374,13 +385,14 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
+    loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {
         let path: Vec<&str> = it.key.split('.').collect();
         let Found::Key(key) = find(&path) else { panic!("`{}` is not in the table", it.key) };
         key.path
     });
-    let mut known: Vec<&str> = known.chain(["mcp.url", "recipes"]).collect();
+    let mut known: Vec<&str> = known.chain(["mcp.url"]).collect();
     known.sort_unstable();
     let table: Vec<&str> = KEYS.iter().map(|it| it.path).collect();
     assert_eq!(known, table);

@@ -31,21 +31,55 @@ agents:
             upstreams.search.timeout_seconds = 5  (@/home/.config/parallel-dispatch/config.yaml:2)
             upstreams.search.url = https://search.example/v1/mcp  (@/home/.config/parallel-dispatch/config.yaml:2)"]],
     );
+}
+
+#[test]
+fn what_an_upstream_leaves_out_is_filled_in() {
     let machine = Machine::new(&[(USER, "upstreams: {search: {url: 'http://[::1]:1'}}")]);
     let settings = machine.load().unwrap().settings;
     expect![[r#"
         {
             "archon": Upstream {
-                url: "http://localhost:8051/mcp",
+                transport: Http,
+                url: Some(
+                    "http://localhost:8051/mcp",
+                ),
+                command: None,
+                args: [],
+                env: {},
+                env_pass: [],
+                headers: {},
+                bearer: None,
                 timeout_seconds: 30.0,
                 max_concurrent: 1024,
                 protocol: Legacy,
+                response_bytes_max: 16777216,
+                retry_attempts: 3,
+                retry_backoff_ms: 100,
+                breaker_failures: 5,
+                breaker_open_seconds: 1.0,
+                tools_allow: None,
             },
             "search": Upstream {
-                url: "http://[::1]:1/mcp",
+                transport: Http,
+                url: Some(
+                    "http://[::1]:1/mcp",
+                ),
+                command: None,
+                args: [],
+                env: {},
+                env_pass: [],
+                headers: {},
+                bearer: None,
                 timeout_seconds: 30.0,
                 max_concurrent: 1024,
                 protocol: Auto,
+                response_bytes_max: 16777216,
+                retry_attempts: 3,
+                retry_backoff_ms: 100,
+                breaker_failures: 5,
+                breaker_open_seconds: 1.0,
+                tools_allow: None,
             },
         }
     "#]]
@@ -74,8 +108,8 @@ agents:
             @/home/.config/parallel-dispatch/config.yaml:5: upstreams.d.url: not an address (relative URL without a base)
             @/home/.config/parallel-dispatch/config.yaml:6: upstreams.e.url: must not have a fragment
             @/home/.config/parallel-dispatch/config.yaml:7: upstreams.f.url: must be an address such as http://localhost:8051, is 8051
-            @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is missing: an upstream needs an address
-            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.url: is missing: an upstream needs an address
+            @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is missing: an upstream needs an address or a command
+            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.url: is missing: an upstream needs an address or a command
             @/home/.config/parallel-dispatch/config.yaml:10: agents.coder.upstream: there is no upstream `achron`; did you mean `archon`?
             @/home/.config/parallel-dispatch/config.yaml:11: agents.other.upstream: there is no upstream `nowhere-near`; there is a, archon, g"]],
     );
@@ -84,8 +118,7 @@ agents:
 #[test]
 fn archon_counts_as_configured_whoever_names_it() {
     let configured = |machine: Machine| machine.load().unwrap().settings.archon;
-    let url = "http://localhost:8051/mcp".to_owned();
-    let expected = ArchonSetting::Configured { url };
+    let expected = ArchonSetting::Configured;
     let in_file = |text| configured(Machine::new(&[(USER, text)]));
     assert_eq!(in_file("mcp: {url: 'http://localhost:8051'}"), expected);
     assert_eq!(in_file("upstreams: {archon: {url: 'http://localhost:8051/mcp/'}}"), expected);
@@ -155,33 +188,95 @@ fn an_agents_tasks_may_be_tried_again() {
 }
 
 #[test]
-fn workers_that_pull_stand_for_nobody_else_and_have_time() {
+fn a_child_process_and_the_older_transport_are_upstreams_too() {
     check_user(
-        "agents:
-  reviewer: {worker: pull}
-  agent_coder: {worker: Pull, heartbeat_seconds: 20}
-",
-        &expect![[r"
-            agents.coder.heartbeat_seconds = 20  (@/home/.config/parallel-dispatch/config.yaml:3)
-            agents.coder.worker = pull  (@/home/.config/parallel-dispatch/config.yaml:3)
-            agents.reviewer.worker = pull  (@/home/.config/parallel-dispatch/config.yaml:2)
-            warning: dispatcher.timeout_seconds is 300 s, waiting for a worker included, and workers of agent reviewer show up every 300 s: set agents.reviewer.timeout_seconds to more"]],
-    );
-    check_user(
-        "agents:
-  a: {worker: push}
-  b: {heartbeat_seconds: 20}
-  c: {worker: pull, tool: t, upstream: archon}
+        "upstreams:
+  files: {command: npx, args: [-y, '@scope/server', --flag], env: {LEVEL: warn}, env_pass: [LANG]}
+  own: {command: ./bin/server, transport: stdio}
+  old: {transport: sse, url: 'http://old.example'}
+  older: {transport: sse, url: 'http://old.example/a/mcp', tools_allow: ['rag_*', coder]}
+  archon: {command: archon-mcp}
 ",
         &expect![[r#"
-            @/home/.config/parallel-dispatch/config.yaml:2: agents.a.worker: must be one of pull, is "push"
-            @/home/.config/parallel-dispatch/config.yaml:3: agents.b.heartbeat_seconds: is only for agents with `worker: pull`
-            @/home/.config/parallel-dispatch/config.yaml:4: agents.c.tool: cannot go with `worker: pull`: workers do the agent's tasks, and nobody else
-            @/home/.config/parallel-dispatch/config.yaml:4: agents.c.upstream: cannot go with `worker: pull`: workers do the agent's tasks, and nobody else"#]],
+            upstreams.archon.command = archon-mcp  (@/home/.config/parallel-dispatch/config.yaml:6)
+            upstreams.files.args = ["-y","@scope/server","--flag"]  (@/home/.config/parallel-dispatch/config.yaml:2)
+            upstreams.files.command = npx  (@/home/.config/parallel-dispatch/config.yaml:2)
+            upstreams.files.env.LEVEL = (hidden)  (@/home/.config/parallel-dispatch/config.yaml:2)
+            upstreams.files.env_pass = ["LANG"]  (@/home/.config/parallel-dispatch/config.yaml:2)
+            upstreams.old.transport = sse  (@/home/.config/parallel-dispatch/config.yaml:4)
+            upstreams.old.url = http://old.example/sse  (@/home/.config/parallel-dispatch/config.yaml:4)
+            upstreams.older.tools_allow = ["rag_*","coder"]  (@/home/.config/parallel-dispatch/config.yaml:5)
+            upstreams.older.transport = sse  (@/home/.config/parallel-dispatch/config.yaml:5)
+            upstreams.older.url = http://old.example/a/mcp  (@/home/.config/parallel-dispatch/config.yaml:5)
+            upstreams.own.command = @/project/bin/server  (@/home/.config/parallel-dispatch/config.yaml:3)
+            upstreams.own.transport = stdio  (@/home/.config/parallel-dispatch/config.yaml:3)"#]],
     );
-    let theirs = "agents: {reviewer: {heartbeat_seconds: 1}, coder: {worker: pull}}";
-    let ours = "agents: {reviewer: {worker: pull, timeout_seconds: 900}}";
-    Machine::new(&[(USER, ours), (WORKSPACE, theirs)]).check(&expect![[r"
-        @/project/.parallel-dispatch.yaml:1: agents.reviewer.heartbeat_seconds: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may
-        @/project/.parallel-dispatch.yaml:1: agents.coder.worker: a workspace's file may not set it; ~/.config/parallel-dispatch/config.yaml, /etc/parallel-dispatch/config.yaml and --config may"]]);
+    let machine = Machine::new(&[(USER, "upstreams: {archon: {command: archon-mcp}}")]);
+    let settings = machine.load().unwrap().settings;
+    assert_eq!(settings.archon, ArchonSetting::Configured);
+    assert_eq!(settings.upstreams["archon"].url, None);
+}
+
+#[test]
+fn what_does_not_fit_a_transport_is_refused() {
+    check_user(
+        "upstreams:
+  a: {command: x, url: 'http://h'}
+  b: {transport: stdio}
+  c: {transport: sse}
+  d: {transport: http, command: x}
+  e: {url: 'http://h', env: {A: b}, args: [x]}
+  f: {command: x, headers: {X: y}, bearer: z}
+  g: {url: 'http://h', headers: {Authorization: x, Host: y, 'a b': z}, bearer: z}
+  h: {url: 'http://h', bearer: '${TOKEN}'}
+  i: {command: x, env: {A-B: c, CLAUDE_CODE_MESSAGING_TOKEN: d}}
+  j: {command: x, env_pass: [CLAUDE_CODE_MESSAGING_TOKEN]}
+  k: {url: 'http://h', tools_allow: ['a b']}
+  l: {command: x, args: nothing}
+",
+        &expect![[r#"
+            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.headers.a b: a header's name is 1 to 64 letters, digits, `_` and `-`
+            @/home/.config/parallel-dispatch/config.yaml:9: upstreams.h.bearer: must refer to secrets as ${env:NAME} or ${file:/path}
+            @/home/.config/parallel-dispatch/config.yaml:10: upstreams.i.env.A-B: must name variables by letters, digits and `_`, names "A-B"
+            @/home/.config/parallel-dispatch/config.yaml:10: upstreams.i.env.CLAUDE_CODE_MESSAGING_TOKEN: must not name CLAUDE_CODE_MESSAGING_TOKEN, which belongs to the editor's session
+            @/home/.config/parallel-dispatch/config.yaml:11: upstreams.j.env_pass: must not name CLAUDE_CODE_MESSAGING_TOKEN, which belongs to the editor's session
+            @/home/.config/parallel-dispatch/config.yaml:12: upstreams.k.tools_allow: must hold names of tools, in which `*` and `?` stand for any, holds "a b"
+            @/home/.config/parallel-dispatch/config.yaml:13: upstreams.l.args: must be a list of arguments, is a text
+            @/home/.config/parallel-dispatch/config.yaml:2: upstreams.a.url: is not for a child process (`command`)
+            @/home/.config/parallel-dispatch/config.yaml:3: upstreams.b.command: is missing: a child process needs one
+            @/home/.config/parallel-dispatch/config.yaml:4: upstreams.c.url: is missing: an upstream needs an address or a command
+            @/home/.config/parallel-dispatch/config.yaml:5: upstreams.d.command: is only for a child process (`transport: stdio`)
+            @/home/.config/parallel-dispatch/config.yaml:5: upstreams.d.url: is missing: an upstream needs an address or a command
+            @/home/.config/parallel-dispatch/config.yaml:6: upstreams.e.args: is only for a child process (`transport: stdio`)
+            @/home/.config/parallel-dispatch/config.yaml:6: upstreams.e.env: is only for a child process (`transport: stdio`)
+            @/home/.config/parallel-dispatch/config.yaml:7: upstreams.f.headers: is not for a child process (`command`)
+            @/home/.config/parallel-dispatch/config.yaml:7: upstreams.f.bearer: is not for a child process (`command`)
+            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.headers.Authorization: is what `bearer` makes; keep one of them
+            @/home/.config/parallel-dispatch/config.yaml:8: upstreams.g.headers.Host: belongs to the protocol; leave it out"#]],
+    );
+}
+
+#[test]
+fn the_values_of_headers_and_variables_are_not_shown() {
+    let machine = Machine::new(&[(
+        USER,
+        "upstreams:
+  a: {url: 'http://h', headers: {X-Key: s3cret, X-Team: 'a ${env:TEAM}'}, bearer: '${file:~/t}'}
+  b: {command: x, env: {KEY: s3cret}}
+",
+    )]);
+    let loaded = machine.load().unwrap();
+    let mut shown: Vec<_> = loaded.explain.iter().map(ToString::to_string).collect();
+    shown.push(format!("{:?}", loaded.settings));
+    shown.push(serde_json::to_string(&loaded.settings).unwrap());
+    assert!(shown.iter().all(|it| !it.contains("s3cret")), "{shown:?}");
+    check_user(
+        "upstreams: {a: {url: 'http://h', headers: {X-Key: s, X-Team: 'a ${env:TEAM}'}, bearer: \
+         '${file:~/t}'}}",
+        &expect![[r"
+            upstreams.a.bearer = ${file:@/home/t}  (@/home/.config/parallel-dispatch/config.yaml:1)
+            upstreams.a.headers.X-Key = (hidden)  (@/home/.config/parallel-dispatch/config.yaml:1)
+            upstreams.a.headers.X-Team = (hidden)${env:TEAM}  (@/home/.config/parallel-dispatch/config.yaml:1)
+            upstreams.a.url = http://h/mcp  (@/home/.config/parallel-dispatch/config.yaml:1)"]],
+    );
 }

@@ -41,7 +41,9 @@ impl Condition {
         let tasks: Vec<(String, TaskStatus, Option<Value>)> = tasks.collect();
         let own = facts.output.and_then(read);
         let mut size = Size::default();
-        own.iter().for_each(|it| size.add(it));
+        if let Some(own) = &own {
+            size.add(own);
+        }
         tasks.iter().filter_map(|it| it.2.as_ref()).for_each(|it| size.add(it));
         facts.input.values().for_each(|it| size.add(it));
         cost::check(&self.expression, size).map_err(|it| fail(&it))?;

@@ -23,8 +23,20 @@ const PATH_CHARS_MAX: usize = 4_096;
 /// The longest name of a check, in characters.
 const NAME_CHARS_MAX: usize = 64;
 
+/// Reads `expect` and `output_schema`.
+pub(super) fn read_both(
+    [expect, schema]: [Option<&Json<'_>>; 2],
+    place: &Place<'_>,
+    rules: &Rules<'_>,
+    faults: &mut Faults,
+) -> (Option<ExpectSpec>, Option<Box<Value>>) {
+    let [at_expect, at_schema] = [place.key("expect"), place.key("output_schema")];
+    let expect = expect.and_then(|it| read(it, &at_expect, rules, faults));
+    (expect, schema.and_then(|it| read_schema(it, &at_schema, faults)))
+}
+
 /// Reads `expect`.
-pub(super) fn read(
+fn read(
     json: &Json<'_>,
     place: &Place<'_>,
     rules: &Rules<'_>,
@@ -47,11 +59,7 @@ pub(super) fn read(
 }
 
 /// Reads `output_schema`.
-pub(super) fn read_schema(
-    json: &Json<'_>,
-    place: &Place<'_>,
-    faults: &mut Faults,
-) -> Option<Box<Value>> {
+fn read_schema(json: &Json<'_>, place: &Place<'_>, faults: &mut Faults) -> Option<Box<Value>> {
     let schema = json.to_value();
     match OutputSchema::read(&schema) {
         Ok(_) => Some(Box::new(schema)),

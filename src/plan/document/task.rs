@@ -13,7 +13,7 @@ use super::{
     retry, when,
 };
 use crate::{
-    model::{AgentName, ErrorCode, InputData, TaskId, TaskIdx, TaskSpec, json::Json},
+    model::{AgentName, ErrorCode, InputData, RetrySpec, TaskId, TaskIdx, TaskSpec, json::Json},
     plan::{
         Edge, part, reference,
         rules::{InputKind, Rules},
@@ -120,6 +120,9 @@ struct Current<'p> {
     place: Place<'p>,
 }
 
+/// A task whose fields were found.
+type TaskObject<'j, 'a> = Object<'j, 'a, 23>;
+
 /// The globs that a task writes, and what it needs of resources.
 type Claims = (Option<Box<[String]>>, Option<BTreeMap<String, u32>>);
 
@@ -158,12 +161,7 @@ impl<'j> TaskReader<'_, 'j> {
             .map(|it| context::read(it, &at, self.rules, self.faults));
         let [timeout_seconds, total_timeout_seconds, idle_timeout_seconds] =
             self.read_timeouts(&object, &place);
-        let at = place.key("estimate_seconds");
-        let estimate_seconds = object
-            .get(ESTIMATE_SECONDS)
-            .and_then(|it| fields::seconds(it, &at, ESTIMATE_SECONDS_MAX, self.faults));
-        let at = place.key("retry");
-        let retry = object.get(RETRY).and_then(|it| retry::read(it, &at, self.faults));
+        let (estimate_seconds, retry) = self.read_pace(&object, &place);
         let (writes, resources) =
             self.read_claims(object.get(WRITES), object.get(RESOURCES), &place);
         let [rule, when] = [place.key("trigger_rule"), place.key("when")];
@@ -176,11 +174,8 @@ impl<'j> TaskReader<'_, 'j> {
         let cache = object.get(CACHE).and_then(|it| config::read_cache(it, &at, self.faults));
         let asked = place.key("approval");
         let approval = object.get(APPROVAL).and_then(|it| approval::read(it, &asked, self.faults));
-        let [expected, schema] = [place.key("expect"), place.key("output_schema")];
-        let expect =
-            object.get(EXPECT).and_then(|it| expect::read(it, &expected, self.rules, self.faults));
-        let output_schema =
-            object.get(OUTPUT_SCHEMA).and_then(|it| expect::read_schema(it, &schema, self.faults));
+        let expected = [object.get(EXPECT), object.get(OUTPUT_SCHEMA)];
+        let (expect, output_schema) = expect::read_both(expected, &place, self.rules, self.faults);
         let [tokens, cost] = [object.get(ESTIMATE_TOKENS), object.get(ESTIMATE_COST_USD)];
         let estimates = budget::read_estimates([tokens, cost], &place, self.faults);
         Some(TaskSpec {
@@ -208,6 +203,18 @@ impl<'j> TaskReader<'_, 'j> {
             estimate_tokens: estimates.0,
             estimate_cost_usd: estimates.1,
         })
+    }
+
+    fn read_pace(
+        &mut self,
+        object: &TaskObject<'j, '_>,
+        place: &Place<'_>,
+    ) -> (Option<f64>, Option<RetrySpec>) {
+        let [estimate, retry] = [place.key("estimate_seconds"), place.key("retry")];
+        let seconds = object
+            .get(ESTIMATE_SECONDS)
+            .and_then(|it| fields::seconds(it, &estimate, ESTIMATE_SECONDS_MAX, self.faults));
+        (seconds, object.get(RETRY).and_then(|it| retry::read(it, &retry, self.faults)))
     }
 
     fn read_id(&mut self, json: &'j Json<'_>, current: &Current<'_>) -> Option<&'j str> {
@@ -299,7 +306,7 @@ impl<'j> TaskReader<'_, 'j> {
 
     fn read_timeouts(
         &mut self,
-        object: &Object<'j, '_, 23>,
+        object: &TaskObject<'j, '_>,
         place: &Place<'_>,
     ) -> [Option<f64>; 3] {
         [TIMEOUT_SECONDS, TOTAL_TIMEOUT_SECONDS, IDLE_TIMEOUT_SECONDS].map(|it| {

@@ -17,9 +17,9 @@ use tokio_util::sync::CancellationToken;
 
 pub(crate) use self::{
     rogue::{Reply, Request, Rogue, Then},
-    server::{HttpHost, TestServer},
+    server::{Call, HttpHost, SseHost, TestServer},
 };
-use super::{CallMeta, CallOutcome, Era, Upstream, UpstreamSettings, UpstreamTransport};
+use super::{CallMeta, CallOutcome, Era, Supply, Upstream, UpstreamSettings, UpstreamTransport};
 use crate::{
     model::{Attempt, Millis},
     ports::Clock,
@@ -55,6 +55,49 @@ pub(crate) fn http_settings(url: &str) -> UpstreamSettings {
 /// An upstream at `url`.
 pub(crate) fn http_upstream(url: &str) -> Arc<Upstream> {
     Upstream::new(http_settings(url), Arc::new(StillClock::default()))
+}
+
+/// An upstream of the older transport at `url`.
+pub(crate) fn sse_upstream(url: &str) -> Arc<Upstream> {
+    let transport = UpstreamTransport::sse(url);
+    upstream(UpstreamSettings { transport, ..http_settings(url) })
+}
+
+/// A client with these settings.
+pub(crate) fn upstream(settings: UpstreamSettings) -> Arc<Upstream> {
+    Upstream::new(settings, Arc::new(StillClock::default()))
+}
+
+/// Settings for a child process: a shell that reads `script`.
+pub(crate) fn child_settings(script: &str) -> UpstreamSettings {
+    let path = [("PATH".to_owned(), "/usr/local/bin:/usr/bin:/bin".to_owned())];
+    let transport = UpstreamTransport::Stdio {
+        command: "sh".to_owned(),
+        args: vec!["-c".to_owned(), script.to_owned()],
+        env: Supply::fixed(path.into()),
+    };
+    UpstreamSettings { transport, ..http_settings("") }
+}
+
+/// An MCP server as a shell script; it answers `tools/call` by `on_call`, which has the request in
+/// `$line` and its id in `$id`, and says `answer JSON`.
+pub(crate) fn child_script(on_call: &str) -> String {
+    let hello = r#"{"protocolVersion":"2025-06-18","capabilities":{"tools":{}},"serverInfo":{"name":"sh","version":"1"}}"#;
+    let tools = r#"{"tools":[{"name":"coder","inputSchema":{"type":"object"}}]}"#;
+    format!(
+        r#"
+answer() {{ printf '{{"jsonrpc":"2.0","id":%s,"result":%s}}\n' "$id" "$1"; }}
+say() {{ answer '{{"content":[{{"type":"text","text":"'"$1"'"}}]}}'; }}
+while IFS= read -r line; do
+  id=${{line#*\"id\":}}; id=${{id%%,*}}
+  case $line in
+    *'"method":"initialize"'*) answer '{hello}' ;;
+    *'"method":"tools/list"'*) answer '{tools}' ;;
+    *'"method":"tools/call"'*) {on_call} ;;
+  esac
+done
+"#
+    )
 }
 
 /// An upstream in this process.

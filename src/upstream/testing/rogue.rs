@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpListener, TcpStream},
+    sync::mpsc,
     task::JoinSet,
 };
 
@@ -33,6 +34,8 @@ pub(crate) enum Then {
     Hang,
     /// Send these bytes again and again.
     Repeat(Vec<u8>),
+    /// Send what comes, until that ends.
+    Follow(mpsc::UnboundedReceiver<Reply>),
 }
 
 type Script = dyn Fn(&Request) -> Option<Reply> + Send + Sync;
@@ -61,6 +64,37 @@ impl Rogue {
             }
         });
         Self { url, seen, _connections: connections }
+    }
+
+    /// Misbehaves at `tools/call` only, over HTTP+SSE: what `say` gives goes into the stream; a
+    /// call that it says nothing to is answered at once by its second part.
+    pub(crate) async fn on_stream(
+        say: impl Fn(&Request) -> (Option<Reply>, Option<Reply>) + Send + Sync + 'static,
+    ) -> Self {
+        let stream = Mutex::new(None::<mpsc::UnboundedSender<Reply>>);
+        let rogue = Self::start(move |request| {
+            if request.head.starts_with("get ") {
+                let (to_stream, said) = mpsc::unbounded_channel();
+                *stream.lock() = Some(to_stream);
+                let hello = "event: endpoint\ndata: /messages?session=1\n\n";
+                return Some(Reply::events(hello, Then::Follow(said)));
+            }
+            let (said, answer) = match request.method() {
+                "tools/call" => say(request),
+                _ => (request.usual_event(), None),
+            };
+            let (said, mut stream) = (said.into_iter(), stream.lock());
+            for reply in said {
+                let is_last = matches!(reply.then, Then::Close);
+                let _gone = stream.as_ref().map(|it| it.send(reply));
+                if is_last {
+                    *stream = None;
+                }
+            }
+            Some(answer.unwrap_or_else(|| Reply::http("202 Accepted", "text/plain", "")))
+        })
+        .await;
+        Self { url: rogue.url.replace("/mcp", "/sse"), ..rogue }
     }
 
     /// Misbehaves at `tools/call` only.
@@ -95,6 +129,14 @@ impl Request {
         let body = json!({ "jsonrpc": "2.0", "id": self.body["id"], "result": result });
         let kind = format!("application/json\r\nmcp-session-id: {session}");
         Reply::http("200 OK", &kind, &body.to_string())
+    }
+
+    /// The usual answer as an event.
+    pub(crate) fn usual_event(&self) -> Option<Reply> {
+        let reply = self.usual_answer().bytes;
+        let body = reply.windows(4).position(|it| it == b"\r\n\r\n")? + 4;
+        let body = String::from_utf8_lossy(&reply[body..]).into_owned();
+        (!body.is_empty()).then(|| Reply::raw(&format!("data: {body}\n\n"), Then::Go))
     }
 
     fn usual_answer(&self) -> Reply {
@@ -136,14 +178,35 @@ async fn converse(mut socket: TcpStream, script: Arc<Script>, seen: Arc<Mutex<Ve
     while let Some(request) = read_request(&mut socket).await {
         seen.lock().push(request.clone());
         let reply = script(&request).unwrap_or_else(|| request.usual_answer());
-        if socket.write_all(&reply.bytes).await.is_err() {
+        if !say(&mut socket, reply).await {
             return;
+        }
+    }
+}
+
+/// Sends a reply; whether the conversation goes on.
+async fn say(socket: &mut TcpStream, reply: Reply) -> bool {
+    let mut replies = vec![reply];
+    let mut followed = None;
+    loop {
+        let reply = match (replies.pop(), &mut followed) {
+            (Some(reply), _) => reply,
+            (None, None) => return true,
+            (None, Some(said)) => {
+                let said: &mut mpsc::UnboundedReceiver<Reply> = said;
+                let Some(reply) = said.recv().await else { return false };
+                reply
+            }
+        };
+        if socket.write_all(&reply.bytes).await.is_err() {
+            return false;
         }
         match reply.then {
             Then::Go => {}
-            Then::Close => return,
+            Then::Close => return false,
             Then::Hang => std::future::pending().await,
             Then::Repeat(bytes) => while socket.write_all(&bytes).await.is_ok() {},
+            Then::Follow(said) => followed = Some(said),
         }
     }
 }

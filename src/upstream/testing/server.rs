@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures::{channel::mpsc, future::BoxFuture};
 use hyper_util::{rt::TokioIo, service::TowerToHyperService};
+use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler, ServiceExt as _,
     model::{
@@ -20,7 +21,10 @@ use serde_json::{Map, Value};
 use tokio::{net::TcpListener, task::JoinSet};
 use tokio_util::sync::CancellationToken;
 
-use crate::upstream::Connect;
+use crate::{
+    transport::{HttpOptions, HttpServer},
+    upstream::Connect,
+};
 
 /// A call as the server sees it.
 pub(crate) struct Call {
@@ -36,7 +40,8 @@ type Act = dyn Fn(Call) -> BoxFuture<'static, Result<CallToolResult, ErrorData>>
 /// A server with the tools of its list, one a page, that all do the same.
 #[derive(Clone)]
 pub(crate) struct TestServer {
-    tools: Arc<[String]>,
+    /// Guards the list, which a test may change.
+    tools: Arc<Mutex<Vec<Tool>>>,
     act: Arc<Act>,
 }
 
@@ -45,8 +50,24 @@ impl TestServer {
     where
         F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
     {
-        let tools = tools.iter().map(|&it| it.to_owned()).collect();
+        Self::with_tools(tools.iter().map(|it| plain_tool(it)).collect(), act)
+    }
+
+    /// Like [`Self::new`], with tools that have schemas of their own.
+    pub(crate) fn with_tools<F>(
+        tools: Vec<Tool>,
+        act: impl Fn(Call) -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Result<CallToolResult, ErrorData>> + Send + 'static,
+    {
+        let tools = Arc::new(Mutex::new(tools));
         Self { tools, act: Arc::new(move |call| Box::pin(act(call))) }
+    }
+
+    /// Has these tools from now on, in every session.
+    pub(crate) fn set_tools(&self, tools: &[&str]) {
+        *self.tools.lock() = tools.iter().map(|it| plain_tool(it)).collect();
     }
 
     /// Answers each call with its arguments and `_meta`.
@@ -73,6 +94,12 @@ impl TestServer {
             (to_server, from_server)
         })
     }
+}
+
+fn plain_tool(name: &str) -> Tool {
+    let schema = serde_json::json!({ "properties": { "match_count": {} } });
+    let schema = Arc::new(schema.as_object().cloned().unwrap());
+    Tool::new(name.to_owned(), "a tool", schema)
 }
 
 impl ServerHandler for TestServer {
@@ -102,12 +129,10 @@ impl ServerHandler for TestServer {
     ) -> Result<ListToolsResult, ErrorData> {
         let cursor = request.and_then(|it| it.cursor);
         let page: usize = cursor.map_or(0, |it| it.parse().unwrap());
-        let schema = serde_json::json!({ "properties": { "match_count": {} } });
-        let schema = Arc::new(schema.as_object().cloned().unwrap());
-        let tools = self.tools.iter().skip(page).take(1);
-        let tools = tools.map(|it| Tool::new(it.clone(), "a tool", Arc::clone(&schema))).collect();
+        let all = self.tools.lock().clone();
+        let tools = all.iter().skip(page).take(1).cloned().collect();
         let mut result = ListToolsResult::with_all_items(tools);
-        result.next_cursor = (page + 1 < self.tools.len()).then(|| (page + 1).to_string());
+        result.next_cursor = (page + 1 < all.len()).then(|| (page + 1).to_string());
         Ok(result)
     }
 }
@@ -141,5 +166,35 @@ impl HttpHost {
             }
         });
         Self { url, _connections: connections }
+    }
+}
+
+/// Serves a [`TestServer`] as this program serves itself, for the older transport; dropping it
+/// cuts every connection.
+pub(crate) struct SseHost {
+    pub(crate) url: String,
+    serving: JoinSet<()>,
+}
+
+impl SseHost {
+    /// Cuts every connection, and lets the address go.
+    pub(crate) async fn stop(mut self) {
+        self.serving.shutdown().await;
+    }
+
+    pub(crate) async fn start(server: TestServer) -> Self {
+        Self::start_at(server, "127.0.0.1:0").await
+    }
+
+    pub(crate) async fn start_at(server: TestServer, address: &str) -> Self {
+        let bound = HttpServer::bind(address.parse().unwrap(), HttpOptions::default()).await;
+        let bound = bound.unwrap();
+        let url = format!("http://{}/sse", bound.local_addr());
+        let mut serving = JoinSet::new();
+        serving.spawn(async move {
+            let new_handler = move || server.clone();
+            bound.serve(new_handler, axum::Router::new(), CancellationToken::new()).await.unwrap();
+        });
+        Self { url, serving }
     }
 }

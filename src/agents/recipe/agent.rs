@@ -1,0 +1,170 @@
+//! An agent that is a recipe: looks whether its tools are there, and runs it.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use futures::future::BoxFuture;
+use parking_lot::Mutex;
+use serde_json::Value;
+use tokio::time::Instant;
+
+use super::{
+    act::Tools,
+    fit::fit,
+    plan::{Place, Recipe},
+    run::run,
+};
+use crate::{
+    confine::Workspaces,
+    model::{AgentName, Failure, FailureCode},
+    ports::{AgentBackend, AttemptCall},
+    upstream::{ToolInfo, Upstream, UpstreamError},
+};
+
+/// Runs a recipe with the tools of upstreams.
+#[derive(Debug)]
+pub(in crate::agents) struct RecipeAgent {
+    recipe: Arc<Recipe>,
+    links: Links,
+    timeout: Option<Duration>,
+    lane: String,
+    /// Guards what the last look at the lists of tools came to; held for the moment of reading or
+    /// replacing it.
+    seen: Mutex<Option<Seen>>,
+}
+
+/// What a recipe reaches.
+#[derive(Clone, Debug)]
+pub(in crate::agents) struct Links {
+    pub(in crate::agents) own: Arc<Upstream>,
+    /// The others that the recipe names.
+    pub(in crate::agents) others: BTreeMap<String, Arc<Upstream>>,
+    pub(in crate::agents) workspaces: Workspaces,
+}
+
+/// Why a recipe cannot run now.
+#[derive(Debug)]
+pub(in crate::agents) enum Unready {
+    /// Its upstream does not say what it has.
+    Down(Failure),
+    /// Its upstreams lack what it calls: a sentence each.
+    Unfit(Vec<String>),
+}
+
+type Lists = Vec<Arc<[ToolInfo]>>;
+
+#[derive(Clone, Debug)]
+struct Seen {
+    lists: Lists,
+    /// The optional steps whose tools are not there.
+    missing: Arc<[String]>,
+}
+
+impl Links {
+    pub(super) fn find(&self, place: &Place) -> Option<&Arc<Upstream>> {
+        match place {
+            Place::Own => Some(&self.own),
+            Place::Other(name) => self.others.get(name),
+        }
+    }
+}
+
+impl RecipeAgent {
+    pub(in crate::agents) fn new(
+        agent: &AgentName,
+        recipe: Arc<Recipe>,
+        links: Links,
+        timeout: Option<Duration>,
+    ) -> Self {
+        let lane = format!("{}/{agent}", links.own.name());
+        Self { recipe, links, timeout, lane, seen: Mutex::default() }
+    }
+
+    /// The recipe's name.
+    pub(in crate::agents) fn name(&self) -> &str {
+        &self.recipe.name
+    }
+
+    /// Compares the recipe with the lists of tools, again only when one has changed.
+    ///
+    /// An upstream besides its own that does not answer is no hindrance; the step will tell.
+    pub(in crate::agents) async fn look(&self) -> Result<(), Unready> {
+        self.missing().await.map(|_| ())
+    }
+
+    async fn missing(&self) -> Result<Arc<[String]>, Unready> {
+        let own = self.links.own.tools().await;
+        let mut lists = vec![own.map_err(|it| Unready::Down(it.into()))?];
+        let mut places = vec![(Place::Own, &self.links.own)];
+        for (name, upstream) in &self.links.others {
+            if let Ok(list) = upstream.tools().await {
+                lists.push(list);
+                places.push((Place::Other(name.clone()), upstream));
+            }
+        }
+        if let Some(seen) = self.seen.lock().as_ref().filter(|it| are_same(&it.lists, &lists)) {
+            return Ok(Arc::clone(&seen.missing));
+        }
+        let (mut missing, mut faults) = (Vec::new(), Vec::new());
+        for ((place, upstream), tools) in places.iter().zip(&lists) {
+            match fit(&self.recipe, place, upstream.name(), tools) {
+                Ok(steps) => missing.extend(steps),
+                Err(found) => faults.extend(found),
+            }
+        }
+        if !faults.is_empty() {
+            return Err(Unready::Unfit(faults));
+        }
+        let missing: Arc<[String]> = missing.into();
+        *self.seen.lock() = Some(Seen { lists, missing: Arc::clone(&missing) });
+        Ok(missing)
+    }
+
+    async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
+        let limit = self.timeout.map_or(call.timeout, |it| it.min(call.timeout));
+        let until = Instant::now() + limit;
+        let cancelled = call.cancelled.clone();
+        let work = Box::pin(async {
+            let missing = self.missing().await.map_err(|it| it.into_failure(self.name()))?;
+            let (recipe, links) = (&*self.recipe, &self.links);
+            run(&Tools { recipe, links, call: &call, until, missing }).await
+        });
+        cancelled.run_until_cancelled(work).await.unwrap_or_else(|| {
+            Err(Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))
+        })
+    }
+}
+
+impl AgentBackend for RecipeAgent {
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        Box::pin(self.attempt(call))
+    }
+
+    fn lane(&self) -> &str {
+        &self.lane
+    }
+
+    /// The recipe and every place that it reaches. What is in this process changes with the
+    /// program.
+    fn binding(&self) -> String {
+        let others =
+            self.links.others.values().map(|it| it.address()).collect::<Vec<_>>().join(" ");
+        let (own, digest) = (self.links.own.address(), &self.recipe.digest);
+        format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
+    }
+}
+
+impl Unready {
+    fn into_failure(self, recipe: &str) -> Failure {
+        match self {
+            Self::Down(failure) => failure,
+            Self::Unfit(faults) => {
+                let message = format!("recipe {recipe} cannot run any more: {}", faults.join("; "));
+                UpstreamError::new(FailureCode::UpstreamProtocol, &message).into()
+            }
+        }
+    }
+}
+
+fn are_same(ours: &Lists, theirs: &Lists) -> bool {
+    ours.len() == theirs.len() && ours.iter().zip(theirs).all(|(it, other)| Arc::ptr_eq(it, other))
+}

@@ -1,0 +1,109 @@
+//! Reads the recipes of the settings, and says of each fault where it stands.
+
+use crate::{
+    agents::{RecipeFault, Recipes},
+    config::{ConfigError, ConfigErrors, Settings, Source},
+    model::text,
+};
+
+/// The names of upstreams that are always there.
+const ALWAYS: [&str; 2] = [super::service::ARCHON, "embedded"];
+
+/// Reads the recipes, and checks the names by which settings speak of them.
+pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {
+    let recipes = Recipes::read(&settings.recipes)
+        .map_err(|faults| ConfigErrors(faults.iter().map(|it| error(settings, it)).collect()))?;
+    let faults: Vec<_> =
+        unknown_upstreams(settings, &recipes).chain(unknown_recipes(settings, &recipes)).collect();
+    if faults.is_empty() { Ok(recipes) } else { Err(ConfigErrors(faults)) }
+}
+
+fn unknown_upstreams<'a>(
+    settings: &'a Settings,
+    recipes: &'a Recipes,
+) -> impl Iterator<Item = ConfigError> {
+    let known = settings.upstreams.keys().map(String::as_str);
+    let known: Vec<_> = ALWAYS.into_iter().chain(known).collect();
+    recipes.upstreams().filter_map(move |(recipe, upstream)| {
+        if known.contains(&upstream) {
+            return None;
+        }
+        let meant = meant(upstream, &known);
+        let path = format!("recipes.{recipe}");
+        let message = format!("there is no upstream `{}`{meant}", text::escape(upstream));
+        Some(error(settings, &RecipeFault { path, message }))
+    })
+}
+
+fn unknown_recipes<'a>(
+    settings: &'a Settings,
+    recipes: &'a Recipes,
+) -> impl Iterator<Item = ConfigError> {
+    settings.agents.iter().filter_map(move |(agent, it)| {
+        let recipe = it.recipe.as_deref().filter(|it| !recipes.has(it))?;
+        let meant = meant(recipe, &recipes.names().collect::<Vec<_>>());
+        let message = format!("there is no recipe `{recipe}`{meant}");
+        let path = format!("agents.{agent}.recipe");
+        Some(error(settings, &RecipeFault { path, message }))
+    })
+}
+
+/// The fault with the place in the files of what it is about.
+fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
+    let is_about = |key: &str| {
+        fault.path.strip_prefix(key).is_some_and(|it| it.is_empty() || it.starts_with('.'))
+    };
+    let place = settings.recipe_sources.iter().find(|it| is_about(it.0)).map(|it| it.1.clone());
+    let place = place.unwrap_or(Source::BuiltIn);
+    ConfigError { place, key: fault.path.clone(), message: fault.message.clone() }
+}
+
+fn meant(name: &str, known: &[&str]) -> String {
+    text::nearest(name, known.iter().copied())
+        .map(|it| format!("; did you mean `{it}`?"))
+        .unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::{Expect, expect};
+
+    use super::*;
+    use crate::config::{Environment, Flags};
+
+    #[track_caller]
+    fn check(settings: &str, expected: &Expect) {
+        let dir = tempfile::TempDir::new().unwrap();
+        let file = dir.path().join("config.yaml");
+        std::fs::write(&file, settings).unwrap();
+        let home = dir.path().to_string_lossy().into_owned();
+        let environment = Environment::made_up(dir.path(), &file, &[("HOME", &home)]);
+        let loaded = Settings::load(&environment, &Flags::default()).unwrap();
+        let said = read(&loaded.settings).map_or_else(|it| it.to_string(), |_| "good".to_owned());
+        expected.assert_eq(&said.replace(&*dir.path().to_string_lossy(), "@"));
+    }
+
+    #[test]
+    fn faults_of_recipes_stand_with_their_file_and_line() {
+        check("dispatcher: {max_workers: 2}\n", &expect!["good"]);
+        check(
+            "recipes:
+  good: {steps: [{id: a, upstream: embedded, call: x}], output: {}}
+  bad: {steps: [{id: a, upstream: archonn, call: x}], output: '{{ step.a }}'}
+  hooks: {task_ended: {}}
+",
+            &expect![[r"
+                @/config.yaml:4: recipes.hooks: unknown variant `task_ended`, expected one of `task_queued`, `task_started`, `task_success`, `task_failure`
+                @/config.yaml:3: recipes.bad.output: unknown name `step`; did you mean `steps`?"]],
+        );
+        check(
+            "recipes:
+  good: {extends: archon_coder, upstream: archonn}
+agents: {reviewer: {recipe: archon_code}, coder: {recipe: good}}
+",
+            &expect![[r"
+                @/config.yaml:2: recipes.good: there is no upstream `archonn`; did you mean `archon`?
+                @/config.yaml:3: agents.reviewer.recipe: there is no recipe `archon_code`; did you mean `archon_coder`?"]],
+        );
+    }
+}
