@@ -349,7 +349,7 @@ mod tests {
         for line in lines.lines().map(str::trim).filter(|it| !it.is_empty()) {
             let answer = scene.play(line);
             let arrow = if answer.is_empty() { "" } else { " -> " };
-            scene.said.push_str(&format!("{line}{arrow}{answer}\n"));
+            scene.said.extend([line, arrow, answer.as_str(), "\n"]);
             scene.is_consistent();
         }
         expected.assert_eq(&scene.said);
