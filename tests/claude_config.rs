@@ -14,6 +14,8 @@ use serde_json::Value;
 const TOOLS: [&str; 6] =
     ["plan_tasks", "dispatch", "get_result", "read_trace", "cancel_dispatch", "retry_dispatch"];
 
+const WORKER_TOOLS: [&str; 4] = ["claim_task", "heartbeat", "complete_task", "fail_task"];
+
 /// An agent definition, with the fields that registries read.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -112,6 +114,23 @@ fn the_subagent_has_the_servers_tools_and_no_others() {
     }
     for absent in ["Bash", "/tmp", "python", "dispatch_runner"] {
         assert!(!body.contains(absent), "the instructions mention {absent}");
+    }
+}
+
+#[test]
+fn the_worker_has_the_tools_of_workers_and_those_of_its_trade() {
+    let text = read("claude-config/agents/pull-worker.md");
+    let (head, body) = text.strip_prefix("---\n").unwrap().split_once("\n---\n").unwrap();
+    let head: Frontmatter = serde_saphyr::from_str(head).unwrap();
+    assert_eq!(head.name, "pull-worker");
+    assert!(!head.description.is_empty());
+    let (ours, theirs): (Vec<_>, Vec<_>) =
+        head.tools.split(", ").partition(|it| it.starts_with("mcp__"));
+    assert_eq!(ours, WORKER_TOOLS.map(|it| format!("mcp__parallel-dispatch__{it}")));
+    assert_eq!(theirs, ["Read", "Glob", "Grep", "Write", "Edit"]);
+    for tool in WORKER_TOOLS {
+        assert!(body.contains(&format!("`{tool}`")), "the instructions do not mention {tool}");
+        assert!(root().join(format!("tool-schemas/{tool}.input.json")).is_file(), "{tool}");
     }
 }
 

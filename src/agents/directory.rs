@@ -9,6 +9,7 @@ use super::{
     any_tool::AnyToolAgent,
     command::Commands,
     detect::Detected,
+    pull::PullWorkers,
     recipe::{Board, FindUpstream, Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
     tool::{ToolAgent, pick},
 };
@@ -30,6 +31,8 @@ pub struct AgentsSettings {
     pub archon: Arc<Archon>,
     /// The agents that are programs; these go before all tools.
     pub commands: Commands,
+    /// Where agents wait for workers that pull; these go before all others.
+    pub workers: Option<PullWorkers>,
     /// The Archon in this process, which recipes know as `embedded`.
     pub embedded: Arc<Upstream>,
     /// The recipes of the settings, and those that are shipped.
@@ -90,13 +93,22 @@ impl Agents {
         self
     }
 
+    /// Where workers pull, if there are agents that wait for some.
+    pub fn workers(&self) -> Option<PullWorkers> {
+        self.settings.workers.clone()
+    }
+
     async fn find(&self, agent: &AgentName) -> Result<Binding, BindError> {
         let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
-        if agent.as_str() == AgentName::TOOL && setting.tool.is_none() {
+        let pulled = self.settings.workers.as_ref().and_then(|it| it.bind(agent));
+        let pulled = pulled.map(|backend| Ok(Binding { backend, warnings: Vec::new() }));
+        let here = pulled.or_else(|| self.settings.commands.bind(agent));
+        let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
+        if is_any && here.is_none() && setting.recipe.is_none() {
             return self.bind_any_tool(agent, &setting);
         }
-        let bound = match (self.settings.commands.bind(agent), &setting.recipe) {
-            (Some(program), _) => program,
+        let bound = match (here, &setting.recipe) {
+            (Some(bound), _) => bound,
             (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
             (None, None) => self.bind_tool(agent, setting).await,
         };
@@ -278,6 +290,7 @@ mod tests {
             embedded,
             recipes: Recipes::default(),
             workspaces: Workspaces::new([]).unwrap(),
+            workers: None,
             commands: Commands::default(),
         }
     }

@@ -9,8 +9,10 @@ mod any_tool;
 pub mod command;
 mod detect;
 mod directory;
+mod pull;
 mod recipe;
 mod tool;
 
 pub use directory::{AgentSetting, Agents, AgentsSettings};
+pub use pull::PullWorkers;
 pub use recipe::{RecipeFault, Recipes};

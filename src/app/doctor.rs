@@ -120,7 +120,9 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         }
         let own = setting.and_then(|it| it.upstream.as_deref());
         let upstream = own.unwrap_or(ARCHON);
-        checks.push(if down.contains(upstream) {
+        checks.push(if setting.is_some_and(|it| it.worker.is_some()) {
+            good(&format!("agent {name}"), "its tasks wait for workers that claim them".to_owned())
+        } else if down.contains(upstream) {
             let found = format!("upstream {upstream} does not answer, so its tasks would fail");
             note(&format!("agent {name}"), found, "")
         } else {

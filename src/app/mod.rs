@@ -8,6 +8,7 @@ mod serve;
 mod service;
 mod signals;
 mod upstreams;
+mod workers;
 
 use std::{collections::BTreeMap, process::ExitCode, time::Duration};
 

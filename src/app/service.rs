@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, programs, recipes, upstreams};
+use super::{clock::SystemClock, programs, recipes, upstreams, workers::workers};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
@@ -102,6 +102,7 @@ impl Service {
         let store = Arc::new(store);
         let agents =
             upstreams.with_hooks(agents(settings, &upstreams, (paths.workspaces(), &clock))?);
+        let workers = agents.workers();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
@@ -115,6 +116,10 @@ impl Service {
         };
         let options = options(settings, role, recover);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown);
+        let handle = match workers {
+            Some(workers) => handle.with_workers(Arc::new(workers)),
+            None => handle,
+        };
         Ok(Self { handle, dispatcher, upstreams })
     }
 
@@ -183,6 +188,7 @@ pub(super) fn agents(
         embedded: Arc::clone(&upstreams.embedded),
         recipes: recipes::read(settings)?,
         workspaces: workspaces.clone(),
+        workers: workers(settings, clock),
     }))
 }
 

@@ -16,6 +16,7 @@ use super::{
         ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Server, Settings,
     },
     supply::SecretText,
+    worker,
 };
 use crate::model::text;
 
@@ -89,6 +90,7 @@ impl<'a> Loading<'a> {
         self.check_agents();
         self.check_checks();
         command::check(&self.merged, &mut self.faults);
+        worker::check(&mut self.merged, &mut self.faults, &mut self.warnings);
         self.cap_workers();
         if !self.faults.is_empty() {
             return Err(ConfigErrors(self.faults));

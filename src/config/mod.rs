@@ -23,6 +23,7 @@ mod place;
 mod settings;
 mod supply;
 mod upstream;
+mod worker;
 mod yaml;
 
 #[cfg(test)]
@@ -38,3 +39,4 @@ pub use settings::{
 };
 pub use supply::{SecretText, SupplyError, child_environment};
 pub use upstream::{Protocol, Transport, Upstream};
+pub use worker::Worker;

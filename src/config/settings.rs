@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{command::CommandSettings, error::Source, upstream::Upstream};
+use super::{command::CommandSettings, error::Source, upstream::Upstream, worker::Worker};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -115,6 +115,13 @@ pub struct AgentSettings {
     /// The program that does its work, instead of a tool.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub command: Option<CommandSettings>,
+    /// `pull` if workers claim its tasks and do them, instead of a tool.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub worker: Option<Worker>,
+    /// How often a worker that has a task is to show up, in seconds: above 0, at most 86,400,
+    /// default 300. After two missed heartbeats its task goes to another one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub heartbeat_seconds: Option<f64>,
 }
 
 /// What is expected of everything that an agent does.

@@ -34,6 +34,8 @@ pub(super) enum Effect {
     Steers,
     /// Stops agents; calling it twice is calling it once.
     Stops,
+    /// Moves a task between the server and a worker.
+    Works,
 }
 
 /// The schemas of one tool.
@@ -79,6 +81,11 @@ impl Entry {
                 .destructive(true)
                 .idempotent(true)
                 .open_world(false),
+            Effect::Works => ToolAnnotations::with_title(self.title)
+                .read_only(false)
+                .destructive(false)
+                .idempotent(false)
+                .open_world(false),
         };
         let mut tool = Tool::new(self.name, self.description, Arc::new(self.input))
             .with_title(self.title)
@@ -89,11 +96,11 @@ impl Entry {
     }
 }
 
-/// The tools in a fixed order, made once.
-pub(super) fn tools() -> &'static [Tool] {
+/// The tools in a fixed order, made once; those for workers only where there are some.
+pub(super) fn tools(has_workers: bool) -> impl Iterator<Item = &'static Tool> {
     static TOOLS: LazyLock<Vec<Tool>> =
         LazyLock::new(|| tools::all().into_iter().map(Entry::into_tool).collect());
-    &TOOLS
+    TOOLS.iter().filter(move |it| has_workers || !tools::is_for_workers(&it.name))
 }
 
 /// The schemas of every tool, in the order in which clients see them.

@@ -66,11 +66,12 @@ impl ServerHandler for DispatchServer {
         _request: Option<PaginatedRequestParams>,
         _context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(catalog::tools().to_vec()))
+        let tools = catalog::tools(self.handle.has_workers());
+        Ok(ListToolsResult::with_all_items(tools.cloned().collect()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        catalog::tools().iter().find(|it| it.name == name).cloned()
+        catalog::tools(self.handle.has_workers()).find(|it| it.name == name).cloned()
     }
 
     async fn call_tool(

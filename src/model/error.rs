@@ -75,6 +75,8 @@ pub enum ErrorCode {
     AlreadyStarted,
     /// A wish about a dispatch that has ended.
     AlreadyEnded,
+    /// A lease that is not in force, or is none.
+    LeaseLost,
     /// One idempotency key for two documents.
     IdempotencyConflict,
     /// Too much at once; come back later.
@@ -284,6 +286,7 @@ impl ErrorCode {
             Self::NotWaiting => "not_waiting",
             Self::AlreadyStarted => "already_started",
             Self::AlreadyEnded => "already_ended",
+            Self::LeaseLost => "lease_lost",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Busy => "busy",
             Self::StorageUnavailable => "storage_unavailable",

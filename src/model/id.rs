@@ -52,6 +52,13 @@ pub struct DispatchId(Uuid);
 #[serde(transparent)]
 pub struct PlanId(Uuid);
 
+/// The name of a worker's claim on one attempt: a random UUID, so that nobody else can name it.
+#[derive(
+    Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, JsonSchema,
+)]
+#[serde(transparent)]
+pub struct LeaseId(Uuid);
+
 impl TaskId {
     /// The longest name allowed, in bytes.
     pub const LEN_MAX: usize = 128;
@@ -127,6 +134,21 @@ impl PlanId {
     /// Wraps a UUID that the clock's owner made.
     pub fn new(uuid: Uuid) -> Self {
         Self(uuid)
+    }
+}
+
+impl LeaseId {
+    /// Wraps a UUID that was drawn at random.
+    pub fn new(uuid: Uuid) -> Self {
+        Self(uuid)
+    }
+}
+
+impl FromStr for LeaseId {
+    type Err = uuid::Error;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Uuid::from_str(text).map(Self)
     }
 }
 

@@ -33,6 +33,7 @@ mod trace;
 mod trigger;
 mod upstream;
 mod usage;
+mod work;
 
 pub use agent::AgentName;
 pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
@@ -47,7 +48,7 @@ pub use durations::{DurationKey, Durations};
 pub use error::{ErrorCode, Fault, Refusal, RefusalBody};
 pub use expect::{Evidence, EvidenceKind, ExpectSpec};
 pub use fan_out::{ForEachSpec, JoinRule, LoopSpec};
-pub use id::{Attempt, DispatchId, PlanId, TaskId, TaskIdx};
+pub use id::{Attempt, DispatchId, LeaseId, PlanId, TaskId, TaskIdx};
 pub use input::{AnalysisDepth, CoderInput, DebugInput, NodeType, ValidationLevel};
 pub use input_data::InputData;
 pub use outcome::{AttemptResult, DispatchStatus, Failure, FailureCode, TaskStatus};
@@ -68,3 +69,7 @@ pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
 pub use upstream::{ToolsState, UpstreamState, UpstreamStatus};
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};
+pub use work::{
+    ClaimAnswer, ClaimRequest, ClaimedTask, CompleteRequest, FailRequest, HandedIn,
+    HeartbeatRequest, LeaseReport,
+};

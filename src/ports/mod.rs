@@ -14,6 +14,7 @@ mod request;
 mod reuse;
 mod traces;
 mod upkeep;
+mod work;
 
 pub use agents::{
     AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CallLog, EventLog, Heartbeat,
@@ -36,3 +37,4 @@ pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
 };
 pub use upkeep::{EndedDispatch, StoreUsage, Swept, Upkeep};
+pub use work::{Claim, WorkBoard};

@@ -31,7 +31,7 @@ use crate::{
         ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
-    ports::Write,
+    ports::{WorkBoard, Write},
 };
 
 /// How many submissions may queue before callers are told to come back.
@@ -49,6 +49,7 @@ pub struct DispatcherHandle {
     rules: Arc<OwnedRules>,
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
+    pub(super) workers: Option<Arc<dyn WorkBoard>>,
 }
 
 /// Who asks for a dispatch.
@@ -108,7 +109,7 @@ impl DispatcherHandle {
             tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
         });
         let options = Arc::new(options);
-        (Self { dependencies, options, rules, control, submissions }, task)
+        (Self { dependencies, options, rules, control, submissions, workers: None }, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -236,7 +237,7 @@ impl DispatcherHandle {
         self.rules.as_rules()
     }
 
-    async fn answer(&self, query: ResultQuery) -> Result<DispatchResult, Refusal> {
+    pub(super) async fn answer(&self, query: ResultQuery) -> Result<DispatchResult, Refusal> {
         let now = self.dependencies.clock.now();
         query::result(&self.dependencies.journal, query, now).await
     }

@@ -85,6 +85,7 @@ mod trace;
 mod trace_file;
 mod tracer;
 mod work;
+mod workers;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;

@@ -29,3 +29,4 @@ mod space;
 mod sse;
 mod standin;
 mod upstreams;
+mod workers;

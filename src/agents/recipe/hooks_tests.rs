@@ -41,6 +41,7 @@ async fn mirrored(standin: &StandIn, hooks: Value, input: &Value) -> (bool, Stri
     let choice = ArchonChoice::Configured(Arc::clone(&standin.upstream));
     let (tasks, ground) = (TaskTracker::new(), Ground::new());
     let agents = Agents::new(AgentsSettings {
+        workers: None,
         commands: command::Commands::default(),
         agents: BTreeMap::new(),
         upstreams: BTreeMap::new(),

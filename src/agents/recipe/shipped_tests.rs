@@ -38,6 +38,7 @@ impl Bench {
         let clock = Arc::new(StillClock::default());
         let choice = ArchonChoice::Configured(Arc::clone(&standin.upstream));
         let agents = Agents::new(AgentsSettings {
+            workers: None,
             commands: command::Commands::default(),
             agents: BTreeMap::from([(AgentName::new("coder"), setting)]),
             upstreams: BTreeMap::new(),

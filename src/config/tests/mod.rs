@@ -3,6 +3,7 @@
 mod commands;
 mod recipes;
 mod upstreams;
+mod workers;
 mod workspace;
 
 use std::{fs, path::Path};
@@ -375,6 +376,7 @@ fn the_table_of_keys_and_the_settings_agree() {
         "memory_mb": 1, "worktree": true });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
         "analysis_depth": "deep", "allow": ["u/t"], "tool": "t", "upstream": "u", "recipe": "r",
+        "worker": "pull", "heartbeat_seconds": 1.0,
         "retry": { "max_attempts": 2, "on": ["timeout"] }, "command": command,
         "expect": { "checks": ["c"], "condition": "true", "output_path": true } });
     let check = json!({ "argv": ["a"], "env": ["A"], "timeout_seconds": 1.0,

@@ -2,9 +2,13 @@
 
 mod approve_task;
 mod cancel_dispatch;
+mod claim_task;
+mod complete_task;
 mod control_dispatch;
 mod dispatch;
+mod fail_task;
 mod get_result;
+mod heartbeat;
 mod plan_tasks;
 mod read_trace;
 mod retry_dispatch;
@@ -31,6 +35,12 @@ pub(super) async fn call(
         approve_task::NAME => answer(approve_task::call(handle, args).await),
         retry_dispatch::NAME => answer(retry_dispatch::call(server, args, context).await),
         control_dispatch::NAME => answer(control_dispatch::call(handle, args).await),
+        _ if is_for_workers(name) && handle.has_workers() => match name {
+            claim_task::NAME => answer(claim_task::call(server, args, context).await),
+            heartbeat::NAME => answer(heartbeat::call(handle, args)),
+            complete_task::NAME => answer(complete_task::call(handle, args).await),
+            _ => answer(fail_task::call(handle, args)),
+        },
         _ => {
             let shown = text::escape(&text::cut(name, 100));
             return Err(ErrorData::invalid_params(format!("unknown tool: {shown}"), None));
@@ -39,7 +49,7 @@ pub(super) async fn call(
 }
 
 /// What each tool is, in the order in which clients see them.
-pub(super) fn all() -> [super::catalog::Entry; 8] {
+pub(super) fn all() -> [super::catalog::Entry; 12] {
     [
         plan_tasks::entry(),
         dispatch::entry(),
@@ -49,5 +59,14 @@ pub(super) fn all() -> [super::catalog::Entry; 8] {
         retry_dispatch::entry(),
         approve_task::entry(),
         control_dispatch::entry(),
+        claim_task::entry(),
+        heartbeat::entry(),
+        complete_task::entry(),
+        fail_task::entry(),
     ]
+}
+
+/// Whether a tool is there only where workers pull.
+pub(super) fn is_for_workers(name: &str) -> bool {
+    [claim_task::NAME, heartbeat::NAME, complete_task::NAME, fail_task::NAME].contains(&name)
 }

@@ -368,7 +368,7 @@ fn read_dispatch_id(json: &Json<'_>, faults: &mut Faults) -> Option<DispatchId> 
     read_uuid(json, &Place::ROOT.key("dispatch_id"), ErrorCode::UnknownDispatch, hint, faults)
 }
 
-fn read_uuid<T: FromStr>(
+pub(super) fn read_uuid<T: FromStr>(
     json: &Json<'_>,
     place: &Place<'_>,
     code: ErrorCode,

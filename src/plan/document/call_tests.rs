@@ -297,7 +297,7 @@ fn a_plan_has_one_source() {
 
 /// Whether a schema has the very fields that a reader knows.
 #[track_caller]
-fn check_fields<T: JsonSchema, const N: usize>(fields: &Fields<N>) {
+pub(super) fn check_fields<T: JsonSchema, const N: usize>(fields: &Fields<N>) {
     let schema = schemars::schema_for!(T);
     let properties = schema.get("properties").and_then(Value::as_object).unwrap();
     let published: BTreeSet<_> = properties.keys().map(String::as_str).collect();

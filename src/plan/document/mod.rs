@@ -51,6 +51,9 @@ mod tests;
 mod when;
 #[cfg(test)]
 mod when_tests;
+mod work;
+#[cfg(test)]
+mod work_tests;
 
 use serde_json::{Map, Value};
 
@@ -62,6 +65,7 @@ pub use self::{
     },
     control::{check_approve, check_control, check_replacement},
     tasks::ESTIMATE_DEFAULT,
+    work::{check_claim, check_complete, check_fail, check_heartbeat},
 };
 use self::{
     faults::{Faults, Place, Warnings},
