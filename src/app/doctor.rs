@@ -173,8 +173,10 @@ async fn agent_check(agents: &Agents, name: &AgentName, said: &mut BTreeSet<Stri
     let what = format!("agent {name}");
     match agents.bind(name).await {
         Ok(binding) => bound(&what, binding.warnings, said),
-        // Nobody asked for it; it is there for those whose Archon can search.
-        Err(error) if name.as_str() == AgentName::RESEARCH => note(&what, error.to_string(), ""),
+        // Nobody asked for these: they are there where an Archon can search, or tools are allowed.
+        Err(error) if [AgentName::RESEARCH, AgentName::TOOL].contains(&name.as_str()) => {
+            note(&what, error.to_string(), "")
+        }
         Err(error) => bad(
             &what,
             error.to_string(),
