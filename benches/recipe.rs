@@ -57,7 +57,10 @@ async fn main() -> Result<(), Failed> {
         let text = "the answer to {{ input.n }} of {{ task.task_id }}";
         json!({ "id": id, "generate": { "with": "template", "text": text } })
     };
-    let whole = |id: String| json!({ "id": id, "generate": { "with": "template", "text": "{{ input.text }}" } });
+    let whole = |id: String| {
+        let text = "{{ input.text }}";
+        json!({ "id": id, "generate": { "with": "template", "text": text } })
+    };
     for (what, steps, n_bytes, calls) in [
         ("a step that calls", list(call), 10, true),
         ("a step that calls, picks and checks", list(checked), 10, true),

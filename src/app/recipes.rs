@@ -113,6 +113,14 @@ mod tests {
         );
         check(
             "recipes:
+  good: {steps: [{id: a, generate: {with: command, argv: [x], env: [X, CLAUDECODE]}}], output: {}}
+",
+            &expect![[
+                r"@/config.yaml:2: recipes.good: env names CLAUDECODE: what belongs to a session is not passed on"
+            ]],
+        );
+        check(
+            "recipes:
   good: {extends: archon_coder, upstream: archonn}
 agents: {reviewer: {recipe: archon_code}, coder: {recipe: good}}
 ",

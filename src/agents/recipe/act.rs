@@ -48,7 +48,7 @@ pub(super) struct Fault {
 /// What a step made.
 #[derive(Debug, Default)]
 pub(super) struct Made {
-    pub(super) value: Value,
+    pub(super) value: Dynamic,
     pub(super) warnings: Vec<String>,
 }
 
@@ -62,9 +62,12 @@ impl Tools<'_> {
     ) -> BoxFuture<'a, Result<Made, Fault>> {
         Box::pin(async move {
             match &step.act {
-                Act::Call(call) => self.call_tool(step, call, scope).await.map(Made::of),
-                Act::Generate(template) => Ok(Made::of(filled("generate", template, scope)?)),
-                Act::Run(program) => self.run_program(program, scope).await.map(Made::of),
+                Act::Call(call) => self.call_tool(step, call, scope).await.map(|it| Made::of(&it)),
+                Act::Generate(template) => {
+                    let made = template.fill_kept(scope).map(Made::kept);
+                    made.map_err(|error| Fault::template("generate", &error))
+                }
+                Act::Run(program) => self.run_program(program, scope).await.map(Made::kept),
                 Act::ReadFiles(paths) => {
                     let paths = paths_of(&filled("read_files", paths, scope)?)?;
                     self.on_disk(move |it| read_files(it, &paths, is_lenient)).await
@@ -118,11 +121,13 @@ impl Tools<'_> {
         refuse_failure(call.fail_when.as_deref(), scope, value)
     }
 
-    async fn run_program(&self, program: &Program, scope: &Dynamic) -> Result<Value, Fault> {
+    async fn run_program(&self, program: &Program, scope: &Dynamic) -> Result<Dynamic, Fault> {
         let input = match filled("generate.text", &program.text, scope)? {
             Value::Null => String::new(),
             Value::String(text) => text,
-            data => data.to_string(),
+            data @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                data.to_string()
+            }
         };
         self.time_left()?;
         let runner = self
@@ -131,7 +136,7 @@ impl Tools<'_> {
             .as_ref()
             .ok_or_else(|| Fault::of(FailureCode::AgentError, "no program can be run here"))?;
         let made = runner.run(&program.command, input, self.call, self.until).await;
-        made.map(Value::String).map_err(Fault::from)
+        made.map(Dynamic::from).map_err(Fault::from)
     }
 
     /// How long a call may still take.
@@ -163,8 +168,12 @@ impl Tools<'_> {
 }
 
 impl Made {
-    fn of(value: Value) -> Self {
+    fn kept(value: Dynamic) -> Self {
         Self { value, warnings: Vec::new() }
+    }
+
+    fn of(value: &Value) -> Self {
+        Self::kept(to_dynamic(value))
     }
 }
 
@@ -284,10 +293,10 @@ fn read_files(workspaces: &Workspaces, paths: &[String], is_lenient: bool) -> Re
             Err(fault) => return Err(fault),
         }
     }
-    Ok(Made { value: files.into(), warnings })
+    Ok(Made { value: to_dynamic(&files.into()), warnings })
 }
 
 fn write_file(workspaces: &Workspaces, path: &str, content: &str) -> Result<Made, Fault> {
     workspaces.write_atomically(path, content.as_bytes())?;
-    Ok(Made::of(json!({ "path": path, "bytes": content.len() })))
+    Ok(Made::of(&json!({ "path": path, "bytes": content.len() })))
 }

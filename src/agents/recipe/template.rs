@@ -135,6 +135,21 @@ impl Template {
         }
     }
 
+    /// Fills the template in for other templates: a text is not copied on the way.
+    pub(super) fn fill_kept(&self, scope: &Dynamic) -> Result<Dynamic, TemplateError> {
+        match self {
+            Self::Typed(expr) => {
+                let value = expr.value(scope)?;
+                let is_short_text = value.as_str().is_some_and(|it| it.len() < BYTES_MAX);
+                if is_short_text { Ok(value) } else { to_json(&value).map(|it| to_dynamic(&it)) }
+            }
+            Self::Text(environment) => render(environment, scope).map(Dynamic::from),
+            Self::Fixed(_) | Self::List(_) | Self::Fields(_) => {
+                self.fill(scope).map(|it| to_dynamic(&it))
+            }
+        }
+    }
+
     /// Every name that it looks up.
     pub(super) fn names(&self) -> Vec<String> {
         match self {

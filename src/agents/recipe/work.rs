@@ -94,7 +94,7 @@ async fn once(
     is_lenient: bool,
 ) -> Result<Work, Fault> {
     let made = tools.act(step, scope, is_lenient).await?;
-    let value = to_dynamic(&made.value);
+    let value = made.value;
     if step.pick.is_none() && step.check.is_none() {
         return Ok(Work { value, warnings: made.warnings, ..Work::default() });
     }
