@@ -128,14 +128,12 @@ impl Model {
 
 /// The text of a message, with that of the results of tools.
 pub(crate) fn text_of(message: &Value) -> String {
-    match &message["content"] {
-        Value::String(text) => text.clone(),
-        Value::Array(blocks) => {
-            let text = |it: &Value| it["text"].as_str().map_or_else(|| text_of(it), str::to_owned);
-            blocks.iter().map(text).collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
+    if let Some(text) = message["content"].as_str() {
+        return text.to_owned();
     }
+    let text = |it: &Value| it["text"].as_str().map_or_else(|| text_of(it), str::to_owned);
+    let blocks = message["content"].as_array().into_iter().flatten();
+    blocks.map(text).collect::<Vec<_>>().join("\n")
 }
 
 async fn serve(listener: TcpListener, model: Arc<Model>) {
