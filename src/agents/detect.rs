@@ -11,7 +11,7 @@ use super::{
 };
 use crate::{
     model::{AgentName, Failure, FailureCode},
-    ports::{AgentBackend, AttemptCall, BindError},
+    ports::{AgentBackend, AttemptCall, BindError, UpstreamWish},
     upstream::{ToolInfo, Upstream},
 };
 
@@ -73,6 +73,12 @@ impl AgentBackend for Detected {
 
     fn lane(&self) -> &str {
         self.tool.lane()
+    }
+
+    /// What any of them wants, for a recipe of the settings may stand for a shipped one.
+    fn upstream_wish(&self) -> UpstreamWish {
+        let wishes = self.recipes.iter().map(|it| it.1.upstream_wish());
+        wishes.fold(UpstreamWish::None, |all, it| if it == UpstreamWish::None { all } else { it })
     }
 
     /// It may be another one at the next attempt, so all that it may be count.

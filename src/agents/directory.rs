@@ -7,7 +7,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     any_tool::AnyToolAgent,
-    command::Commands,
+    command::{CommandRunner, Commands},
     detect::Detected,
     pull::PullWorkers,
     recipe::{Board, FindUpstream, Links, Recipe, RecipeAgent, Recipes, SHIPPED, Unready},
@@ -31,6 +31,8 @@ pub struct AgentsSettings {
     pub archon: Arc<Archon>,
     /// The agents that are programs; these go before all tools.
     pub commands: Commands,
+    /// What runs the programs of recipes.
+    pub runner: Option<CommandRunner>,
     /// Where agents wait for workers that pull; these go before all others.
     pub workers: Option<PullWorkers>,
     /// The Archon in this process, which recipes know as `embedded`.
@@ -218,7 +220,8 @@ impl Agents {
                 others.insert(name.to_owned(), upstream);
             }
         }
-        let links = Links { own, others, workspaces: self.settings.workspaces.clone() };
+        let (workspaces, runner) = (self.settings.workspaces.clone(), self.settings.runner.clone());
+        let links = Links { own, others, workspaces, runner };
         RecipeAgent::new(agent, recipe, links, timeout)
     }
 }
@@ -291,6 +294,7 @@ mod tests {
             recipes: Recipes::default(),
             workspaces: Workspaces::new([]).unwrap(),
             workers: None,
+            runner: None,
             commands: Commands::default(),
         }
     }

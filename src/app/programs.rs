@@ -4,8 +4,8 @@ use std::{path::PathBuf, sync::Arc, time::Duration};
 
 use crate::{
     agents::command::{
-        CheckCommands, CheckSetting, CommandHost, CommandSetting, Commands, GuardProgram,
-        OutputForm, Program, PromptBy, Variables,
+        CheckCommands, CheckSetting, CommandHost, CommandRunner, CommandSetting, Commands,
+        GuardProgram, OutputForm, Program, PromptBy, Variables,
     },
     config::{
         CheckSettings, CommandOutput, CommandProgram, CommandPrompt, CommandSettings, Environment,
@@ -38,12 +38,18 @@ pub(super) fn commands(settings: &Settings, clock: &Arc<dyn Clock>) -> Commands 
     let setting = |(name, it): (&String, &CommandSettings)| {
         (AgentName::new(name), to_setting(it, settings.workspace().clone()))
     };
-    let host = CommandHost {
-        guard: guard(),
-        state_dir: settings.state_dir.clone(),
-        clock: Arc::clone(clock),
-    };
-    Commands::new(host, named.map(setting).collect())
+    Commands::new(host(settings, clock), named.map(setting).collect())
+}
+
+/// What runs the programs of recipes.
+pub(super) fn runner(settings: &Settings, clock: &Arc<dyn Clock>) -> CommandRunner {
+    let dir = settings.workspace().clone();
+    CommandRunner { host: host(settings, clock), dir, passed_on: Environment::passed_on }
+}
+
+fn host(settings: &Settings, clock: &Arc<dyn Clock>) -> CommandHost {
+    let clock = Arc::clone(clock);
+    CommandHost { guard: guard(), state_dir: settings.state_dir.clone(), clock }
 }
 
 fn guard() -> GuardProgram {

@@ -2,7 +2,7 @@
 
 use crate::{
     agents::{RecipeFault, Recipes},
-    config::{ConfigError, ConfigErrors, Settings, Source},
+    config::{ConfigError, ConfigErrors, Environment, Settings, Source},
     model::text,
 };
 
@@ -13,8 +13,10 @@ const ALWAYS: [&str; 2] = [super::service::ARCHON, "embedded"];
 pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {
     let recipes = Recipes::read(&settings.recipes)
         .map_err(|faults| ConfigErrors(faults.iter().map(|it| error(settings, it)).collect()))?;
-    let faults: Vec<_> =
-        unknown_upstreams(settings, &recipes).chain(unknown_recipes(settings, &recipes)).collect();
+    let faults: Vec<_> = unknown_upstreams(settings, &recipes)
+        .chain(unknown_recipes(settings, &recipes))
+        .chain(kept_back(settings, &recipes))
+        .collect();
     if faults.is_empty() { Ok(recipes) } else { Err(ConfigErrors(faults)) }
 }
 
@@ -48,6 +50,19 @@ fn unknown_recipes<'a>(
     })
 }
 
+fn kept_back<'a>(
+    settings: &'a Settings,
+    recipes: &'a Recipes,
+) -> impl Iterator<Item = ConfigError> {
+    let named = recipes.variables().filter(|it| !Environment::may_pass_on(it.1));
+    named.map(|(recipe, name)| {
+        let path = format!("recipes.{recipe}");
+        let name = text::escape(name);
+        let message = format!("env names {name}: what belongs to a session is not passed on");
+        error(settings, &RecipeFault { path, message })
+    })
+}
+
 /// The fault with the place in the files of what it is about.
 fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
     let is_about = |key: &str| {
@@ -69,7 +84,7 @@ mod tests {
     use expect_test::{Expect, expect};
 
     use super::*;
-    use crate::config::{Environment, Flags};
+    use crate::config::Flags;
 
     #[track_caller]
     fn check(settings: &str, expected: &Expect) {

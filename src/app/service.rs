@@ -185,6 +185,7 @@ pub(super) fn agents(
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
+        runner: Some(programs::runner(settings, clock)),
         embedded: Arc::clone(&upstreams.embedded),
         recipes: recipes::read(settings)?,
         workspaces: workspaces.clone(),

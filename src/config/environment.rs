@@ -128,6 +128,11 @@ impl Environment {
         named?.into_string().ok()
     }
 
+    /// Whether a variable of this name may be passed on to a program.
+    pub fn may_pass_on(name: &str) -> bool {
+        may_be_passed_on(name)
+    }
+
     /// The variables that a program gets which is started for a task: a few that are always passed
     /// on, and those that are named. What belongs to the editor's session is not among them.
     pub fn passed_on(names: &[String]) -> Vec<(String, OsString)> {

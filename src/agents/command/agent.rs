@@ -15,7 +15,7 @@ use super::{
     proc::mebibytes,
     process::{Ended, Limits, Run, Variables},
     prompt::prompt,
-    settings::{CommandHost, CommandSetting, PARENT, STATE_DIR},
+    settings::{CommandHost, CommandSetting},
     worktree::{Home, Worktree},
 };
 use crate::{
@@ -153,9 +153,7 @@ impl CommandAgent {
     /// The variables of the settings, and where the program belongs.
     fn variables(&self, call: &AttemptCall) -> Variables {
         let mut variables = self.parts.setting.variables.0.clone();
-        let parent = format!("{}/{}", call.dispatch_id, call.task_id);
-        variables.push((PARENT.to_owned(), parent.into()));
-        variables.push((STATE_DIR.to_owned(), self.parts.host.state_dir.clone().into()));
+        variables.extend(self.parts.host.belonging(call));
         Variables(variables)
     }
 

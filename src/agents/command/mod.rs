@@ -14,6 +14,7 @@ mod memory;
 mod proc;
 mod process;
 mod prompt;
+mod runner;
 mod settings;
 #[cfg(test)]
 mod testing;
@@ -23,4 +24,6 @@ pub use check::{CheckCommands, CheckSetting};
 pub use directory::Commands;
 pub use guard::guard;
 pub use process::{GuardProgram, Variables};
+pub use runner::CommandRunner;
+pub(super) use runner::StepCommand;
 pub use settings::{CommandHost, CommandSetting, OutputForm, Program, PromptBy};

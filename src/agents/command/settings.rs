@@ -1,9 +1,12 @@
 //! What the settings say of an agent that is a program.
 
-use std::{path::PathBuf, sync::Arc};
+use std::{ffi::OsString, path::PathBuf, sync::Arc};
 
 use super::process::{GuardProgram, Variables};
-use crate::{model::ParentTask, ports::Clock};
+use crate::{
+    model::ParentTask,
+    ports::{AttemptCall, Clock},
+};
 
 /// The variable by which a program knows the dispatch and the task that it works for.
 pub(super) const PARENT: &str = ParentTask::VARIABLE;
@@ -86,6 +89,14 @@ pub struct CommandHost {
     pub state_dir: PathBuf,
     /// The time.
     pub clock: Arc<dyn Clock>,
+}
+
+impl CommandHost {
+    /// The variables by which a program knows where it belongs.
+    pub(super) fn belonging(&self, call: &AttemptCall) -> [(String, OsString); 2] {
+        let parent = format!("{}/{}", call.dispatch_id, call.task_id);
+        [(PARENT.to_owned(), parent.into()), (STATE_DIR.to_owned(), self.state_dir.clone().into())]
+    }
 }
 
 impl Program {

@@ -10,7 +10,7 @@ use tokio::time::Instant;
 
 use super::{
     agent::Links,
-    plan::{Act, Place, Recipe, Step, ToolCall},
+    plan::{Act, Place, Program, Recipe, Step, ToolCall},
     scope::with_result,
     template::{Expr, Template, TemplateError, to_dynamic},
 };
@@ -64,6 +64,7 @@ impl Tools<'_> {
             match &step.act {
                 Act::Call(call) => self.call_tool(step, call, scope).await.map(Made::of),
                 Act::Generate(template) => Ok(Made::of(filled("generate", template, scope)?)),
+                Act::Run(program) => self.run_program(program, scope).await.map(Made::of),
                 Act::ReadFiles(paths) => {
                     let paths = paths_of(&filled("read_files", paths, scope)?)?;
                     self.on_disk(move |it| read_files(it, &paths, is_lenient)).await
@@ -115,6 +116,22 @@ impl Tools<'_> {
             value = settle(filled("gateway.unwrap", &gateway.unwrap, &answer)?)?;
         }
         refuse_failure(call.fail_when.as_deref(), scope, value)
+    }
+
+    async fn run_program(&self, program: &Program, scope: &Dynamic) -> Result<Value, Fault> {
+        let input = match filled("generate.text", &program.text, scope)? {
+            Value::Null => String::new(),
+            Value::String(text) => text,
+            data => data.to_string(),
+        };
+        self.time_left()?;
+        let runner = self
+            .links
+            .runner
+            .as_ref()
+            .ok_or_else(|| Fault::of(FailureCode::AgentError, "no program can be run here"))?;
+        let made = runner.run(&program.command, input, self.call, self.until).await;
+        made.map(Value::String).map_err(Fault::from)
     }
 
     /// How long a call may still take.

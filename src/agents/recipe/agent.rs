@@ -8,15 +8,16 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
+    super::command::CommandRunner,
     act::Tools,
-    fit::fit,
+    fit::{fit, fit_programs},
     plan::{Place, Recipe},
     run::run,
 };
 use crate::{
     confine::Workspaces,
     model::{AgentName, Failure, FailureCode},
-    ports::{AgentBackend, AttemptCall},
+    ports::{AgentBackend, AttemptCall, UpstreamWish},
     upstream::{ToolInfo, Upstream, UpstreamError},
 };
 
@@ -39,6 +40,8 @@ pub(in crate::agents) struct Links {
     /// The others that the recipe names.
     pub(in crate::agents) others: BTreeMap<String, Arc<Upstream>>,
     pub(in crate::agents) workspaces: Workspaces,
+    /// What runs programs.
+    pub(in crate::agents) runner: Option<CommandRunner>,
 }
 
 /// Why a recipe cannot run now.
@@ -92,9 +95,12 @@ impl RecipeAgent {
     }
 
     async fn missing(&self) -> Result<Arc<[String]>, Unready> {
-        let own = self.links.own.tools().await;
-        let mut lists = vec![own.map_err(|it| Unready::Down(it.into()))?];
-        let mut places = vec![(Place::Own, &self.links.own)];
+        let (mut lists, mut places) = (Vec::new(), Vec::new());
+        if self.recipe.calls().any(|it| it.1.place == Place::Own) {
+            let own = self.links.own.tools().await;
+            lists.push(own.map_err(|it| Unready::Down(it.into()))?);
+            places.push((Place::Own, &self.links.own));
+        }
         for (name, upstream) in &self.links.others {
             if let Ok(list) = upstream.tools().await {
                 lists.push(list);
@@ -104,7 +110,8 @@ impl RecipeAgent {
         if let Some(seen) = self.seen.lock().as_ref().filter(|it| are_same(&it.lists, &lists)) {
             return Ok(Arc::clone(&seen.missing));
         }
-        let (mut missing, mut faults) = (Vec::new(), Vec::new());
+        let mut faults = fit_programs(&self.recipe, self.links.runner.as_ref());
+        let mut missing = Vec::new();
         for ((place, upstream), tools) in places.iter().zip(&lists) {
             match fit(&self.recipe, place, upstream.name(), tools) {
                 Ok(steps) => missing.extend(steps),
@@ -141,6 +148,10 @@ impl AgentBackend for RecipeAgent {
 
     fn lane(&self) -> &str {
         &self.lane
+    }
+
+    fn upstream_wish(&self) -> UpstreamWish {
+        if self.recipe.sees_deps { UpstreamWish::All } else { UpstreamWish::None }
     }
 
     /// The recipe and every place that it reaches. What is in this process changes with the

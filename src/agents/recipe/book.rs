@@ -112,6 +112,14 @@ impl Recipes {
         of_recipes.chain(self.hooks.upstreams().map(|it| (HOOKS, it)))
     }
 
+    /// The variables that recipes of the settings pass on to programs, each with the recipe.
+    pub fn variables(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.own.iter().flat_map(|(name, recipe)| {
+            let named = recipe.programs().flat_map(|it| &it.1.command.env);
+            named.map(|it| (name.as_str(), it.as_str()))
+        })
+    }
+
     /// Whether there is a recipe of this name.
     pub fn has(&self, name: &str) -> bool {
         self.own.contains_key(name) || SHIPPED.iter().any(|it| it.name == name)

@@ -2,7 +2,10 @@
 
 use serde_json::{Map, Value};
 
-use super::plan::{Place, Recipe};
+use super::{
+    super::command::CommandRunner,
+    plan::{Place, Program, Recipe, Step},
+};
 use crate::{model::text, upstream::ToolInfo};
 
 /// Compares what `recipe` calls at `place` with the `tools` there.
@@ -31,6 +34,19 @@ pub(super) fn fit(
         faults.extend(needed.check(tools, &names(&call.args)).err().into_iter().flatten());
     }
     if faults.is_empty() { Ok(missing) } else { Err(faults) }
+}
+
+/// Looks for the programs that `recipe` runs; a sentence for each that is not there.
+pub(super) fn fit_programs(recipe: &Recipe, runner: Option<&CommandRunner>) -> Vec<String> {
+    let needed = recipe.programs().filter(|it| !it.1.is_optional);
+    let look = |(step, program): (&Step, &Program)| {
+        let found = match runner {
+            Some(runner) => runner.look(&program.command),
+            None => Err("a program, which cannot be done here".to_owned()),
+        };
+        found.err().map(|said| text::escape(&format!("step {} runs {said}", step.id)))
+    };
+    needed.filter_map(look).collect()
 }
 
 struct Needed<'a> {

@@ -20,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{Attempt, Failure},
-    ports::{AgentBackend, AttemptCall, Heartbeat},
+    ports::{AgentBackend, AttemptCall, Heartbeat, UpstreamWish},
     upstream::{CallMeta, Upstream},
 };
 
@@ -209,6 +209,10 @@ impl AgentBackend for Watched {
         self.inner.lane()
     }
 
+    fn upstream_wish(&self) -> UpstreamWish {
+        self.inner.upstream_wish()
+    }
+
     fn binding(&self) -> String {
         self.inner.binding()
     }
@@ -275,6 +279,9 @@ impl Teller {
         let never = CancellationToken::new();
         let outcome = upstream.call(&hook.tool, args, meta, CALL_TIMEOUT, &never).await;
         let answer = outcome.result.map_err(|error| error.message)?;
+        let (moment, tool) = (told.moment.as_str(), hook.tool.as_str());
+        let ms = outcome.record.duration_ms;
+        tracing::info!(key = &*told.key, moment, tool, ms, "hook called");
         let r = [("r", to_dynamic(&answer))];
         let scope = Dynamic::from_pairs(names.into_iter().chain(r));
         let save = arguments(&hook.save, &scope).map_err(|it| it.failure.message)?;

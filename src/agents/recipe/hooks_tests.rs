@@ -42,6 +42,7 @@ async fn mirrored(standin: &StandIn, hooks: Value, input: &Value) -> (bool, Stri
     let (tasks, ground) = (TaskTracker::new(), Ground::new());
     let agents = Agents::new(AgentsSettings {
         workers: None,
+        runner: None,
         commands: command::Commands::default(),
         agents: BTreeMap::new(),
         upstreams: BTreeMap::new(),

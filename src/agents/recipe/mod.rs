@@ -14,6 +14,8 @@ mod hooks;
 mod hooks_tests;
 mod input;
 mod plan;
+#[cfg(test)]
+mod programs_tests;
 mod read;
 mod run;
 mod scope;

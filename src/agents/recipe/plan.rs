@@ -6,6 +6,7 @@ use minijinja::Value as Dynamic;
 use serde_json::Value;
 
 use super::{
+    super::command::StepCommand,
     spec::{FieldSpec, OtherInput},
     template::{Expr, Template},
 };
@@ -23,6 +24,8 @@ pub(in crate::agents) struct Recipe {
     pub(super) levels: Option<Levels>,
     pub(super) steps: Vec<Step>,
     pub(super) output: Template,
+    /// Whether a template looks at what the tasks answered that a task depends on.
+    pub(super) sees_deps: bool,
 }
 
 /// One tool that stands for all.
@@ -67,6 +70,7 @@ pub(super) struct Each {
 pub(super) enum Act {
     Call(ToolCall),
     Generate(Template),
+    Run(Box<Program>),
     ReadFiles(Template),
     WriteFile { path: Template, content: Template },
 }
@@ -79,6 +83,16 @@ pub(super) struct ToolCall {
     pub(super) args: Vec<(String, Template)>,
     pub(super) is_optional: bool,
     pub(super) fail_when: Option<Arc<Expr>>,
+}
+
+/// A program that makes a text.
+#[derive(Debug)]
+pub(super) struct Program {
+    pub(super) command: StepCommand,
+    /// What it reads.
+    pub(super) text: Template,
+    /// Whether the agent is there without it.
+    pub(super) is_optional: bool,
 }
 
 /// Which upstream has a tool.
@@ -160,7 +174,15 @@ impl Recipe {
     pub(super) fn calls(&self) -> impl Iterator<Item = (&Step, &ToolCall)> {
         self.steps.iter().filter_map(|it| match &it.act {
             Act::Call(call) => Some((it, call)),
-            Act::Generate(_) | Act::ReadFiles(_) | Act::WriteFile { .. } => None,
+            Act::Generate(_) | Act::Run(_) | Act::ReadFiles(_) | Act::WriteFile { .. } => None,
+        })
+    }
+
+    /// The programs of its steps.
+    pub(super) fn programs(&self) -> impl Iterator<Item = (&Step, &Program)> {
+        self.steps.iter().filter_map(|it| match &it.act {
+            Act::Run(program) => Some((it, &**program)),
+            Act::Call(_) | Act::Generate(_) | Act::ReadFiles(_) | Act::WriteFile { .. } => None,
         })
     }
 

@@ -1,14 +1,15 @@
 //! Reads a recipe: everything that is wrong with it at once, each fault with its place.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 use sha2::{Digest as _, Sha256};
 
 use super::{
-    plan::{Act, Check, Each, Gateway, Levels, OnUnmet, Place, Recipe, Step, ToolCall},
-    spec::{GatewaySpec, GenerateSpec, LevelsSpec, RecipeSpec, StepSpec},
+    super::command::StepCommand,
+    plan::{Act, Check, Each, Gateway, Levels, OnUnmet, Place, Program, Recipe, Step, ToolCall},
+    spec::{CommandSpec, GatewaySpec, GenerateSpec, LevelsSpec, RecipeSpec, StepSpec},
     template::{Expr, Template, TemplateError, names_of, to_dynamic},
 };
 use crate::model::text;
@@ -31,9 +32,11 @@ const ITEMS_MAX: usize = 1_000;
 /// How many items are worked on at once unless the step says, and at most.
 const CONCURRENCY_DEFAULT: usize = 4;
 const CONCURRENCY_MAX: usize = 64;
+/// How long a program may be given at most.
+const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
 /// The names that every template of a recipe may use.
-const NAMES: [&str; 6] = ["task", "input", "level", "context", "findings", "steps"];
+const NAMES: [&str; 7] = ["task", "input", "level", "context", "findings", "steps", "deps"];
 
 /// Reads the recipe `name`.
 pub(super) fn read(name: &str, value: &Value) -> Result<Recipe, Vec<RecipeFault>> {
@@ -48,6 +51,8 @@ pub(super) fn read(name: &str, value: &Value) -> Result<Recipe, Vec<RecipeFault>
 pub(super) struct Reading {
     path: String,
     faults: Vec<RecipeFault>,
+    /// Whether a template so far looks at the tasks that a task depends on.
+    sees_deps: bool,
 }
 
 /// What a template may use besides [`NAMES`], and which steps come before it.
@@ -61,7 +66,7 @@ pub(super) struct Sight<'a> {
 impl Reading {
     /// Begins to read what stands at `path`.
     pub(super) fn at(path: &str) -> Self {
-        Self { path: path.to_owned(), faults: Vec::new() }
+        Self { path: path.to_owned(), faults: Vec::new(), sees_deps: false }
     }
 
     /// What was read, unless something was wrong with it.
@@ -104,6 +109,7 @@ impl Reading {
             other_input: spec.other_input,
             steps,
             output,
+            sees_deps: self.sees_deps,
         })
     }
 
@@ -230,6 +236,10 @@ impl Reading {
             (Some(GenerateSpec::Template { text }), ..) => {
                 self.template("generate.text", &text.as_str().into(), inner).map(Act::Generate)
             }
+            (Some(GenerateSpec::Command(command)), ..) => {
+                let program = self.inside("generate", |it| it.program(command, inner))?;
+                Some(Act::Run(Box::new(Program { is_optional: spec.optional, ..program })))
+            }
             (Some(GenerateSpec::Call { call: tool, upstream, args }), ..) => {
                 let args = self.inside("generate.args", |it| it.args(args, inner));
                 Some(Act::Call(call(upstream, tool, args)))
@@ -245,6 +255,28 @@ impl Reading {
             }),
             (None, None, None) => None,
         }
+    }
+
+    fn program(&mut self, spec: &CommandSpec, sight: Sight<'_>) -> Option<Program> {
+        if spec.argv.first().is_none_or(String::is_empty) {
+            self.fault("argv", "must name a program");
+        }
+        let dir = spec.working_directory.clone();
+        if dir.as_ref().is_some_and(|it| it.is_relative()) {
+            self.fault("working_directory", "must be an absolute path");
+        }
+        let seconds = spec.timeout_seconds;
+        if seconds.is_some_and(|it| !(it > 0.0 && it <= TIMEOUT_SECONDS_MAX)) {
+            let rule = format!("must be above 0 and at most {TIMEOUT_SECONDS_MAX}");
+            self.fault("timeout_seconds", &rule);
+        }
+        let timeout = seconds.and_then(|it| Duration::try_from_secs_f64(it).ok());
+        let (argv, env) = (spec.argv.clone(), spec.env.clone());
+        Some(Program {
+            command: StepCommand { argv, env, dir, timeout },
+            text: self.template("text", &spec.text, sight)?,
+            is_optional: false,
+        })
     }
 
     pub(super) fn args(
@@ -280,6 +312,7 @@ impl Reading {
         for name in names {
             let mut parts = name.split('.');
             let first = parts.next().unwrap_or_default();
+            self.sees_deps |= first == "deps" && !sight.is_bare;
             let common = if sight.is_bare { &[] } else { NAMES.as_slice() };
             let known: Vec<_> = common.iter().chain(sight.names).copied().collect();
             let step = parts.next().filter(|_| first == "steps");

@@ -4,7 +4,7 @@ use minijinja::Value as Dynamic;
 use serde_json::{Map, Value, json};
 
 use super::{hooks::task_of, plan::Recipe, template::to_dynamic};
-use crate::ports::AttemptCall;
+use crate::ports::{AttemptCall, UpstreamOutput};
 
 /// The names of a running recipe; steps are added as they end.
 #[derive(Debug)]
@@ -13,6 +13,8 @@ pub(super) struct Scope {
     input: Dynamic,
     level: Dynamic,
     context: Dynamic,
+    /// What the tasks answered that this one depends on.
+    deps: Dynamic,
     steps: Vec<(String, Dynamic)>,
     findings: Dynamic,
     warnings: Vec<String>,
@@ -32,6 +34,7 @@ impl Scope {
         Ok(Self {
             task: to_dynamic(&task_of(call)),
             level,
+            deps: deps(call),
             context: to_dynamic(context.unwrap_or(&json!({}))),
             input: to_dynamic(&Value::Object(input)),
             steps: Vec::new(),
@@ -48,6 +51,7 @@ impl Scope {
             ("input", self.input.clone()),
             ("level", self.level.clone()),
             ("context", self.context.clone()),
+            ("deps", self.deps.clone()),
             ("findings", self.findings.clone()),
             ("steps", Dynamic::from_pairs(steps)),
         ];
@@ -79,6 +83,14 @@ pub(super) fn with_result(scope: &Dynamic, r: Dynamic) -> Dynamic {
     let names = scope.try_iter().into_iter().flatten();
     let names = names.map(|name| (name.clone(), scope.get_item(&name).unwrap_or_default()));
     Dynamic::from_pairs(names.chain([(Dynamic::from("r"), r)]))
+}
+
+fn deps(call: &AttemptCall) -> Dynamic {
+    let dep = |it: &UpstreamOutput| {
+        let fields = [("output", to_dynamic(&it.output)), ("direct", Dynamic::from(it.is_direct))];
+        (it.task_id.as_str().to_owned(), Dynamic::from_pairs(fields))
+    };
+    Dynamic::from_pairs(call.upstream.iter().map(dep))
 }
 
 fn level(recipe: &Recipe, input: &Map<String, Value>) -> Result<Dynamic, String> {

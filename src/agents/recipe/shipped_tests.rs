@@ -39,6 +39,7 @@ impl Bench {
         let choice = ArchonChoice::Configured(Arc::clone(&standin.upstream));
         let agents = Agents::new(AgentsSettings {
             workers: None,
+            runner: None,
             commands: command::Commands::default(),
             agents: BTreeMap::from([(AgentName::new("coder"), setting)]),
             upstreams: BTreeMap::new(),

@@ -1,6 +1,6 @@
 //! A recipe as it is written: the fields of the settings, before anything in it is read further.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, path::PathBuf};
 
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -123,6 +123,8 @@ pub(super) struct StepSpec {
 pub(super) enum GenerateSpec {
     /// From a template of the settings.
     Template { text: String },
+    /// From what a program writes.
+    Command(CommandSpec),
     /// From a tool.
     Call {
         call: String,
@@ -130,6 +132,22 @@ pub(super) enum GenerateSpec {
         #[serde(default)]
         args: Map<String, Value>,
     },
+}
+
+/// A program that writes text.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct CommandSpec {
+    /// The program and its arguments; no templates.
+    pub(super) argv: Vec<String>,
+    /// What it reads: a template.
+    #[serde(default)]
+    pub(super) text: Value,
+    /// Names of variables that it gets besides the usual ones.
+    #[serde(default)]
+    pub(super) env: Vec<String>,
+    pub(super) working_directory: Option<PathBuf>,
+    pub(super) timeout_seconds: Option<f64>,
 }
 
 /// What is written, and where.

@@ -34,6 +34,7 @@ impl Bench {
             own: Arc::clone(&self.standin.upstream),
             others: BTreeMap::new(),
             workspaces: self.ground.workspaces.clone(),
+            runner: None,
         };
         RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links, None)
     }
@@ -370,7 +371,7 @@ fn every_fault_of_a_recipe_is_told_with_its_place() {
             "steps": [
                 { "id": "a b", "call": "x", "args": { "q": "{{ inputs.q }}", "z": "{{ steps.later.ok }}" } },
                 { "id": "two", "call": "x", "read_files": [] },
-                { "id": "three", "generate": { "with": "command", "argv": ["sh"] } },
+                { "id": "three", "generate": { "with": "model", "argv": ["sh"] } },
                 { "id": "four", "call": "x", "whem": "input.q" },
                 { "id": "five", "call": "x", "when": "input.q ==", "on_error": "go on" },
                 { "id": "five", "call": "x", "expect": "r", "on_unmet": "maybe" },
@@ -385,7 +386,7 @@ fn every_fault_of_a_recipe_is_told_with_its_place() {
             recipes.mine.steps[0].args.q: unknown name `inputs`; did you mean `input`?
             recipes.mine.steps[0].args.z: there is no earlier step `later`
             recipes.mine.steps[1]: needs one of call, generate, read_files and write_file
-            recipes.mine.steps[2]: unknown variant `command`, expected `template` or `call`
+            recipes.mine.steps[2]: unknown variant `model`, expected one of `template`, `command`, `call`
             recipes.mine.steps[3]: unknown field `whem`, expected one of `id`, `when`, `group`, `for_each`, `concurrency`, `items_max`, `call`, `upstream`, `args`, `optional`, `generate`, `read_files`, `write_file`, `pick`, `fail_when`, `expect`, `on_unmet`, `findings`, `on_error`
             recipes.mine.steps[4].when: syntax error: unexpected end of input, expected expression
             recipes.mine.steps[4].on_error: must be fail or continue, is "go on"

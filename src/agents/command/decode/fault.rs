@@ -42,7 +42,7 @@ pub(super) fn no_result(ended: &Ended, expected: &str) -> Failure {
 }
 
 /// The program ended with an exit code that means a failure.
-pub(super) fn exited(ended: &Ended) -> Failure {
+pub(in super::super) fn exited(ended: &Ended) -> Failure {
     let said = last_lines(&ended.stderr);
     let how = match ended.code {
         it if it == i32::from(CANNOT_START) => "could not be started or executed".to_owned(),

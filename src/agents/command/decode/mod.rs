@@ -11,6 +11,7 @@ mod gemini;
 
 use serde_json::{Map, Value};
 
+pub(super) use self::fault::exited;
 use super::{
     process::{Ended, too_much},
     settings::{OutputForm, Program},
