@@ -122,7 +122,9 @@ impl Tools<'_> {
         let input = match filled("generate.text", &program.text, scope)? {
             Value::Null => String::new(),
             Value::String(text) => text,
-            data => data.to_string(),
+            data @ (Value::Bool(_) | Value::Number(_) | Value::Array(_) | Value::Object(_)) => {
+                data.to_string()
+            }
         };
         self.time_left()?;
         let runner = self
