@@ -22,6 +22,7 @@ mod nesting;
 mod processes;
 mod prune;
 mod python;
+mod recipes;
 mod run;
 mod schema;
 mod schemas;

@@ -131,10 +131,8 @@ async fn tools_that_change_between_attempts_are_compared_again() {
     let agent = agent(&recipe, server.clone(), None);
     assert_eq!(run(&agent, &json!({})).await.unwrap(), json!(["look", true]));
     server.set_tools(&["look"]);
-    run(&agent, &json!({})).await.unwrap();
     assert_eq!(run(&agent, &json!({})).await.unwrap(), json!(["look", false]));
     server.set_tools(&["write"]);
-    run(&agent, &json!({})).await.unwrap();
     let failure = run(&agent, &json!({})).await.unwrap_err();
     expect![[r#"recipe mine cannot run any more: step a calls look, which upstream "embedded" does not have"#]]
         .assert_eq(&failure.message);
