@@ -58,5 +58,9 @@ async fn e2e_programs_make_text_of_what_templates_say() {
     let failures = by_task(&result, "error");
     let said = |at: usize| failures[at].1.as_str().unwrap_or_default();
     let exited = "step text: the program ended with exit code 3: it is {{ wrong }}";
-    assert_eq!([said(3), said(4)], [exited, "step text: the program did not end in time"], "{result}");
+    assert_eq!(
+        [said(3), said(4)],
+        [exited, "step text: the program did not end in time"],
+        "{result}"
+    );
 }
