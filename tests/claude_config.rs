@@ -147,6 +147,7 @@ fn the_examples_are_documents_with_paths_inside_the_workspace() {
         ("07_fan_out", 3),
         ("08_cache", 3),
         ("09_budget", 3),
+        ("10_evidence", 2),
     ] {
         let mut document: Value =
             serde_json::from_str(&read(&format!("examples/{name}.json"))).unwrap();

@@ -8,10 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{
-    clock::SystemClock,
-    service::{self, ARCHON},
-};
+use super::{clock::SystemClock, service, upstreams::ARCHON};
 use crate::{
     agents::Agents,
     cli::{Check, Verdict},

@@ -7,7 +7,7 @@ use crate::{
 };
 
 /// The names of upstreams that are always there.
-const ALWAYS: [&str; 2] = [super::service::ARCHON, "embedded"];
+const ALWAYS: [&str; 2] = [super::upstreams::ARCHON, "embedded"];
 
 /// Reads the recipes, and checks the names by which settings speak of them.
 pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {

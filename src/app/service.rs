@@ -6,7 +6,12 @@ use anyhow::Context as _;
 use tokio::task::JoinHandle;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{clock::SystemClock, programs, recipes, upstreams, workers::workers};
+use super::{
+    clock::SystemClock,
+    programs, recipes,
+    upstreams::{self, ARCHON, CALL_TIMEOUT},
+    workers::workers,
+};
 use crate::{
     agents::{AgentSetting, Agents, AgentsSettings},
     archon::EmbeddedArchon,
@@ -25,11 +30,6 @@ use crate::{
     upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
     web::UpstreamStates,
 };
-
-/// The name of the upstream that serves the built-in agents.
-pub(super) const ARCHON: &str = "archon";
-/// Longer than any attempt may take: the attempt's own deadline is the shorter one.
-pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// How long hooks that wait may take at the end.
 const HOOKS_GRACE: Duration = Duration::from_secs(2);

@@ -4,7 +4,6 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 
-use super::service::CALL_TIMEOUT;
 use crate::{
     config::{self, Protocol, SecretText, SupplyError, Transport},
     upstream::{
@@ -12,6 +11,11 @@ use crate::{
         normalise_url,
     },
 };
+
+/// The name of the upstream that serves the built-in agents.
+pub(super) const ARCHON: &str = "archon";
+/// Longer than any attempt may take: the attempt's own deadline is the shorter one.
+pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 
 /// The settings of the client of one upstream.
 pub(super) fn settings(name: &str, it: &config::Upstream) -> anyhow::Result<UpstreamSettings> {

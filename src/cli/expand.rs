@@ -46,8 +46,8 @@ impl Places {
 }
 
 /// Puts the places into the paths of a dispatch document: `output_path`, `context_files` and
-/// `affected_files` of each task's `input_data`, its `writes`, the texts in the items of its
-/// `for_each`, and `trace_dir` of its `config`.
+/// `affected_files` of each task's `input_data`, its `writes`, the files that it is expected to
+/// leave, the texts in the items of its `for_each`, and `trace_dir` of its `config`.
 ///
 /// What is not of that form is left as it is; the document's own check speaks about it.
 pub fn expand(document: &mut Value, places: &Places) {
@@ -61,6 +61,11 @@ pub fn expand(document: &mut Value, places: &Places) {
         for name in ["output_path", "context_files", "affected_files"] {
             if let Some(value) = task.get_mut("input_data").and_then(|it| it.get_mut(name)) {
                 expand_path(value, places);
+            }
+        }
+        for name in ["files", "changed"] {
+            if let Some(files) = task.get_mut("expect").and_then(|it| it.get_mut(name)) {
+                expand_path(files, places);
             }
         }
         if let Some(globs) = task.get_mut("writes") {
@@ -109,6 +114,14 @@ mod tests {
 
     fn task(input_data: &Value) -> Value {
         json!({ "tasks": [{ "task_id": "a", "input_data": input_data }] })
+    }
+
+    #[test]
+    fn expected_files_may_begin_with_a_place() {
+        let expecting = |path: &str| json!({ "tasks": [{ "expect": { "files": [path], "changed": [path], "checks": [path] } }] });
+        let mut expected = expecting("/w/a.py");
+        expected["tasks"][0]["expect"]["checks"] = json!(["${WORKSPACE}/a.py"]);
+        check("/w", expecting("${WORKSPACE}/a.py"), &expected);
     }
 
     #[test]

@@ -10,7 +10,7 @@ use std::{
 
 use rmcp::model::CallToolResult;
 use serde_json::json;
-use tokio::sync::Notify;
+use tokio::sync::{Barrier, watch};
 
 use super::{
     testing::{
@@ -81,39 +81,31 @@ async fn a_tool_that_is_not_allowed_is_neither_listed_nor_called() {
 
 #[tokio::test]
 async fn calls_beyond_the_places_wait_and_lists_do_not() {
-    let (n_running, n_most) = (Arc::new(AtomicUsize::new(0)), Arc::new(AtomicUsize::new(0)));
-    let go_on = Arc::new(Notify::new());
-    let (most, gate) = (Arc::clone(&n_most), Arc::clone(&go_on));
+    let (running, most) = (Arc::new(watch::Sender::new(0)), Arc::new(AtomicUsize::new(0)));
+    let (pair, gate) = (Arc::new(Barrier::new(2)), Arc::new(watch::Sender::new(false)));
+    let seen = (Arc::clone(&running), Arc::clone(&most), Arc::clone(&gate));
     let server = TestServer::new(&["coder"], move |_| {
-        let (running, most, gate) = (Arc::clone(&n_running), Arc::clone(&most), Arc::clone(&gate));
+        let ((running, most, gate), pair) = (seen.clone(), Arc::clone(&pair));
         async move {
-            most.fetch_max(running.fetch_add(1, Ordering::SeqCst) + 1, Ordering::SeqCst);
-            gate.notified().await;
-            running.fetch_sub(1, Ordering::SeqCst);
+            running.send_modify(|it| *it += 1);
+            most.fetch_max(*running.borrow(), Ordering::SeqCst);
+            // Nobody goes on alone.
+            pair.wait().await;
+            gate.subscribe().wait_for(|it| *it).await.unwrap();
+            running.send_modify(|it| *it -= 1);
             Ok(CallToolResult::structured(json!({})))
         }
     });
     let upstream = upstream(UpstreamSettings { max_concurrent: 2, ..in_memory(server) });
     let calls = futures::future::join_all((0..6).map(|_| call(&upstream, "coder")));
-    let free = async {
+    let list = async {
+        running.subscribe().wait_for(|it| *it == 2).await.unwrap();
         upstream.tools().await.unwrap();
-        for _ in 0..6 {
-            go_on.notify_one();
-            tokio::task::yield_now().await;
-        }
+        gate.send_replace(true);
     };
-    let release = async {
-        free.await;
-        loop {
-            go_on.notify_one();
-            tokio::task::yield_now().await;
-        }
-    };
-    tokio::select! {
-        outcomes = calls => assert!(outcomes.iter().all(|it| it.result.is_ok())),
-        () = release => {}
-    }
-    assert_eq!(n_most.load(Ordering::SeqCst), 2);
+    let (outcomes, ()) = tokio::join!(calls, list);
+    assert!(outcomes.iter().all(|it| it.result.is_ok()));
+    assert_eq!(most.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test]

@@ -43,7 +43,7 @@ fn space(stub: &str) -> TestSpace {
 }
 
 /// Hears that the stub is up, and that nothing of it is left.
-fn listen(space: &TestSpace) -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
+pub(crate) fn listen(space: &TestSpace) -> (oneshot::Receiver<()>, oneshot::Receiver<()>) {
     let path = PathBuf::from(space.path("life"));
     let mode = rustix::fs::Mode::RWXU;
     rustix::fs::mknodat(rustix::fs::CWD, &path, rustix::fs::FileType::Fifo, mode, 0).unwrap();

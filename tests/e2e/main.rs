@@ -8,6 +8,7 @@
 #![cfg(unix)]
 
 mod budget;
+mod claude;
 mod client;
 mod commands;
 mod control;
@@ -16,6 +17,7 @@ mod evidence;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+mod messages;
 mod nesting;
 mod processes;
 mod prune;

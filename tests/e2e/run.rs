@@ -287,6 +287,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
         "07_fan_out",
         "08_cache",
         "09_budget",
+        "10_evidence",
     ] {
         let ended = space.run(&["run", &format!("examples/{name}.json")], "").await;
         let result = ended.json();
@@ -299,7 +300,7 @@ async fn e2e_every_example_succeeds_with_the_embedded_archon() {
     }
     let generated = fs::read_dir(space.workspace().join("generated")).unwrap();
     let files: Vec<_> = generated.map(|it| it.unwrap().path()).collect();
-    assert_eq!(files.len(), 15, "{files:?}");
+    assert_eq!(files.len(), 16, "{files:?}");
     let compile = Command::new("python3").args(["-m", "py_compile"]).args(&files).output().unwrap();
     assert!(compile.status.success(), "{}", String::from_utf8_lossy(&compile.stderr));
 }

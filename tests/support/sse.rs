@@ -8,7 +8,8 @@ const ANSWER_MAX: Duration = Duration::from_secs(20);
 /// The stream that `GET /sse` opens.
 pub(crate) struct EventStream {
     response: reqwest::Response,
-    heard: String,
+    /// Bytes: a chunk may end within a character.
+    heard: Vec<u8>,
     /// Where messages are posted, as the server says it.
     pub(crate) endpoint: String,
 }
@@ -18,7 +19,7 @@ impl EventStream {
     pub(crate) async fn open(client: &reqwest::Client, url: String) -> Self {
         let response = client.get(url).send().await.unwrap();
         assert_eq!(response.headers()["content-type"], "text/event-stream");
-        let mut stream = Self { response, heard: String::new(), endpoint: String::new() };
+        let mut stream = Self { response, heard: Vec::new(), endpoint: String::new() };
         let (event, data) = stream.event().await.unwrap();
         assert_eq!(event, "endpoint");
         stream.endpoint = data;
@@ -33,18 +34,17 @@ impl EventStream {
     /// The same, however long it takes.
     pub(crate) async fn event_whenever(&mut self) -> Option<(String, String)> {
         loop {
-            if let Some((block, rest)) = self.heard.split_once("\n\n") {
+            if let Some(end) = self.heard.windows(2).position(|it| it == b"\n\n") {
+                let block: Vec<u8> = self.heard.drain(..end + 2).collect();
+                let block = String::from_utf8(block).unwrap();
                 let field = |name: &str| {
                     let line = block.lines().find_map(|it| it.strip_prefix(name));
                     line.unwrap_or_default().to_owned()
                 };
-                let event = (field("event: "), field("data: "));
-                let n_read = self.heard.len() - rest.len();
-                self.heard.drain(..n_read);
-                return Some(event);
+                return Some((field("event: "), field("data: ")));
             }
             let chunk = self.response.chunk().await.unwrap()?;
-            self.heard.push_str(std::str::from_utf8(&chunk).unwrap());
+            self.heard.extend_from_slice(&chunk);
         }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! An attempt is one run of the program. Its command line comes from the settings alone; what the
 //! task says goes into the prompt, never through a shell. A guard process stands around the
-//! program, so that nothing of it is left however the attempt ends; see [`guard`].
+//! program, so that nothing of it is left however the attempt ends; see [`guard()`].
 
 mod agent;
 mod arguments;
