@@ -87,6 +87,8 @@ fn to_setting(it: &CommandSettings, workspace: PathBuf) -> CommandSetting {
         variables: Variables(Environment::passed_on(&it.env)),
         dir: it.working_directory.clone().unwrap_or(workspace),
         memory_mb: it.memory_mb,
+        confine: it.confine,
+        writable: it.writable.clone(),
         worktree: it.worktree,
     }
 }

@@ -35,6 +35,10 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Argv, _) => {
             return list(value, "arguments", argument_of_argv).and_then(argv).map(Some);
         }
+        (Kind::Paths, _) => {
+            let path = |it: &str| base.resolve(it).and_then(to_text);
+            return list(value, "paths", path).map(Some);
+        }
         (Kind::Arguments, _) => return list(value, "names", argument).map(Some),
         (Kind::Variables, _) => return list(value, "names of variables", variable).map(Some),
         (Kind::Argument, Some(text)) => return argument(text).map(Some),
@@ -88,7 +92,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Usd => format!("a number of US dollars above 0, at most {USD_MAX}"),
         Kind::Secret => "a text".to_owned(),
         Kind::Program => "the name or path of a program".to_owned(),
-        Kind::Texts | Kind::Tools => "a list of texts".to_owned(),
+        Kind::Paths | Kind::Texts | Kind::Tools => "a list of texts".to_owned(),
         Kind::Tree => "anything".to_owned(),
     }
 }

@@ -77,6 +77,13 @@ pub struct CommandSettings {
     /// 250. No more run at once than fit.
     #[serde(default = "default_memory_mb")]
     pub memory_mb: u64,
+    /// Whether the kernel lets it write only where it runs, in temporary files, and where
+    /// `writable` says (Linux); default false.
+    #[serde(default)]
+    pub confine: bool,
+    /// Where else a confined one may write; at most 256.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub writable: Vec<PathBuf>,
     /// Whether each task gets a git worktree of its own; default false.
     #[serde(default)]
     pub worktree: bool,

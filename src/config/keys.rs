@@ -41,6 +41,8 @@ pub(super) enum Kind {
     Variables,
     /// A text that may refer to secrets.
     Secret,
+    /// A list of paths.
+    Paths,
     /// A program: a name on PATH, or a path.
     Program,
     /// The arguments of a program.
@@ -90,6 +92,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.analysis_depth", DEPTH, Reach::Anyone),
     key("agents.*.command.allowed_tools", Kind::Arguments, Reach::Owner),
     key("agents.*.command.argv", Kind::Argv, Reach::Owner),
+    key("agents.*.command.confine", Kind::Bool, Reach::Owner),
     key("agents.*.command.env", Kind::Variables, Reach::Owner),
     key("agents.*.command.max_budget_usd", Kind::Usd, Reach::Owner),
     key("agents.*.command.max_turns", Kind::Whole(1, 100_000), Reach::Owner),
@@ -102,6 +105,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.command.prompt", Kind::Word(&["stdin", "argument"]), Reach::Owner),
     key("agents.*.command.working_directory", Kind::Path, Reach::Owner),
     key("agents.*.command.worktree", Kind::Bool, Reach::Owner),
+    key("agents.*.command.writable", Kind::Paths, Reach::Owner),
     key("agents.*.expect.checks", Kind::Arguments, Reach::Owner),
     key("agents.*.expect.condition", Kind::Argument, Reach::Owner),
     key("agents.*.expect.output_path", Kind::Bool, Reach::Owner),

@@ -5,6 +5,8 @@
 
 #![cfg(test)]
 
+#[cfg(target_os = "linux")]
+mod e2e_confined;
 mod e2e_formats;
 mod e2e_processes;
 mod e2e_worktrees;

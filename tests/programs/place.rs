@@ -102,6 +102,8 @@ impl Place {
             variables: Variables(passed_on.map(|it| (name(it.0), it.1)).collect()),
             dir: dir.path().to_owned(),
             memory_mb: 1,
+            confine: false,
+            writable: Vec::new(),
             worktree: false,
         };
         Self { dir, setting }

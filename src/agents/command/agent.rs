@@ -1,6 +1,9 @@
 //! One agent that is a program: an attempt is one run of it.
 
-use std::sync::Arc;
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+};
 
 use futures::future::BoxFuture;
 use serde_json::Value;
@@ -82,10 +85,12 @@ impl CommandAgent {
             worktree = self.worktree(&call) => worktree?,
             failure = limits.over() => return Err(failure),
         };
+        let dir = worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned();
         let run = Run {
             guard: &self.parts.host.guard,
             argv,
-            dir: worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned(),
+            writable: setting.confine.then(|| self.writable(&dir)),
+            dir,
             variables: self.variables(&call),
             input,
         };
@@ -101,6 +106,20 @@ impl CommandAgent {
         };
         worktree.remove().await;
         result
+    }
+
+    /// Where a confined program may write: where it runs, temporary files, devices, the objects of
+    /// the repository that its worktree belongs to, and what the settings name.
+    fn writable(&self, dir: &Path) -> Vec<PathBuf> {
+        let setting = &self.parts.setting;
+        let temporary = setting.variables.0.iter().find(|it| it.0 == "TMPDIR");
+        let temporary = temporary.map_or_else(|| "/tmp".into(), |it| PathBuf::from(&it.1));
+        let mut writable = vec![dir.to_owned(), temporary, "/dev".into()];
+        if setting.worktree {
+            writable.push(setting.dir.join(".git"));
+        }
+        writable.extend(setting.writable.iter().cloned());
+        writable
     }
 
     /// A worktree for this attempt, where the settings want one.
@@ -241,8 +260,6 @@ fn hex(bytes: [u8; 32]) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::path::PathBuf;
-
     use super::{
         super::{
             GuardProgram, Program,

@@ -64,6 +64,7 @@ impl CheckCommands {
             guard: &self.guard,
             argv: std::iter::once(program).chain(arguments).collect(),
             dir: setting.dir.clone(),
+            writable: None,
             variables: setting.variables.clone(),
             input: String::new(),
         };

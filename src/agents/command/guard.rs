@@ -22,7 +22,7 @@ use rustix::process::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::proc;
+use super::{proc, writes};
 
 /// The exit code of a guard that could not start its program.
 pub(super) const CANNOT_START: u8 = 126;
@@ -43,6 +43,9 @@ pub(super) struct Order {
     pub(super) argv: Vec<String>,
     /// Where it runs.
     pub(super) dir: PathBuf,
+    /// Where it may write; anywhere if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) writable: Option<Vec<PathBuf>>,
     /// How many of the bytes that follow the program gets on its standard input.
     pub(super) stdin_bytes: u64,
     /// How long what is asked to stop may take, in milliseconds.
@@ -78,6 +81,9 @@ pub fn guard() -> ExitCode {
 fn run() -> io::Result<u8> {
     let (order, input) = read_order(&mut io::stdin().lock())?;
     inherit_orphans();
+    if let Some(writable) = &order.writable {
+        writes::confine(writable)?;
+    }
     let group = start(&order, input)?;
     let (say, heard) = channel();
     let released = say.clone();
@@ -212,7 +218,7 @@ mod tests {
     use super::*;
 
     fn order(stdin_bytes: u64) -> Order {
-        Order { argv: vec!["x".into()], dir: "/".into(), stdin_bytes, grace_ms: 1 }
+        Order { argv: vec!["x".into()], dir: "/".into(), writable: None, stdin_bytes, grace_ms: 1 }
     }
 
     fn read(stdin_bytes: u64, rest: &str) -> io::Result<(Order, Vec<u8>)> {

@@ -19,6 +19,7 @@ mod settings;
 #[cfg(test)]
 mod testing;
 mod worktree;
+mod writes;
 
 pub use check::{CheckCommands, CheckSetting};
 pub use directory::Commands;

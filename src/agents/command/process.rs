@@ -47,6 +47,8 @@ pub(super) struct Run<'a> {
     /// The program, as a path, and its arguments.
     pub(super) argv: Vec<String>,
     pub(super) dir: PathBuf,
+    /// Where it may write; anywhere if absent.
+    pub(super) writable: Option<Vec<PathBuf>>,
     pub(super) variables: Variables,
     pub(super) input: String,
 }
@@ -134,6 +136,7 @@ impl Run<'_> {
         let order = Order {
             argv: self.argv.clone(),
             dir: self.dir.clone(),
+            writable: self.writable.clone(),
             stdin_bytes: self.input.len() as u64,
             grace_ms: u64::try_from(GRACE.as_millis()).unwrap_or_default(),
         };

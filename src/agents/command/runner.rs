@@ -118,6 +118,7 @@ impl CommandRunner {
         let run = Run {
             guard: &self.host.guard,
             argv: std::iter::once(program).chain(command.argv.iter().skip(1).cloned()).collect(),
+            writable: None,
             dir: command.dir.as_ref().unwrap_or(&self.dir).clone(),
             variables,
             input,

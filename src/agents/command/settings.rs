@@ -43,6 +43,10 @@ pub struct CommandSetting {
     pub dir: PathBuf,
     /// How much memory one process of it is expected to need.
     pub memory_mb: u64,
+    /// Whether it may write only where it runs, and where `writable` says.
+    pub confine: bool,
+    /// Where else a confined one may write.
+    pub writable: Vec<PathBuf>,
     /// Whether each task gets a git worktree of its own.
     pub worktree: bool,
 }

@@ -22,6 +22,8 @@ pub(super) fn setting(program: Program) -> CommandSetting {
         variables: super::Variables::default(),
         dir: "/".into(),
         memory_mb: 250,
+        confine: false,
+        writable: Vec::new(),
         worktree: false,
     }
 }

@@ -373,7 +373,7 @@ fn the_table_of_keys_and_the_settings_agree() {
     let command = json!({ "program": "claude", "argv": ["a"], "output": "json", "prompt": "stdin",
         "output_schema": "/s", "model": "m", "permission_mode": "plan", "allowed_tools": ["Read"],
         "max_budget_usd": 1.0, "max_turns": 1, "env": ["A"], "working_directory": "/w",
-        "memory_mb": 1, "worktree": true });
+        "memory_mb": 1, "worktree": true, "confine": true, "writable": ["/x"] });
     let agent = json!({ "timeout_seconds": 1.0, "validation_level": "strict",
         "analysis_depth": "deep", "allow": ["u/t"], "tool": "t", "upstream": "u", "recipe": "r",
         "worker": "pull", "heartbeat_seconds": 1.0,
