@@ -6,6 +6,9 @@
     reason = "a benchmark times and prints"
 )]
 
+#[path = "support/quick.rs"]
+mod quick;
+
 use std::{
     collections::BTreeMap,
     error::Error,
@@ -13,29 +16,22 @@ use std::{
     time::{Duration, Instant},
 };
 
-use futures::{channel::mpsc, future::BoxFuture};
+use futures::channel::mpsc;
 use parallel_dispatch::{
     agents::{AgentSetting, Agents, AgentsSettings, Recipes, command::Commands},
     confine::Workspaces,
-    model::{AgentName, Attempt, DispatchId, Millis, TaskId},
-    ports::{
-        AgentBackend, AgentDirectory as _, AttemptCall, Clock, EventLog, Heartbeat, UpstreamOutput,
-    },
+    model::{AgentName, Attempt, DispatchId, TaskId},
+    ports::{AgentBackend, AgentDirectory as _, AttemptCall, EventLog, Heartbeat, UpstreamOutput},
     upstream::{
         Archon, ArchonChoice, CallMeta, Era, Upstream, UpstreamSettings, UpstreamTransport,
     },
 };
-use rmcp::{
-    ErrorData, RoleServer, ServerHandler, ServiceExt as _,
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-    },
-    service::RequestContext,
-};
+use rmcp::ServiceExt as _;
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
+
+use self::quick::{Quick, Wall};
 
 const ROUNDS: usize = 300;
 const STEPS: usize = 32;
@@ -189,50 +185,4 @@ fn upstream() -> Arc<Upstream> {
     });
     let transport = UpstreamTransport::InMemory { connect };
     Upstream::new(UpstreamSettings::new("bench", transport, Era::Legacy), Arc::new(Wall::start()))
-}
-
-/// Answers at once.
-struct Quick;
-
-impl ServerHandler for Quick {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-    }
-
-    async fn list_tools(
-        &self,
-        _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(vec![Tool::new("quick", "", Map::new())]))
-    }
-
-    async fn call_tool(
-        &self,
-        _: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        Ok(CallToolResult::structured(json!({ "ok": true })).into())
-    }
-}
-
-/// Milliseconds since the start.
-#[derive(Debug)]
-struct Wall(Instant);
-
-impl Wall {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for Wall {
-    fn now(&self) -> Millis {
-        Millis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
-        let wait = at.since(self.now());
-        Box::pin(tokio::time::sleep(Duration::from_millis(wait.0)))
-    }
 }

@@ -6,26 +6,25 @@
     reason = "a benchmark times and prints"
 )]
 
+#[path = "support/quick.rs"]
+mod quick;
+
 use std::{
     error::Error,
     sync::Arc,
     time::{Duration, Instant},
 };
 
-use futures::future::{BoxFuture, join_all};
+use futures::future::join_all;
 use parallel_dispatch::{
-    model::{Attempt, Millis},
-    ports::{Clock, Heartbeat},
+    model::Attempt,
+    ports::Heartbeat,
     transport::{HttpOptions, HttpServer},
     upstream::{CallMeta, Era, Upstream, UpstreamSettings, UpstreamTransport},
 };
 use rmcp::{
-    ErrorData, RoleServer, ServerHandler, ServiceExt as _,
-    model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-    },
-    service::RequestContext,
+    ServiceExt as _,
+    model::CallToolRequestParams,
     transport::{
         StreamableHttpClientTransport, streamable_http_client::StreamableHttpClientTransportConfig,
     },
@@ -33,9 +32,10 @@ use rmcp::{
 use serde_json::{Map, Value, json};
 use tokio_util::sync::CancellationToken;
 
+use self::quick::{Quick, SLOW, Wall};
+
 const ROUNDS: usize = 4_000;
 const WORKERS: usize = 64;
-const SLOW: Duration = Duration::from_millis(500);
 
 type Failed = Box<dyn Error + Send + Sync>;
 
@@ -115,53 +115,4 @@ fn report(what: &str, mut times: Vec<Duration>) {
     times.sort_unstable();
     let at = |percent: usize| times[(times.len() - 1) * percent / 100].as_micros();
     println!("{what}: p50 {} us, p99 {} us", at(50), at(99));
-}
-
-/// Answers at once, or after a while.
-struct Quick;
-
-impl ServerHandler for Quick {
-    fn get_info(&self) -> ServerConfig {
-        ServerConfig::new(ServerCapabilities::builder().enable_tools().build())
-    }
-
-    async fn list_tools(
-        &self,
-        _: Option<PaginatedRequestParams>,
-        _: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        Ok(ListToolsResult::with_all_items(vec![Tool::new("quick", "", Map::new())]))
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        _: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        if request.name == "slow" {
-            tokio::time::sleep(SLOW).await;
-        }
-        Ok(CallToolResult::structured(json!({ "ok": true })).into())
-    }
-}
-
-/// Milliseconds since the start.
-#[derive(Debug)]
-struct Wall(Instant);
-
-impl Wall {
-    fn start() -> Self {
-        Self(Instant::now())
-    }
-}
-
-impl Clock for Wall {
-    fn now(&self) -> Millis {
-        Millis(u64::try_from(self.0.elapsed().as_millis()).unwrap_or(u64::MAX))
-    }
-
-    fn sleep_until(&self, at: Millis) -> BoxFuture<'static, ()> {
-        let wait = at.since(self.now());
-        Box::pin(tokio::time::sleep(Duration::from_millis(wait.0)))
-    }
 }

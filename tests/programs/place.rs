@@ -12,10 +12,7 @@ use std::{
 
 use futures::future::BoxFuture;
 use parallel_dispatch::{
-    agents::command::{
-        CommandHost, CommandSetting, Commands, GuardProgram, OutputForm, Program, PromptBy,
-        Variables,
-    },
+    agents::command::{CommandHost, CommandSetting, Commands, GuardProgram, Program, Variables},
     model::{AgentEvent, AgentName, Attempt, DispatchId, Failure, Millis, TaskId, UpstreamCall},
     ports::{AgentBackend, AttemptCall, Clock, EventLog, Heartbeat},
 };
@@ -88,23 +85,12 @@ impl Place {
         fs::set_permissions(&path, fs::Permissions::from_mode(0o755)).unwrap();
         let passed_on = std::env::vars_os().filter(|it| it.0 == "PATH" || it.0 == "HOME");
         let name = |it: std::ffi::OsString| it.into_string().unwrap();
+        let variables = Variables(passed_on.map(|it| (name(it.0), it.1)).collect());
         let setting = CommandSetting {
-            program,
             argv: vec![path.to_str().unwrap().to_owned()],
-            output: OutputForm::StreamJson,
-            prompt: PromptBy::Stdin,
-            output_schema: None,
-            model: None,
-            permission_mode: None,
-            allowed_tools: Vec::new(),
-            max_budget_usd: None,
-            max_turns: None,
-            variables: Variables(passed_on.map(|it| (name(it.0), it.1)).collect()),
-            dir: dir.path().to_owned(),
+            variables,
             memory_mb: 1,
-            confine: false,
-            writable: Vec::new(),
-            worktree: false,
+            ..CommandSetting::new(program, dir.path().to_owned())
         };
         Self { dir, setting }
     }

@@ -51,6 +51,30 @@ pub struct CommandSetting {
     pub worktree: bool,
 }
 
+impl CommandSetting {
+    /// A program that runs in `dir`, of which nothing else is said.
+    pub fn new(program: Program, dir: PathBuf) -> Self {
+        Self {
+            program,
+            argv: Vec::new(),
+            output: OutputForm::StreamJson,
+            prompt: PromptBy::Stdin,
+            output_schema: None,
+            model: None,
+            permission_mode: None,
+            allowed_tools: Vec::new(),
+            max_budget_usd: None,
+            max_turns: None,
+            variables: Variables::default(),
+            dir,
+            memory_mb: 250,
+            confine: false,
+            writable: Vec::new(),
+            worktree: false,
+        }
+    }
+}
+
 /// The conventions that a program keeps.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Program {

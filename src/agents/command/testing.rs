@@ -3,29 +3,12 @@
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::settings::{CommandSetting, OutputForm, Program, PromptBy};
+use super::settings::{CommandSetting, Program};
 use crate::{agents::tool::testing::attempt_call, ports::AttemptCall};
 
 /// A program of which nothing is set.
 pub(super) fn setting(program: Program) -> CommandSetting {
-    CommandSetting {
-        program,
-        argv: Vec::new(),
-        output: OutputForm::StreamJson,
-        prompt: PromptBy::Stdin,
-        output_schema: None,
-        model: None,
-        permission_mode: None,
-        allowed_tools: Vec::new(),
-        max_budget_usd: None,
-        max_turns: None,
-        variables: super::Variables::default(),
-        dir: "/".into(),
-        memory_mb: 250,
-        confine: false,
-        writable: Vec::new(),
-        worktree: false,
-    }
+    CommandSetting::new(program, "/".into())
 }
 
 /// An attempt at the task `t-1`, "write it".

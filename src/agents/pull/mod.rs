@@ -8,6 +8,8 @@
 mod agent;
 mod board;
 #[cfg(test)]
+mod board_tests;
+#[cfg(test)]
 mod tests;
 mod workers;
 

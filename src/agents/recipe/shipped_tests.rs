@@ -143,65 +143,36 @@ async fn check_coder(form: Form, level: &str, expected: &Expect) {
 }
 
 #[tokio::test]
-async fn e2e_coder_runs_on_flat_tools() {
-    check_coder(Form::OmniNode, "strict", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = 0.8
-        /checks = {"quality":true,"compliance":true}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
+async fn e2e_coder_runs_on_flat_tools_and_through_the_gateway() {
+    for form in [Form::OmniNode, Form::Gateway] {
+        check_coder(form, "strict", &expect![[r#"
+            /class_name = "NodeMailerEffect"
+            /quality_score = 0.9
+            /compliance_score = 0.8
+            /checks = {"quality":true,"compliance":true}
+            /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+            /warnings = []
 
-        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query"#]]).await;
-    check_coder(Form::OmniNode, "moderate", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = null
-        /checks = {"quality":true,"compliance":null}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
+            calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query"#]]).await;
+        check_coder(form, "moderate", &expect![[r#"
+            /class_name = "NodeMailerEffect"
+            /quality_score = 0.9
+            /compliance_score = null
+            /checks = {"quality":true,"compliance":null}
+            /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+            /warnings = []
 
-        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
-    check_coder(Form::OmniNode, "lenient", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = null
-        /checks = {"quality":true,"compliance":null}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
+            calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
+        check_coder(form, "lenient", &expect![[r#"
+            /class_name = "NodeMailerEffect"
+            /quality_score = 0.9
+            /compliance_score = null
+            /checks = {"quality":true,"compliance":null}
+            /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
+            /warnings = []
 
-        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
-}
-
-#[tokio::test]
-async fn e2e_coder_runs_through_the_gateway() {
-    check_coder(Form::Gateway, "strict", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = 0.8
-        /checks = {"quality":true,"compliance":true}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
-
-        calls: assess_code_quality check_architectural_compliance perform_rag_query perform_rag_query"#]]).await;
-    check_coder(Form::Gateway, "moderate", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = null
-        /checks = {"quality":true,"compliance":null}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
-
-        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
-    check_coder(Form::Gateway, "lenient", &expect![[r#"
-        /class_name = "NodeMailerEffect"
-        /quality_score = 0.9
-        /compliance_score = null
-        /checks = {"quality":true,"compliance":null}
-        /research = {"domain":{"key_findings":["contracts first"],"patterns_identified":[]},"similar":{"key_findings":["contracts first"],"patterns_identified":[]}}
-        /warnings = []
-
-        calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
+            calls: assess_code_quality perform_rag_query perform_rag_query"#]]).await;
+    }
 }
 
 #[tokio::test]
@@ -311,65 +282,36 @@ async fn check_debug(form: Form, depth: &str, pointers: &[&str], expected: &Expe
 }
 
 #[tokio::test]
-async fn e2e_debug_runs_on_flat_tools() {
-    check_debug(Form::OmniNode, "quick", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":[],"anti_patterns":[],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":0.5}
-        /optimisation = {"opportunities":[]}
-        /synthesis = {"recommendations":[],"best_practices":[]}
-        /warnings = []
+async fn e2e_debug_runs_on_flat_tools_and_through_the_gateway() {
+    for form in [Form::OmniNode, Form::Gateway] {
+        check_debug(form, "quick", &DEBUG, &expect![[r#"
+            /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+            /focus = {"violations":[],"anti_patterns":[],"worst_file":"/ws/bad.py"}
+            /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":0.5}
+            /optimisation = {"opportunities":[]}
+            /synthesis = {"recommendations":[],"best_practices":[]}
+            /warnings = []
 
-        calls: assess_code_quality perform_rag_query"#]]).await;
-    check_debug(Form::OmniNode, "standard", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
-        /optimisation = {"opportunities":[]}
-        /synthesis = {"recommendations":["add a contract"],"best_practices":[]}
-        /warnings = []
+            calls: assess_code_quality perform_rag_query"#]]).await;
+        check_debug(form, "standard", &DEBUG, &expect![[r#"
+            /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+            /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+            /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+            /optimisation = {"opportunities":[]}
+            /synthesis = {"recommendations":["add a contract"],"best_practices":[]}
+            /warnings = []
 
-        calls: assess_code_quality check_architectural_compliance get_quality_patterns perform_rag_query"#]]).await;
-    check_debug(Form::OmniNode, "deep", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
-        /optimisation = {"opportunities":[{"title":"cache it"}]}
-        /synthesis = {"recommendations":["add a contract"],"best_practices":["god object"]}
-        /warnings = []
+            calls: assess_code_quality check_architectural_compliance get_quality_patterns perform_rag_query"#]]).await;
+        check_debug(form, "deep", &DEBUG, &expect![[r#"
+            /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
+            /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
+            /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
+            /optimisation = {"opportunities":[{"title":"cache it"}]}
+            /synthesis = {"recommendations":["add a contract"],"best_practices":["god object"]}
+            /warnings = []
 
-        calls: assess_code_quality check_architectural_compliance get_quality_patterns get_quality_patterns identify_optimization_opportunities perform_rag_query"#]]).await;
-}
-
-#[tokio::test]
-async fn e2e_debug_runs_through_the_gateway() {
-    check_debug(Form::Gateway, "quick", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":[],"anti_patterns":[],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":0.5}
-        /optimisation = {"opportunities":[]}
-        /synthesis = {"recommendations":[],"best_practices":[]}
-        /warnings = []
-
-        calls: assess_code_quality perform_rag_query"#]]).await;
-    check_debug(Form::Gateway, "standard", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
-        /optimisation = {"opportunities":[]}
-        /synthesis = {"recommendations":["add a contract"],"best_practices":[]}
-        /warnings = []
-
-        calls: assess_code_quality check_architectural_compliance get_quality_patterns perform_rag_query"#]]).await;
-    check_debug(Form::Gateway, "deep", &DEBUG, &expect![[r#"
-        /baseline = {"files":["/ws/bad.py"],"quality":[{"path":"/ws/bad.py","quality_score":0.4,"onex_compliance":{"score":0.4,"violations":["no contract"],"recommendations":[]}}]}
-        /focus = {"violations":["no contract"],"anti_patterns":["god object"],"worst_file":"/ws/bad.py"}
-        /root_cause = {"hypothesis":null,"knowledge":{"success":true,"query":"debugging KeyError: 'k' systematic root cause analysis","results":{"rag_search":{"results":[{"content":"use contracts"}]}},"synthesis":{"key_findings":["contracts first"],"patterns_identified":[]}},"confidence":1.0}
-        /optimisation = {"opportunities":[{"title":"cache it"}]}
-        /synthesis = {"recommendations":["add a contract"],"best_practices":["god object"]}
-        /warnings = []
-
-        calls: assess_code_quality check_architectural_compliance get_quality_patterns get_quality_patterns identify_optimization_opportunities perform_rag_query"#]]).await;
+            calls: assess_code_quality check_architectural_compliance get_quality_patterns get_quality_patterns identify_optimization_opportunities perform_rag_query"#]]).await;
+    }
 }
 
 #[tokio::test]
