@@ -5,11 +5,14 @@ use std::{sync::Arc, time::Duration};
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use super::recipe::FindUpstream;
+use super::{
+    call::{call_tool, cancelled},
+    recipe::FindUpstream,
+};
 use crate::{
     model::{AgentName, Failure, FailureCode, text},
     ports::{AgentBackend, AttemptCall},
-    upstream::{CallMeta, ToolFilter, Upstream},
+    upstream::{ToolFilter, Upstream},
 };
 
 /// The upstream that is meant where the input names none.
@@ -21,7 +24,6 @@ pub(super) struct AnyToolAgent {
     upstreams: Arc<dyn FindUpstream>,
     /// Over `UPSTREAM/TOOL`.
     allowed: ToolFilter,
-    timeout: Option<Duration>,
     binding: String,
 }
 
@@ -37,11 +39,10 @@ impl AnyToolAgent {
     pub(super) fn new(
         upstreams: Arc<dyn FindUpstream>,
         patterns: &[String],
-        timeout: Option<Duration>,
     ) -> Result<Self, String> {
         let allowed = ToolFilter::new(patterns).map_err(|it| it.to_string())?;
         let binding = format!("tool\n{}", env!("CARGO_PKG_VERSION"));
-        Ok(Self { upstreams, allowed, timeout, binding })
+        Ok(Self { upstreams, allowed, binding })
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
@@ -53,26 +54,12 @@ impl AnyToolAgent {
         let upstream = upstream.ok_or_else(|| {
             refuse(format!("there is no upstream \"{}\"", text::escape(&text::cut(&name, 100))))
         })?;
-        let limit = self.timeout.map_or(call.timeout, |it| it.min(call.timeout));
-        let cancelled = call.cancelled.clone();
-        let listed = cancelled.run_until_cancelled(is_listed(&upstream, &tool, limit)).await;
-        match listed {
-            Some(Ok(true)) => (),
-            Some(Ok(false)) => return Err(refuse(format!("there is no {}", shown(&name, &tool)))),
-            Some(Err(failure)) => return Err(failure),
-            None => return Err(Failure::new(FailureCode::Cancelled, "the attempt was cancelled")),
+        let listed = is_listed(&upstream, &tool, call.timeout);
+        let listed = call.cancelled.run_until_cancelled(listed).await;
+        if !listed.ok_or_else(cancelled)?? {
+            return Err(refuse(format!("there is no {}", shown(&name, &tool))));
         }
-        let meta = CallMeta {
-            key: format!("{}/{}", call.dispatch_id, call.task_id),
-            attempt: call.attempt,
-            traceparent: None,
-            heartbeat: call.heartbeat.clone(),
-        };
-        let outcome = upstream.call(&tool, arguments, meta, limit, &cancelled).await;
-        if call.calls.send(outcome.record).is_err() {
-            tracing::trace!(tool, "nobody notes the call");
-        }
-        outcome.result.map_err(Failure::from)
+        Ok(call_tool(&upstream, &tool, arguments, &call, call.timeout).await?)
     }
 }
 
@@ -150,7 +137,7 @@ mod tests {
     async fn run(input: Value) -> Result<Value, String> {
         let upstream = memory_upstream(TestServer::echo(&["rag_search", "drop_all"]), Era::Legacy);
         let patterns = ["archon/rag_*".to_owned(), "*/gone".to_owned()];
-        let agent = AnyToolAgent::new(Arc::new(One(upstream)), &patterns, None).unwrap();
+        let agent = AnyToolAgent::new(Arc::new(One(upstream)), &patterns).unwrap();
         let mut call = attempt_call(mpsc::unbounded_channel().0);
         call.input = input.as_object().unwrap().clone();
         agent.run(call).await.map_err(|it| it.message.into())

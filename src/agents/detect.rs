@@ -6,11 +6,12 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
+    call::cancelled,
     recipe::{RecipeAgent, Unready},
     tool::{ToolAgent, pick},
 };
 use crate::{
-    model::{AgentName, Failure, FailureCode},
+    model::{AgentName, Failure},
     ports::{AgentBackend, AttemptCall, BindError, UpstreamWish},
     upstream::{ToolInfo, Upstream},
 };
@@ -55,10 +56,8 @@ impl Detected {
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
-        let cancelled = call.cancelled.clone();
-        let tools = cancelled.run_until_cancelled(self.upstream.tools()).await;
-        let tools = tools
-            .ok_or_else(|| Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))??;
+        let tools = self.upstream.tools();
+        let tools = call.cancelled.run_until_cancelled(tools).await.ok_or_else(cancelled)??;
         match self.recipe(&tools) {
             Some(recipe) => recipe.run(call).await,
             None => self.tool.run(call).await,

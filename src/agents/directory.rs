@@ -54,8 +54,6 @@ pub struct AgentSetting {
     pub upstream: Option<String>,
     /// For the agent `tool`: what it may call, as patterns of `UPSTREAM/TOOL`.
     pub allow: Vec<String>,
-    /// The longest that one call may take, whatever the task grants.
-    pub timeout: Option<Duration>,
 }
 
 /// The agents that upstreams serve.
@@ -106,12 +104,10 @@ impl Agents {
         let pulled = pulled.map(|backend| Ok(Binding { backend, warnings: Vec::new() }));
         let here = pulled.or_else(|| self.settings.commands.bind(agent));
         let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
-        if is_any && here.is_none() && setting.recipe.is_none() {
-            return self.bind_any_tool(agent, &setting);
-        }
         let bound = match (here, &setting.recipe) {
             (Some(bound), _) => bound,
             (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
+            (None, None) if is_any => self.bind_any_tool(agent, &setting),
             (None, None) => self.bind_tool(agent, setting).await,
         };
         let Some(board) = &self.board else { return bound };
@@ -130,7 +126,7 @@ impl Agents {
             return Err(unusable(problem.to_owned()));
         }
         let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        let backend = AnyToolAgent::new(upstreams, &setting.allow, setting.timeout);
+        let backend = AnyToolAgent::new(upstreams, &setting.allow);
         let backend = Arc::new(backend.map_err(unusable)?);
         Ok(Binding { backend, warnings: Vec::new() })
     }
@@ -153,7 +149,7 @@ impl Agents {
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
-        let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+        let backend = self.recipe_agent(agent, recipe, upstream).await;
         match tokio::time::timeout(BIND_TIMEOUT, backend.look()).await {
             Ok(Err(Unready::Unfit(faults))) => Err(unfit(faults)),
             // Without a list, because the upstream is down or late, the attempts find out.
@@ -188,12 +184,12 @@ impl Agents {
         if tools.as_ref().is_some_and(|it| pick(&looked_for, it).is_none()) {
             return Err(refuse());
         }
-        let tool = ToolAgent::new(agent, Arc::clone(&upstream), candidates, setting.timeout);
+        let tool = ToolAgent::new(agent, Arc::clone(&upstream), candidates);
         let mut recipes = Vec::new();
         for it in shipped {
             if let Some(recipe) = self.settings.recipes.get(it.name) {
                 let upstream = Arc::clone(&upstream);
-                let backend = self.recipe_agent(agent, recipe, upstream, setting.timeout).await;
+                let backend = self.recipe_agent(agent, recipe, upstream).await;
                 recipes.push((it.marker, backend));
             }
         }
@@ -212,7 +208,6 @@ impl Agents {
         agent: &AgentName,
         recipe: Arc<Recipe>,
         own: Arc<Upstream>,
-        timeout: Option<Duration>,
     ) -> RecipeAgent {
         let mut others = BTreeMap::new();
         for name in recipe.other_upstreams() {
@@ -222,7 +217,7 @@ impl Agents {
         }
         let (workspaces, runner) = (self.settings.workspaces.clone(), self.settings.runner.clone());
         let links = Links { own, others, workspaces, runner };
-        RecipeAgent::new(agent, recipe, links, timeout)
+        RecipeAgent::new(agent, recipe, links)
     }
 }
 

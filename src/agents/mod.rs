@@ -6,6 +6,7 @@
 //! agent: its attempts fail until the upstream is back, and each looks again.
 
 mod any_tool;
+mod call;
 pub mod command;
 mod detect;
 mod directory;

@@ -1,14 +1,15 @@
 //! An agent that is a tool of an upstream: one call an attempt.
 
-use std::{sync::Arc, time::Duration};
+use std::{mem, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
+use super::call::{call_tool, cancelled};
 use crate::{
     model::{AgentName, Failure, FailureCode},
     ports::{AgentBackend, AttemptCall},
-    upstream::{CallMeta, ToolInfo, Upstream},
+    upstream::{ToolInfo, Upstream},
 };
 
 /// Calls the first of its tools that the upstream has.
@@ -17,19 +18,13 @@ pub(super) struct ToolAgent {
     upstream: Arc<Upstream>,
     /// In the order of preference.
     candidates: Vec<String>,
-    timeout: Option<Duration>,
     lane: String,
 }
 
 impl ToolAgent {
-    pub(super) fn new(
-        agent: &AgentName,
-        upstream: Arc<Upstream>,
-        candidates: Vec<String>,
-        timeout: Option<Duration>,
-    ) -> Self {
+    pub(super) fn new(agent: &AgentName, upstream: Arc<Upstream>, candidates: Vec<String>) -> Self {
         let lane = format!("{}/{agent}", upstream.name());
-        Self { upstream, candidates, timeout, lane }
+        Self { upstream, candidates, lane }
     }
 
     /// The tools that it may be, in the order of preference.
@@ -37,25 +32,11 @@ impl ToolAgent {
         &self.candidates
     }
 
-    async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
-        let cancelled = call.cancelled.clone();
-        let tool = cancelled.run_until_cancelled(self.find_tool(call.timeout)).await;
-        let tool = tool.unwrap_or_else(|| {
-            Err(Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))
-        })?;
-        let limit = self.timeout.map_or(call.timeout, |it| it.min(call.timeout));
-        let meta = CallMeta {
-            key: format!("{}/{}", call.dispatch_id, call.task_id),
-            attempt: call.attempt,
-            traceparent: None,
-            heartbeat: call.heartbeat.clone(),
-        };
-        let calls = call.calls.clone();
-        let outcome = self.upstream.call(&tool, arguments(call), meta, limit, &cancelled).await;
-        if calls.send(outcome.record).is_err() {
-            tracing::trace!(tool, "nobody notes the call");
-        }
-        outcome.result.map_err(Failure::from)
+    async fn attempt(&self, mut call: AttemptCall) -> Result<Value, Failure> {
+        let tool = call.cancelled.run_until_cancelled(self.find_tool(call.timeout)).await;
+        let tool = tool.ok_or_else(cancelled)??;
+        let arguments = arguments(&mut call);
+        Ok(call_tool(&self.upstream, &tool, arguments, &call, call.timeout).await?)
     }
 
     /// Looks again at each attempt, for the upstream may be another one since; the list is asked
@@ -97,9 +78,10 @@ pub(super) fn pick<'a>(candidates: &'a [String], tools: &[ToolInfo]) -> Option<&
     candidates.iter().find(is_offered).map(String::as_str)
 }
 
-/// What the agent is told, and which task it is for; a field of the input goes first.
-fn arguments(call: AttemptCall) -> Map<String, Value> {
-    let mut arguments = call.input;
+/// What the agent is told, and which task it is for; a field of the input, which is taken out of
+/// the call, goes first.
+fn arguments(call: &mut AttemptCall) -> Map<String, Value> {
+    let mut arguments = mem::take(&mut call.input);
     arguments.entry("task_id").or_insert_with(|| call.task_id.as_str().into());
     arguments.entry("description").or_insert_with(|| (*call.description).into());
     arguments
@@ -155,7 +137,7 @@ mod tests {
     fn agent(server: TestServer) -> ToolAgent {
         let upstream = memory_upstream(server, Era::Legacy);
         let coder = AgentName::new("coder");
-        ToolAgent::new(&coder, upstream, vec!["agent_coder".to_owned(), "coder".to_owned()], None)
+        ToolAgent::new(&coder, upstream, vec!["agent_coder".to_owned(), "coder".to_owned()])
     }
 
     #[tokio::test]
@@ -213,7 +195,7 @@ mod tests {
         let binding = |agent: &str, at: usize, tools: &[&str]| {
             let tools = tools.iter().map(|it| (*it).to_owned()).collect();
             let upstream = Arc::clone(&upstreams[at]);
-            ToolAgent::new(&AgentName::new(agent), upstream, tools, None).binding()
+            ToolAgent::new(&AgentName::new(agent), upstream, tools).binding()
         };
         let first = binding("coder", 0, &["a", "b"]);
         assert_eq!(first, binding("coder", 0, &["a", "b"]));
@@ -239,6 +221,6 @@ mod tests {
     async fn what_the_input_says_itself_stays() {
         let mut call = attempt_call(mpsc::unbounded_channel().0);
         call.input.insert("description".to_owned(), json!("of the contract"));
-        assert_eq!(arguments(call)["description"], "of the contract");
+        assert_eq!(arguments(&mut call)["description"], "of the contract");
     }
 }

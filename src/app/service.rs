@@ -173,10 +173,7 @@ pub(super) fn agents(
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
         let upstream = it.upstream.clone();
-        (
-            AgentName::new(name),
-            AgentSetting { tool, recipe, upstream, allow: it.allow.clone(), timeout: None },
-        )
+        (AgentName::new(name), AgentSetting { tool, recipe, upstream, allow: it.allow.clone() })
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);

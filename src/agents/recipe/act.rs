@@ -9,6 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
+    super::call::call_tool,
     agent::Links,
     plan::{Act, Place, Program, Recipe, Step, ToolCall},
     scope::with_result,
@@ -18,7 +19,7 @@ use crate::{
     confine::{ConfineError, Workspaces},
     model::{Failure, FailureCode},
     ports::AttemptCall,
-    upstream::{CallMeta, UpstreamError, decode},
+    upstream::{UpstreamError, decode},
 };
 
 /// How many files one step reads at most, and how long each may be.
@@ -107,13 +108,9 @@ impl Tools<'_> {
                 (gateway.tool.as_str(), arguments(&gateway.args, &args)?)
             }
         };
-        let outcome =
-            upstream.call(tool, args, self.meta(), self.time_left()?, &self.call.cancelled).await;
-        if self.call.calls.send(outcome.record).is_err() {
-            tracing::trace!(tool, "nobody notes the call");
-        }
+        let answer = call_tool(upstream, tool, args, self.call, self.time_left()?).await;
         self.call.heartbeat.beat();
-        let mut value = outcome.result.map_err(|it| Fault::from(Failure::from(it)))?;
+        let mut value = answer?;
         if let Some(gateway) = gateway {
             let answer = Dynamic::from_pairs([("r", to_dynamic(&value))]);
             value = settle(filled("gateway.unwrap", &gateway.unwrap, &answer)?)?;
@@ -145,15 +142,6 @@ impl Tools<'_> {
         let is_over = left.is_zero();
         let over = || Fault::last(FailureCode::Timeout, "the attempt's time is over");
         if is_over { Err(over()) } else { Ok(left) }
-    }
-
-    fn meta(&self) -> CallMeta {
-        CallMeta {
-            key: format!("{}/{}", self.call.dispatch_id, self.call.task_id),
-            attempt: self.call.attempt,
-            traceparent: None,
-            heartbeat: self.call.heartbeat.clone(),
-        }
     }
 
     /// Does what blocks on another thread.

@@ -1,6 +1,6 @@
 //! An agent that is a recipe: looks whether its tools are there, and runs it.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
@@ -8,7 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::{
-    super::command::CommandRunner,
+    super::{call::cancelled, command::CommandRunner},
     act::Tools,
     fit::{fit, fit_programs},
     plan::{Place, Recipe},
@@ -26,7 +26,6 @@ use crate::{
 pub(in crate::agents) struct RecipeAgent {
     recipe: Arc<Recipe>,
     links: Links,
-    timeout: Option<Duration>,
     lane: String,
     /// Guards what the last look at the lists of tools came to; held for the moment of reading or
     /// replacing it.
@@ -72,14 +71,9 @@ impl Links {
 }
 
 impl RecipeAgent {
-    pub(in crate::agents) fn new(
-        agent: &AgentName,
-        recipe: Arc<Recipe>,
-        links: Links,
-        timeout: Option<Duration>,
-    ) -> Self {
+    pub(in crate::agents) fn new(agent: &AgentName, recipe: Arc<Recipe>, links: Links) -> Self {
         let lane = format!("{}/{agent}", links.own.name());
-        Self { recipe, links, timeout, lane, seen: Mutex::default() }
+        Self { recipe, links, lane, seen: Mutex::default() }
     }
 
     /// The recipe's name.
@@ -127,17 +121,13 @@ impl RecipeAgent {
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
-        let limit = self.timeout.map_or(call.timeout, |it| it.min(call.timeout));
-        let until = Instant::now() + limit;
-        let cancelled = call.cancelled.clone();
+        let until = Instant::now() + call.timeout;
         let work = Box::pin(async {
             let missing = self.missing().await.map_err(|it| it.into_failure(self.name()))?;
             let (recipe, links) = (&*self.recipe, &self.links);
             run(&Tools { recipe, links, call: &call, until, missing }).await
         });
-        cancelled.run_until_cancelled(work).await.unwrap_or_else(|| {
-            Err(Failure::new(FailureCode::Cancelled, "the attempt was cancelled"))
-        })
+        call.cancelled.run_until_cancelled(work).await.ok_or_else(cancelled)?
     }
 }
 

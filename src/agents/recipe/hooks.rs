@@ -14,6 +14,7 @@ use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
 use super::{
+    super::call,
     act::arguments,
     read::{Reading, RecipeFault, Sight},
     template::{Expr, Template, to_dynamic},
@@ -185,8 +186,8 @@ struct Watched {
 
 impl AgentBackend for Watched {
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
-        let (key, attempt) = (format!("{}/{}", call.dispatch_id, call.task_id), call.attempt);
-        let (key, task) = (Arc::<str>::from(key), Arc::new(task_of(&call)));
+        let (key, attempt) = (Arc::<str>::from(call::key(&call)), call.attempt);
+        let task = Arc::new(task_of(&call));
         let tell = move |moment, error| {
             let (key, task) = (Arc::clone(&key), Arc::clone(&task));
             self.board.tell(Told { moment, key, attempt, task, error });

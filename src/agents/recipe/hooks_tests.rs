@@ -11,7 +11,7 @@ use super::{
     testing::{Form, Ground, StandIn},
 };
 use crate::{
-    agents::{Agents, AgentsSettings, command},
+    agents::{AgentSetting, Agents, AgentsSettings, command},
     model::AgentName,
     ports::AgentDirectory as _,
     upstream::{
@@ -37,14 +37,25 @@ fn hooks() -> Value {
 
 /// Runs one attempt at research with hooks, and answers how it ended and what the board was told.
 async fn mirrored(standin: &StandIn, hooks: Value, input: &Value) -> (bool, String) {
+    mirrored_of("research", standin, hooks, input).await
+}
+
+async fn mirrored_of(
+    agent: &str,
+    standin: &StandIn,
+    hooks: Value,
+    input: &Value,
+) -> (bool, String) {
     let embedded = memory_upstream(TestServer::echo(&[]), Era::Legacy);
     let choice = ArchonChoice::Configured(Arc::clone(&standin.upstream));
     let (tasks, ground) = (TaskTracker::new(), Ground::new());
+    let allowed =
+        AgentSetting { allow: vec!["archon/rag_*".to_owned()], ..AgentSetting::default() };
     let agents = Agents::new(AgentsSettings {
         workers: None,
         runner: None,
         commands: command::Commands::default(),
-        agents: BTreeMap::new(),
+        agents: BTreeMap::from([(AgentName::new(AgentName::TOOL), allowed)]),
         upstreams: BTreeMap::new(),
         archon: Archon::new(choice, Arc::new(StillClock::default())),
         embedded,
@@ -52,7 +63,7 @@ async fn mirrored(standin: &StandIn, hooks: Value, input: &Value) -> (bool, Stri
         workspaces: ground.workspaces.clone(),
     });
     let agents = agents.with_hooks(&tasks, CancellationToken::new());
-    let binding = agents.bind(&AgentName::new("research")).await.unwrap();
+    let binding = agents.bind(&AgentName::new(agent)).await.unwrap();
     let mut call = super::testing::attempt(input);
     call.attempt = crate::model::Attempt(1);
     let result = binding.backend.run(call).await;
@@ -83,6 +94,14 @@ async fn e2e_a_task_is_mirrored_from_its_start_to_its_end() {
         {"action":"create","project_id":"p-1","title":"t-1","description":"write it","assignee":"coder"}
         {"action":"update","task_id":"b-1","status":"doing"}
         {"action":"update","task_id":"b-1","status":"todo"}"#]]).await;
+}
+
+#[tokio::test]
+async fn e2e_a_task_that_calls_any_tool_is_mirrored_too() {
+    let standin = StandIn::start(Form::ArchonV1).await;
+    let input = json!({ "tool": "rag_search_knowledge_base", "arguments": { "query": "x" } });
+    let (is_ok, told) = mirrored_of(AgentName::TOOL, &standin, hooks(), &input).await;
+    assert_eq!((is_ok, told.lines().count()), (true, 3), "{told}");
 }
 
 #[tokio::test]

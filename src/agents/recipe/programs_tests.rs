@@ -34,7 +34,7 @@ fn agent(recipe: &Value, server: TestServer, runner: Option<CommandRunner>) -> R
     let recipe = read("mine", recipe).unwrap_or_else(|faults| panic!("{faults:?}"));
     let (own, workspaces) = (memory_upstream(server, Era::Legacy), Ground::new().workspaces);
     let links = Links { own, others: BTreeMap::new(), workspaces, runner };
-    RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links, None)
+    RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links)
 }
 
 fn program(argv: &[&str], is_optional: bool) -> Value {

@@ -36,7 +36,7 @@ impl Bench {
             workspaces: self.ground.workspaces.clone(),
             runner: None,
         };
-        RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links, None)
+        RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links)
     }
 
     /// Runs a recipe; the workspace is shown as `/ws`.
