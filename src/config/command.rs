@@ -112,7 +112,7 @@ pub enum CommandOutput {
     Json,
     /// Text.
     Text,
-    /// A JSON value a line.
+    /// A JSON object a line; other lines are passed over.
     StreamJson,
 }
 

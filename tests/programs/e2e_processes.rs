@@ -1,6 +1,6 @@
 //! However a program behaves, its attempt ends with a typed result and nothing of it is left.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use parallel_dispatch::{
     agents::command::{OutputForm, Program, PromptBy},
@@ -107,8 +107,16 @@ async fn e2e_an_exit_that_is_not_0_and_its_last_words_are_the_failure() {
 
 #[tokio::test]
 async fn e2e_garbage_is_no_output() {
+    // Bytes of every kind, the same on each run; some of its lines are JSON by chance.
+    let mut state = 11_u64;
+    let garbage = iter::repeat_with(|| {
+        state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        (state >> 56) as u8
+    });
+    let garbage: Vec<u8> = garbage.take(100_000).chain(*b"\n7\n{\"type\":\n").collect();
     for program in [Program::Claude, Program::Codex, Program::Gemini, Program::Custom] {
-        let place = Place::shell(program, "head -c 100000 /dev/urandom; echo; echo '{\"type\":'");
+        let place = Place::shell(program, "cat \"$(dirname \"$0\")/garbage\"");
+        std::fs::write(place.dir.path().join("garbage"), &garbage).unwrap();
         let failure = place.attempt(nothing()).await.result.unwrap_err();
         assert_eq!(failure.code, FailureCode::OutputInvalid, "{program:?}");
     }

@@ -95,7 +95,7 @@ pub enum OutputForm {
     Json,
     /// Text.
     Text,
-    /// A JSON value a line, the last being the result.
+    /// A JSON object a line; the last one, or that of the type `result`, is the result.
     StreamJson,
 }
 

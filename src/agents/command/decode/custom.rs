@@ -1,4 +1,4 @@
-//! Any other program: text, one JSON value, or a JSON value a line.
+//! Any other program: text, one JSON value, or a JSON object a line.
 
 use serde_json::{Map, Value};
 
@@ -15,8 +15,8 @@ use crate::model::{Failure, Usage};
 pub(super) struct Custom {
     form: OutputForm,
     kept: Kept,
-    /// The last value of a stream; one of the type `result` stays.
-    last: Option<Value>,
+    /// The last object of a stream; one of the type `result` stays.
+    last: Option<Map<String, Value>>,
 }
 
 impl Custom {
@@ -24,14 +24,16 @@ impl Custom {
         Self { form, kept: Kept::default(), last: None }
     }
 
-    fn value(&mut self, line: &[u8]) -> Option<Event> {
-        let value: Value = serde_json::from_slice(line).ok()?;
-        let kind = value.get("type").and_then(Value::as_str).unwrap_or("output").to_owned();
-        let said = ["text", "message", "content"].iter().find_map(|it| value.get(*it));
+    /// Takes an object; whatever else a line holds is noise, a lone number too, for between lines
+    /// of logs and garbage that is no answer.
+    fn object(&mut self, line: &[u8]) -> Option<Event> {
+        let Ok(Value::Object(fields)) = serde_json::from_slice(line) else { return None };
+        let kind = text_of(&fields, "type").unwrap_or("output").to_owned();
+        let said = ["text", "message", "content"].iter().find_map(|it| fields.get(*it));
         let event = Event::new(&kind, &said.map(shown).unwrap_or_default());
-        let is_settled = |it: &Value| it.get("type").and_then(Value::as_str) == Some("result");
+        let is_settled = |it: &Map<String, Value>| text_of(it, "type") == Some("result");
         if kind == "result" || !self.last.as_ref().is_some_and(is_settled) {
-            self.last = Some(value);
+            self.last = Some(fields);
         }
         Some(event)
     }
@@ -48,7 +50,8 @@ impl Custom {
                 self.kept.json().ok_or_else(|| no_result(ended, "one JSON value"))?
             }
             OutputForm::StreamJson => {
-                self.last.take().ok_or_else(|| no_result(ended, "a JSON value on a line"))?
+                let last = self.last.take();
+                return last.ok_or_else(|| no_result(ended, "a JSON object on a line"));
             }
         };
         Ok(if let Value::Object(fields) = value {
@@ -62,7 +65,7 @@ impl Custom {
 impl Decode for Custom {
     fn line(&mut self, line: &[u8]) -> Option<Event> {
         if self.form == OutputForm::StreamJson {
-            return self.value(line);
+            return self.object(line);
         }
         self.kept.line(line);
         None
@@ -125,10 +128,11 @@ mod tests {
     }
 
     #[test]
-    fn of_a_stream_the_result_counts_or_else_the_last_value() {
+    fn of_a_stream_the_result_counts_or_else_the_last_object() {
         let stream =
             |output: &str| reply(Custom::new(OutputForm::StreamJson), output, (0, "")).result;
-        assert_eq!(stream("{\"n\":1}\nnoise\n{\"n\":2}\n").unwrap()["n"], 2);
+        assert_eq!(stream("{\"n\":1}\nnoise\n{\"n\":2}\n5\n").unwrap()["n"], 2);
+        assert_eq!(stream("noise\n5\n\"x\"\n[]\n").unwrap_err().code, FailureCode::OutputInvalid);
         let text = "{\"type\":\"result\",\"n\":1}\n{\"type\":\"log\",\"message\":\"bye\"}\n";
         assert_eq!(stream(text).unwrap()["n"], 1);
         expect![[r"
