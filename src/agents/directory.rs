@@ -259,7 +259,7 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        agents::recipe::testing::{Form, StandIn, run},
+        agents::recipe::testing::{Form, StandIn, busy_at_first, run},
         upstream::{
             ArchonChoice, Era,
             testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
@@ -394,6 +394,16 @@ mod tests {
         let standin = StandIn::start_at(Form::ArchonV1, &[], &address).await;
         assert_eq!(run(&*binding.backend, &input).await.unwrap()["query"], "x");
         assert!(standin.called().contains(&"rag_search_knowledge_base".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn e2e_an_attempt_asks_for_the_tools_as_often_as_for_a_call() {
+        // Once for binding, and once in the attempt.
+        let (_server, archon) = busy_at_first(2).await;
+        let agents = agents(ArchonChoice::Configured(archon), AgentSetting::default());
+        let binding = agents.bind(&AgentName::new("coder")).await.unwrap();
+        let input = serde_json::json!({});
+        assert_eq!(run(&*binding.backend, &input).await.unwrap(), "fine");
     }
 
     #[tokio::test]
