@@ -101,6 +101,20 @@ fn an_expression_may_begin_with_a_minus_and_have_lines() {
 }
 
 #[test]
+fn an_agent_is_one_thing_and_only_tool_is_allowed_tools() {
+    check_user(
+        "agents:
+  a: {command: {argv: [x]}, recipe: archon_coder}
+  b: {allow: ['archon/*']}
+  tool: {allow: ['archon/*']}
+",
+        &expect![[r"
+            @/home/.config/parallel-dispatch/config.yaml:3: agents.b.allow: is only for the agent `tool`
+            @/home/.config/parallel-dispatch/config.yaml:2: agents.a.recipe: an agent is a command or a recipe, not both"]],
+    );
+}
+
+#[test]
 fn a_workspace_names_no_program() {
     for said in ["argv: [sh]", "model: large", "program: claude", ""] {
         let text = format!("agents: {{coder: {{command: {{{said}}}}}}}");
