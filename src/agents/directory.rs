@@ -107,7 +107,7 @@ impl Agents {
         let bound = match (here, &setting.recipe) {
             (Some(bound), _) => bound,
             (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
-            (None, None) if is_any => self.bind_any_tool(agent, &setting),
+            (None, None) if is_any => self.bind_any_tool(agent, &setting).await,
             (None, None) => self.bind_tool(agent, setting).await,
         };
         let Some(board) = &self.board else { return bound };
@@ -115,7 +115,7 @@ impl Agents {
     }
 
     /// Binds the agent that calls what its input names, of what the settings allow.
-    fn bind_any_tool(
+    async fn bind_any_tool(
         &self,
         agent: &AgentName,
         setting: &AgentSetting,
@@ -126,7 +126,7 @@ impl Agents {
             return Err(unusable(problem.to_owned()));
         }
         let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        let backend = AnyToolAgent::new(upstreams, &setting.allow);
+        let backend = AnyToolAgent::new(upstreams, &setting.allow, &self.settings.places().await);
         let backend = Arc::new(backend.map_err(unusable)?);
         Ok(Binding { backend, warnings: Vec::new() })
     }
@@ -230,6 +230,15 @@ impl AgentsSettings {
             (EMBEDDED, None) => Some((Arc::clone(&self.embedded), Vec::new())),
             (_, None) => None,
         }
+    }
+
+    /// Stands for where every upstream is.
+    async fn places(&self) -> String {
+        let (archon, _) = self.archon.choose().await;
+        let always = [(ARCHON, &archon), (EMBEDDED, &self.embedded)];
+        let named = self.upstreams.iter().map(|(name, it)| (name.as_str(), it));
+        let places = always.into_iter().chain(named);
+        places.map(|(name, it)| format!("{name} {}", it.identity())).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -366,6 +375,26 @@ mod tests {
         let archon = memory_upstream(TestServer::echo(&[]), Era::Legacy);
         let agents = agents(ArchonChoice::Configured(archon), setting);
         assert!(bound(&agents, "reviewer").await.unwrap_err().contains("\"gone\""));
+    }
+
+    #[tokio::test]
+    async fn the_agent_tool_is_another_one_with_other_upstreams() {
+        let binding = async |archon: &str, other: &str| {
+            let setting = AgentSetting { allow: vec!["*".to_owned()], ..AgentSetting::default() };
+            let choice = ArchonChoice::Configured(http_upstream(archon));
+            let settings = AgentsSettings {
+                agents: BTreeMap::from([(AgentName::new("tool"), setting)]),
+                upstreams: BTreeMap::from([("other".to_owned(), http_upstream(other))]),
+                archon: Archon::new(choice, Arc::new(StillClock::default())),
+                ..bare()
+            };
+            let binding = Agents::new(settings).bind(&AgentName::new("tool")).await.unwrap();
+            binding.backend.binding()
+        };
+        let first = binding("http://one/mcp", "http://two/mcp").await;
+        assert_eq!(first, binding("http://one/mcp", "http://two/mcp").await);
+        assert_ne!(first, binding("http://one/mcp", "http://two/mcp?project=2").await);
+        assert_ne!(first, binding("http://three/mcp", "http://two/mcp").await);
     }
 
     #[tokio::test]

@@ -114,6 +114,12 @@ impl Upstream {
         self.settings.transport.describe()
     }
 
+    /// Tells it from every other server, for what is kept of its answers; a hash, which shows no
+    /// address and no secret.
+    pub fn identity(&self) -> String {
+        self.settings.transport.identity()
+    }
+
     /// How it stands, as far as calls have shown; nothing is asked.
     pub fn status(&self) -> UpstreamStatus {
         let is_connected = self.look().is_ok();

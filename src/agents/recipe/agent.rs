@@ -151,8 +151,8 @@ impl AgentBackend for RecipeAgent {
     /// program.
     fn binding(&self) -> String {
         let others =
-            self.links.others.values().map(|it| it.address()).collect::<Vec<_>>().join(" ");
-        let (own, digest) = (self.links.own.address(), &self.recipe.digest);
+            self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
+        let (own, digest) = (self.links.own.identity(), &self.recipe.digest);
         format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
     }
 }

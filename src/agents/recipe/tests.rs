@@ -364,6 +364,9 @@ async fn e2e_the_binding_changes_with_the_recipe_and_the_upstream() {
     assert_eq!(binding, bench.agent(&one).binding());
     assert_ne!(binding, bench.agent(&two).binding());
     assert_ne!(binding, other.agent(&one).binding());
+    let project = format!("{}?project=2", bench.standin.url);
+    let project = crate::upstream::testing::http_upstream(&project);
+    assert_ne!(binding, agent(&one, &project, &bench.ground).binding());
 }
 
 #[test]

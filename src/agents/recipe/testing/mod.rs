@@ -44,6 +44,7 @@ pub(in crate::agents) enum Form {
 /// A running stand-in.
 pub(in crate::agents) struct StandIn {
     pub(in crate::agents) upstream: Arc<Upstream>,
+    pub(in crate::agents) url: String,
     heard: Arc<Heard>,
     _host: HttpHost,
 }
@@ -76,7 +77,7 @@ impl StandIn {
             async move { Ok(result) }
         });
         let host = HttpHost::start_at(server, address).await;
-        Self { upstream: http_upstream(&host.url), heard, _host: host }
+        Self { upstream: http_upstream(&host.url), url: host.url.clone(), heard, _host: host }
     }
 
     /// What `tool` answers next, once.
