@@ -81,6 +81,18 @@ impl Agents {
         self.settings.commands.program_of(agent)
     }
 
+    /// The name of the upstream without which `agent` does nothing, if there is one.
+    pub fn upstream_of(&self, agent: &AgentName) -> Option<String> {
+        let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
+        let recipe = setting.recipe.as_ref().and_then(|it| self.settings.recipes.get(it));
+        let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
+        match recipe {
+            Some(recipe) => recipe.calls_own().then(|| own_upstream(&setting, &recipe).to_owned()),
+            None if is_any => None,
+            None => Some(setting.upstream.unwrap_or_else(|| ARCHON.to_owned())),
+        }
+    }
+
     /// Has the hooks of the settings called from now on, by a task of `tasks` that ends when the
     /// directory and all that it bound are gone, or when `stop` fires.
     #[must_use]
@@ -145,7 +157,7 @@ impl Agents {
         };
         let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
-        let upstream = setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON);
+        let upstream = own_upstream(setting, &recipe);
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
@@ -252,6 +264,11 @@ impl AgentDirectory for Agents {
     fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
         Box::pin(self.find(agent))
     }
+}
+
+/// The name of the upstream that a recipe calls where its steps name none.
+fn own_upstream<'a>(setting: &'a AgentSetting, recipe: &'a Recipe) -> &'a str {
+    setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON)
 }
 
 /// The tools that are an agent by name, in the order of preference.

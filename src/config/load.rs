@@ -267,9 +267,13 @@ impl<'a> Loading<'a> {
         if is_said("upstreams.archon.url") || is_said("upstreams.archon.command") {
             settings.archon = ArchonSetting::Configured;
         }
-        let is_of_recipes = |key: &str| key.starts_with("recipes.") || key.ends_with(".recipe");
-        let sources = self.merged.iter().filter(|it| is_of_recipes(it.0));
-        settings.recipe_sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
+        let is_read_later = |key: &str| {
+            key.starts_with("recipes.")
+                || key.ends_with(".recipe")
+                || key.ends_with(".expect.condition")
+        };
+        let sources = self.merged.iter().filter(|it| is_read_later(it.0));
+        settings.sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();
