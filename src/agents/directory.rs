@@ -1,4 +1,4 @@
-//! Finds who serves an agent.
+//! Finds who serves an agent: workers, a program, a recipe, or a tool, in this order.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ pub struct AgentSetting {
     pub allow: Vec<String>,
 }
 
-/// The agents that upstreams serve.
+/// The agents, whoever serves them.
 #[derive(Debug)]
 pub struct Agents {
     settings: Arc<AgentsSettings>,
