@@ -35,13 +35,15 @@ struct Asked {
 }
 
 impl AnyToolAgent {
-    /// An agent that may call the tools of these patterns.
+    /// An agent that may call the tools of these patterns; `places` stands for all upstreams that
+    /// it may find them on.
     pub(super) fn new(
         upstreams: Arc<dyn FindUpstream>,
         patterns: &[String],
+        places: &str,
     ) -> Result<Self, String> {
         let allowed = ToolFilter::new(patterns).map_err(|it| it.to_string())?;
-        let binding = format!("tool\n{}", env!("CARGO_PKG_VERSION"));
+        let binding = format!("tool\n{places}\n{}", env!("CARGO_PKG_VERSION"));
         Ok(Self { upstreams, allowed, binding })
     }
 
@@ -137,7 +139,7 @@ mod tests {
     async fn run(input: Value) -> Result<Value, String> {
         let upstream = memory_upstream(TestServer::echo(&["rag_search", "drop_all"]), Era::Legacy);
         let patterns = ["archon/rag_*".to_owned(), "*/gone".to_owned()];
-        let agent = AnyToolAgent::new(Arc::new(One(upstream)), &patterns).unwrap();
+        let agent = AnyToolAgent::new(Arc::new(One(upstream)), &patterns, "").unwrap();
         let mut call = attempt_call(mpsc::unbounded_channel().0);
         call.input = input.as_object().unwrap().clone();
         agent.run(call).await.map_err(|it| it.message.into())

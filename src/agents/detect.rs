@@ -56,7 +56,7 @@ impl Detected {
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
-        let tools = self.upstream.tools();
+        let tools = self.upstream.tools_for_call(call.timeout);
         let tools = call.cancelled.run_until_cancelled(tools).await.ok_or_else(cancelled)??;
         match self.recipe(&tools) {
             Some(recipe) => recipe.run(call).await,

@@ -1,4 +1,4 @@
-//! Finds who serves an agent.
+//! Finds who serves an agent: workers, a program, a recipe, or a tool, in this order.
 
 use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 
@@ -56,7 +56,7 @@ pub struct AgentSetting {
     pub allow: Vec<String>,
 }
 
-/// The agents that upstreams serve.
+/// The agents, whoever serves them.
 #[derive(Debug)]
 pub struct Agents {
     settings: Arc<AgentsSettings>,
@@ -79,6 +79,18 @@ impl Agents {
     /// The program that is `agent`, where it is one and is installed.
     pub fn program_of(&self, agent: &AgentName) -> Option<PathBuf> {
         self.settings.commands.program_of(agent)
+    }
+
+    /// The name of the upstream without which `agent` does nothing, if there is one.
+    pub fn upstream_of(&self, agent: &AgentName) -> Option<String> {
+        let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
+        let recipe = setting.recipe.as_ref().and_then(|it| self.settings.recipes.get(it));
+        let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
+        match recipe {
+            Some(recipe) => recipe.calls_own().then(|| own_upstream(&setting, &recipe).to_owned()),
+            None if is_any => None,
+            None => Some(setting.upstream.unwrap_or_else(|| ARCHON.to_owned())),
+        }
     }
 
     /// Has the hooks of the settings called from now on, by a task of `tasks` that ends when the
@@ -107,7 +119,7 @@ impl Agents {
         let bound = match (here, &setting.recipe) {
             (Some(bound), _) => bound,
             (None, Some(recipe)) => self.bind_recipe(agent, &setting, recipe).await,
-            (None, None) if is_any => self.bind_any_tool(agent, &setting),
+            (None, None) if is_any => self.bind_any_tool(agent, &setting).await,
             (None, None) => self.bind_tool(agent, setting).await,
         };
         let Some(board) = &self.board else { return bound };
@@ -115,7 +127,7 @@ impl Agents {
     }
 
     /// Binds the agent that calls what its input names, of what the settings allow.
-    fn bind_any_tool(
+    async fn bind_any_tool(
         &self,
         agent: &AgentName,
         setting: &AgentSetting,
@@ -126,7 +138,7 @@ impl Agents {
             return Err(unusable(problem.to_owned()));
         }
         let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        let backend = AnyToolAgent::new(upstreams, &setting.allow);
+        let backend = AnyToolAgent::new(upstreams, &setting.allow, &self.settings.places().await);
         let backend = Arc::new(backend.map_err(unusable)?);
         Ok(Binding { backend, warnings: Vec::new() })
     }
@@ -145,7 +157,7 @@ impl Agents {
         };
         let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
-        let upstream = setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON);
+        let upstream = own_upstream(setting, &recipe);
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
@@ -231,6 +243,15 @@ impl AgentsSettings {
             (_, None) => None,
         }
     }
+
+    /// Stands for where every upstream is.
+    async fn places(&self) -> String {
+        let (archon, _) = self.archon.choose().await;
+        let always = [(ARCHON, &archon), (EMBEDDED, &self.embedded)];
+        let named = self.upstreams.iter().map(|(name, it)| (name.as_str(), it));
+        let places = always.into_iter().chain(named);
+        places.map(|(name, it)| format!("{name} {}", it.identity())).collect::<Vec<_>>().join("\n")
+    }
 }
 
 impl FindUpstream for AgentsSettings {
@@ -243,6 +264,11 @@ impl AgentDirectory for Agents {
     fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
         Box::pin(self.find(agent))
     }
+}
+
+/// The name of the upstream that a recipe calls where its steps name none.
+fn own_upstream<'a>(setting: &'a AgentSetting, recipe: &'a Recipe) -> &'a str {
+    setting.upstream.as_deref().or_else(|| recipe.upstream()).unwrap_or(ARCHON)
 }
 
 /// The tools that are an agent by name, in the order of preference.
@@ -259,7 +285,7 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        agents::recipe::testing::{Form, StandIn, run},
+        agents::recipe::testing::{Form, StandIn, busy_at_first, run},
         upstream::{
             ArchonChoice, Era,
             testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
@@ -369,6 +395,26 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn the_agent_tool_is_another_one_with_other_upstreams() {
+        let binding = async |archon: &str, other: &str| {
+            let setting = AgentSetting { allow: vec!["*".to_owned()], ..AgentSetting::default() };
+            let choice = ArchonChoice::Configured(http_upstream(archon));
+            let settings = AgentsSettings {
+                agents: BTreeMap::from([(AgentName::new("tool"), setting)]),
+                upstreams: BTreeMap::from([("other".to_owned(), http_upstream(other))]),
+                archon: Archon::new(choice, Arc::new(StillClock::default())),
+                ..bare()
+            };
+            let binding = Agents::new(settings).bind(&AgentName::new("tool")).await.unwrap();
+            binding.backend.binding()
+        };
+        let first = binding("http://one/mcp", "http://two/mcp").await;
+        assert_eq!(first, binding("http://one/mcp", "http://two/mcp").await);
+        assert_ne!(first, binding("http://one/mcp", "http://two/mcp?project=2").await);
+        assert_ne!(first, binding("http://three/mcp", "http://two/mcp").await);
+    }
+
+    #[tokio::test]
     async fn e2e_an_unreachable_archon_is_bound_and_looked_for_at_each_attempt() {
         let address = free_address().await;
         let archon = http_upstream(&format!("http://{address}/mcp"));
@@ -394,6 +440,16 @@ mod tests {
         let standin = StandIn::start_at(Form::ArchonV1, &[], &address).await;
         assert_eq!(run(&*binding.backend, &input).await.unwrap()["query"], "x");
         assert!(standin.called().contains(&"rag_search_knowledge_base".to_owned()));
+    }
+
+    #[tokio::test]
+    async fn e2e_an_attempt_asks_for_the_tools_as_often_as_for_a_call() {
+        // Once for binding, and once in the attempt.
+        let (_server, archon) = busy_at_first(2).await;
+        let agents = agents(ArchonChoice::Configured(archon), AgentSetting::default());
+        let binding = agents.bind(&AgentName::new("coder")).await.unwrap();
+        let input = serde_json::json!({});
+        assert_eq!(run(&*binding.backend, &input).await.unwrap(), "fine");
     }
 
     #[tokio::test]

@@ -67,8 +67,8 @@ impl AgentBackend for ToolAgent {
     /// Its tool may be another one at the next attempt, so all that it may be count. What is in
     /// this process changes with the program.
     fn binding(&self) -> String {
-        let (address, version) = (self.upstream.address(), env!("CARGO_PKG_VERSION"));
-        format!("{}\n{address}\n{}\n{version}", self.lane, self.candidates.join(" "))
+        let (place, version) = (self.upstream.identity(), env!("CARGO_PKG_VERSION"));
+        format!("{}\n{place}\n{}\n{version}", self.lane, self.candidates.join(" "))
     }
 }
 
@@ -191,7 +191,8 @@ mod tests {
 
     #[tokio::test]
     async fn the_binding_is_another_one_with_another_agent_upstream_or_tool() {
-        let upstreams = ["http://one/mcp", "http://two/mcp"].map(http_upstream);
+        let urls = ["http://one/mcp", "http://two/mcp", "http://one/mcp?project=2"];
+        let upstreams = urls.map(http_upstream);
         let binding = |agent: &str, at: usize, tools: &[&str]| {
             let tools = tools.iter().map(|it| (*it).to_owned()).collect();
             let upstream = Arc::clone(&upstreams[at]);
@@ -202,6 +203,7 @@ mod tests {
         for other in [
             binding("debug", 0, &["a", "b"]),
             binding("coder", 1, &["a", "b"]),
+            binding("coder", 2, &["a", "b"]),
             binding("coder", 0, &["b", "a"]),
             binding("coder", 0, &["a"]),
         ] {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{clock::SystemClock, service, upstreams::ARCHON};
+use super::{clock::SystemClock, recipes, service, upstreams::ARCHON};
 use crate::{
     agents::Agents,
     cli::{Check, Verdict},
@@ -86,7 +86,8 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
         .map_err(anyhow::Error::from)
         .and_then(|paths| {
             let upstreams = service::upstreams(settings, &paths, &clock)?;
-            let agents = service::agents(settings, &upstreams, (paths.workspaces(), &clock))?;
+            let (workspaces, recipes) = (paths.workspaces(), recipes::read(settings)?);
+            let agents = service::agents(settings, &upstreams, (workspaces, &clock), recipes);
             Ok((upstreams, agents))
         });
     let (upstreams, agents) = match made {
@@ -115,11 +116,10 @@ async fn upstreams_and_agents(settings: &Settings) -> Vec<Check> {
             checks.push(program_check(&agents, name).await);
             continue;
         }
-        let own = setting.and_then(|it| it.upstream.as_deref());
-        let upstream = own.unwrap_or(ARCHON);
+        let upstream = agents.upstream_of(name).filter(|it| down.contains(it.as_str()));
         checks.push(if setting.is_some_and(|it| it.worker.is_some()) {
             good(&format!("agent {name}"), "its tasks wait for workers that claim them".to_owned())
-        } else if down.contains(upstream) {
+        } else if let Some(upstream) = upstream {
             let found = format!("upstream {upstream} does not answer, so its tasks would fail");
             note(&format!("agent {name}"), found, "")
         } else {

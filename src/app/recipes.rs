@@ -1,23 +1,41 @@
-//! Reads the recipes of the settings, and says of each fault where it stands.
+//! Reads the recipes and the conditions of the settings, and says of each fault where it stands.
 
 use crate::{
     agents::{RecipeFault, Recipes},
     config::{ConfigError, ConfigErrors, Environment, Settings, Source},
     model::text,
+    plan::Condition,
 };
 
 /// The names of upstreams that are always there.
 const ALWAYS: [&str; 2] = [super::upstreams::ARCHON, "embedded"];
 
-/// Reads the recipes, and checks the names by which settings speak of them.
+/// Reads the recipes, and checks the names by which settings speak of them, and the conditions.
 pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {
-    let recipes = Recipes::read(&settings.recipes)
-        .map_err(|faults| ConfigErrors(faults.iter().map(|it| error(settings, it)).collect()))?;
-    let faults: Vec<_> = unknown_upstreams(settings, &recipes)
-        .chain(unknown_recipes(settings, &recipes))
-        .chain(kept_back(settings, &recipes))
-        .collect();
-    if faults.is_empty() { Ok(recipes) } else { Err(ConfigErrors(faults)) }
+    let mut faults: Vec<_> = conditions(settings).collect();
+    match Recipes::read(&settings.recipes) {
+        Ok(recipes) => {
+            faults.extend(unknown_upstreams(settings, &recipes));
+            faults.extend(unknown_recipes(settings, &recipes));
+            faults.extend(kept_back(settings, &recipes));
+            if faults.is_empty() { Ok(recipes) } else { Err(ConfigErrors(faults)) }
+        }
+        Err(of_recipes) => {
+            faults.extend(of_recipes.iter().map(|it| error(settings, it)));
+            Err(ConfigErrors(faults))
+        }
+    }
+}
+
+/// Conditions that could never be evaluated.
+fn conditions(settings: &Settings) -> impl Iterator<Item = ConfigError> {
+    settings.agents.iter().filter_map(|(agent, it)| {
+        let condition = it.expect.as_ref()?.condition.as_deref()?;
+        let faults = Condition::read_of_output(condition).err()?;
+        let path = format!("agents.{agent}.expect.condition");
+        let message = faults.first().map_or_else(String::new, |it| it.what.clone());
+        Some(error(settings, &RecipeFault { path, message }))
+    })
 }
 
 fn unknown_upstreams<'a>(
@@ -68,7 +86,7 @@ fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
     let is_about = |key: &str| {
         fault.path.strip_prefix(key).is_some_and(|it| it.is_empty() || it.starts_with('.'))
     };
-    let place = settings.recipe_sources.iter().find(|it| is_about(it.0)).map(|it| it.1.clone());
+    let place = settings.sources.iter().find(|it| is_about(it.0)).map(|it| it.1.clone());
     let place = place.unwrap_or(Source::BuiltIn);
     ConfigError { place, key: fault.path.clone(), message: fault.message.clone() }
 }
@@ -118,6 +136,14 @@ mod tests {
             &expect![[
                 r"@/config.yaml:2: recipes.good: env names CLAUDECODE: what belongs to a session is not passed on"
             ]],
+        );
+        check(
+            "recipes: {bad: {steps: []}}
+agents:
+  coder: {expect: {condition: 'output.n >'}}
+  debug: {expect: {condition: '-output.n < 3'}}
+",
+            &expect![[r""]],
         );
         check(
             "recipes:

@@ -13,12 +13,12 @@ use super::{
     workers::workers,
 };
 use crate::{
-    agents::{AgentSetting, Agents, AgentsSettings},
+    agents::{AgentSetting, Agents, AgentsSettings, Recipes},
     archon::EmbeddedArchon,
-    config::{ArchonSetting, ExpectSettings, Role, Settings},
+    config::{ArchonSetting, ConfigErrors, ExpectSettings, Role, Settings},
     confine::Workspaces,
     model::{AgentName, Millis},
-    plan::{Condition, InputKind, Limits},
+    plan::{InputKind, Limits},
     ports::{Clock, ContextSource},
     runtime::{
         AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover,
@@ -88,7 +88,7 @@ impl Service {
         recover: Recover,
         shutdown: CancellationToken,
     ) -> anyhow::Result<Self> {
-        check_conditions(settings)?;
+        let recipes = read_recipes(settings, recover)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
         let store = SqliteStore::open(&settings.state_dir.join("store.db"))
             .with_context(|| format!("state directory {}", settings.state_dir.display()))?;
@@ -100,8 +100,8 @@ impl Service {
         // What a server wrote by default can be removed by every command.
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
-        let agents =
-            upstreams.with_hooks(agents(settings, &upstreams, (paths.workspaces(), &clock))?);
+        let agents = agents(settings, &upstreams, (paths.workspaces(), &clock), recipes);
+        let agents = upstreams.with_hooks(agents);
         let workers = agents.workers();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
@@ -169,7 +169,8 @@ pub(super) fn agents(
     settings: &Settings,
     upstreams: &Upstreams,
     (workspaces, clock): (&Workspaces, &Arc<dyn Clock>),
-) -> anyhow::Result<Agents> {
+    recipes: Recipes,
+) -> Agents {
     let setting = |(name, it): (&String, &crate::config::AgentSettings)| {
         let (tool, recipe) = (it.tool.clone(), it.recipe.clone());
         let upstream = it.upstream.clone();
@@ -177,17 +178,17 @@ pub(super) fn agents(
     };
     let mut others = upstreams.named.clone();
     others.remove(ARCHON);
-    Ok(Agents::new(AgentsSettings {
+    Agents::new(AgentsSettings {
         agents: settings.agents.iter().map(setting).collect(),
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
         runner: Some(programs::runner(settings, clock)),
         embedded: Arc::clone(&upstreams.embedded),
-        recipes: recipes::read(settings)?,
+        recipes,
         workspaces: workspaces.clone(),
         workers: workers(settings, clock),
-    }))
+    })
 }
 
 fn sources(workspaces: &Workspaces, archon: &Arc<Archon>) -> Vec<Arc<dyn ContextSource>> {
@@ -247,16 +248,17 @@ fn expect(settings: ExpectSettings) -> AgentExpect {
     AgentExpect { checks, condition, output_path }
 }
 
-/// Refuses conditions that could never be evaluated.
-fn check_conditions(settings: &Settings) -> anyhow::Result<()> {
-    for (name, it) in &settings.agents {
-        let condition = it.expect.as_ref().and_then(|it| it.condition.as_deref());
-        if let Some(Err(faults)) = condition.map(Condition::read_of_output) {
-            let what = faults.first().map_or("", |it| it.what.as_str());
-            anyhow::bail!("agents.{name}.expect.condition {what}");
+/// Reads what is written down for agents. A process that starts no work goes on without, so that
+/// a slip of the pen keeps nobody from looking at dispatches or ending them.
+fn read_recipes(settings: &Settings, recover: Recover) -> Result<Recipes, ConfigErrors> {
+    match recipes::read(settings) {
+        Err(faults) if recover == Recover::Never => {
+            let n_faults = faults.0.len();
+            tracing::warn!(n_faults, "the settings of agents are wrong: `doctor` says where");
+            Ok(Recipes::default())
         }
+        read => read,
     }
-    Ok(())
 }
 
 /// What the settings keep.

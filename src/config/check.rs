@@ -42,6 +42,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Arguments, _) => return list(value, "names", argument).map(Some),
         (Kind::Variables, _) => return list(value, "names of variables", variable).map(Some),
         (Kind::Argument, Some(text)) => return argument(text).map(Some),
+        (Kind::Expression, Some(text)) => expression(text),
         (Kind::Usd, _) => usd(value),
         (Kind::Path, Some(text)) => return base.resolve(text).and_then(to_text).map(Some),
         (Kind::Destination, Some(text)) => return destination(text, base).map(Some),
@@ -62,6 +63,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
             | Kind::Destination
             | Kind::Url
             | Kind::Argument
+            | Kind::Expression
             | Kind::Secret
             | Kind::Program,
             None,
@@ -87,6 +89,7 @@ fn wanted(kind: Kind) -> String {
         Kind::Origins => "a list of origins".to_owned(),
         Kind::Failures => "a list of failures".to_owned(),
         Kind::Argument => "a name".to_owned(),
+        Kind::Expression => format!("an expression of 1 to {ARGUMENT_BYTES_MAX} bytes"),
         Kind::Arguments | Kind::Variables => "a list of names".to_owned(),
         Kind::Argv => "a list of a program and its arguments".to_owned(),
         Kind::Usd => format!("a number of US dollars above 0, at most {USD_MAX}"),
@@ -144,6 +147,13 @@ fn argument(text: &str) -> Result<Value, String> {
     Err(format!(
         "must be 1 to {ARGUMENT_BYTES_MAX} bytes on one line that do not begin with `-`, is {shown}"
     ))
+}
+
+/// What it means is not this room's to say; it may take lines.
+fn expression(text: &str) -> Option<Value> {
+    let is_text = |it: char| !it.is_control() || matches!(it, '\n' | '\r' | '\t');
+    let is_short = !text.trim().is_empty() && text.len() <= ARGUMENT_BYTES_MAX;
+    (is_short && text.chars().all(is_text)).then(|| text.into())
 }
 
 fn argument_of_argv(text: &str) -> Result<Value, String> {

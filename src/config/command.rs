@@ -163,9 +163,9 @@ pub(super) fn check(merged: &Merged, faults: &mut Vec<ConfigError>) {
             let message = "needs `program`, or `argv` where it is another one".to_owned();
             fault(source, &section, message);
         }
-        for field in ["tool", "upstream"] {
+        for (field, other) in [("recipe", "recipe"), ("tool", "tool"), ("upstream", "tool")] {
             if let Some((_, source)) = merged.get(&format!("agents.{agent}.{field}")) {
-                let message = "an agent is a command or a tool, not both".to_owned();
+                let message = format!("an agent is a command or a {other}, not both");
                 fault(source, &format!("agents.{agent}.{field}"), message);
             }
         }

@@ -5,7 +5,7 @@ use serde_json::Value;
 use super::{
     error::{ConfigError, Source},
     layer::Merged,
-    settings::ARCHON,
+    settings::{ARCHON, EMBEDDED},
 };
 
 /// Headers that belong to the protocol.
@@ -42,6 +42,10 @@ const TAKEN: [(&str, &str); 3] = [
 pub(super) fn upstreams(merged: &mut Merged, faults: &mut Vec<ConfigError>) {
     for name in merged.names("upstreams") {
         let mut deriving = Deriving { merged, faults, section: format!("upstreams.{name}") };
+        if name == EMBEDDED {
+            deriving.refuse_section("is the Archon in this process; choose another name");
+            continue;
+        }
         deriving.transport();
         deriving.defaults(&name);
         deriving.headers();
@@ -157,6 +161,10 @@ impl Deriving<'_> {
     fn fault(&mut self, field: &str, message: &str) {
         let place = self.said(field).unwrap_or_else(|| self.said_first());
         self.faults.push(ConfigError::new(place, &self.key(field), message));
+    }
+
+    fn refuse_section(&mut self, message: &str) {
+        self.faults.push(ConfigError::new(self.said_first(), &self.section, message));
     }
 
     /// The place of the first value that a layer set in the section.

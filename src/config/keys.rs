@@ -35,6 +35,8 @@ pub(super) enum Kind {
     Argument,
     /// A list of these.
     Arguments,
+    /// An expression, which another room reads.
+    Expression,
     /// A program and its arguments.
     Argv,
     /// Names of environment variables that may be passed on.
@@ -107,7 +109,7 @@ pub(super) const KEYS: &[Key] = &[
     key("agents.*.command.worktree", Kind::Bool, Reach::Owner),
     key("agents.*.command.writable", Kind::Paths, Reach::Owner),
     key("agents.*.expect.checks", Kind::Arguments, Reach::Owner),
-    key("agents.*.expect.condition", Kind::Argument, Reach::Owner),
+    key("agents.*.expect.condition", Kind::Expression, Reach::Owner),
     key("agents.*.expect.output_path", Kind::Bool, Reach::Owner),
     key("agents.*.heartbeat_seconds", Kind::Seconds, Reach::Owner),
     key("agents.*.recipe", Kind::Name, Reach::Owner),

@@ -18,7 +18,7 @@ use super::{
     supply::SecretText,
     worker,
 };
-use crate::model::text;
+use crate::model::{AgentName, text};
 
 /// The settings in force, and how they came to be.
 #[derive(Clone, Debug)]
@@ -189,6 +189,7 @@ impl<'a> Loading<'a> {
                 let key = format!("agents.{agent}.tool");
                 self.faults.push(ConfigError::new(source.clone(), &key, message));
             }
+            self.check_allow(&agent);
             let key = format!("agents.{agent}.upstream");
             let Some((name, source)) = self.merged.get(&key) else {
                 continue;
@@ -202,6 +203,16 @@ impl<'a> Loading<'a> {
                 None => format!("; there is {}", upstreams.join(", ")),
             };
             let message = format!("there is no upstream `{name}`{hint}");
+            self.faults.push(ConfigError::new(source.clone(), &key, message));
+        }
+    }
+
+    /// Every other agent is bound to what it calls, whatever it would be allowed.
+    fn check_allow(&mut self, agent: &str) {
+        let key = format!("agents.{agent}.allow");
+        let said = self.merged.get(&key).filter(|_| agent != AgentName::TOOL);
+        if let Some((_, source)) = said {
+            let message = "is only for the agent `tool`";
             self.faults.push(ConfigError::new(source.clone(), &key, message));
         }
     }
@@ -256,9 +267,13 @@ impl<'a> Loading<'a> {
         if is_said("upstreams.archon.url") || is_said("upstreams.archon.command") {
             settings.archon = ArchonSetting::Configured;
         }
-        let is_of_recipes = |key: &str| key.starts_with("recipes.") || key.ends_with(".recipe");
-        let sources = self.merged.iter().filter(|it| is_of_recipes(it.0));
-        settings.recipe_sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
+        let is_read_later = |key: &str| {
+            key.starts_with("recipes.")
+                || key.ends_with(".recipe")
+                || key.ends_with(".expect.condition")
+        };
+        let sources = self.merged.iter().filter(|it| is_read_later(it.0));
+        settings.sources = sources.map(|it| (it.0.to_owned(), it.2.clone())).collect();
         let mut explain: Vec<Explained> = self.merged.iter().map(Explained::of).collect();
         explain.extend(self.workspaces.iter().map(explain_workspace));
         settings.workspaces = self.workspaces.into_iter().map(|it| it.0).collect();

@@ -10,6 +10,8 @@ use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, V
 
 /// The name of the upstream that the built-in agents use.
 pub(super) const ARCHON: &str = "archon";
+/// The name by which recipes know the Archon in this process.
+pub(super) const EMBEDDED: &str = "embedded";
 /// Where Archon is looked for unless a layer says otherwise.
 pub(super) const ARCHON_URL: &str = "http://localhost:8051/mcp";
 
@@ -48,9 +50,10 @@ pub struct Settings {
     /// Agents written down as steps, by name; the agents' room reads them.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub recipes: BTreeMap<String, Value>,
-    /// Where each recipe was said, and where each agent's recipe was named, by key.
+    /// Where each recipe was said, where each agent's recipe was named, and where its condition
+    /// was, by key.
     #[serde(skip)]
-    pub recipe_sources: BTreeMap<String, Source>,
+    pub sources: BTreeMap<String, Source>,
     /// What no dispatch may exceed.
     pub limits: Limits,
     /// Who may connect over HTTP, and how many.

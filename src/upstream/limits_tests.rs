@@ -250,3 +250,32 @@ async fn e2e_its_state_is_what_calls_have_met() {
     call(&upstream, "coder").await.result.unwrap();
     assert_eq!(state(), (UpstreamState::Connected, None));
 }
+
+#[tokio::test]
+async fn e2e_a_list_that_is_known_already_says_nothing_of_how_the_server_is() {
+    let rogue = Rogue::start(|request| match request.method() {
+        "tools/list" => Some(request.answer(&json!({ "tools": [] }))),
+        "tools/call" => Some(Reply::http("500 Oops", "text/plain", "")),
+        _ => None,
+    })
+    .await;
+    let clock = Arc::new(StillClock::default());
+    let shared = Arc::clone(&clock) as Arc<dyn crate::ports::Clock>;
+    let upstream = Upstream::new(http_settings(&rogue.url), shared);
+    let failed = async || {
+        let error = call(&upstream, "coder").await.result.unwrap_err();
+        (error.kind, error.retry_after_ms)
+    };
+    for _ in 0..5 {
+        upstream.tools().await.unwrap();
+        assert_eq!(failed().await, (FailureCode::UpstreamUnavailable, None));
+    }
+    assert_eq!(upstream.tools().await.unwrap_err().kind, FailureCode::CircuitOpen);
+    assert_eq!(rogue.count("tools/list"), 1);
+
+    clock.advance(1_000);
+    upstream.tools().await.unwrap();
+    assert_eq!(upstream.status().state, UpstreamState::BreakerOpen, "nothing was tried");
+    assert_eq!(failed().await, (FailureCode::UpstreamUnavailable, None));
+    assert_eq!(failed().await, (FailureCode::CircuitOpen, Some(2_000)));
+}

@@ -21,7 +21,7 @@ use super::{
     http,
     ledger::Ledger,
     retry::{Failed, Tries},
-    session::Session,
+    session::{Origin, Session},
 };
 use crate::{
     model::{
@@ -72,6 +72,9 @@ pub struct CallOutcome {
     pub record: UpstreamCall,
 }
 
+/// Something that is done in a session: what came of it, and who said so.
+type Acting<'a, T> = BoxFuture<'a, Result<(T, Origin), SessionFault>>;
+
 #[derive(Debug, Default)]
 struct Slot {
     session: Option<Arc<Session>>,
@@ -109,6 +112,12 @@ impl Upstream {
     /// Where the upstream is, for messages.
     pub fn address(&self) -> String {
         self.settings.transport.describe()
+    }
+
+    /// Tells it from every other server, for what is kept of its answers; a hash, which shows no
+    /// address and no secret.
+    pub fn identity(&self) -> String {
+        self.settings.transport.identity()
     }
 
     /// How it stands, as far as calls have shown; nothing is asked.
@@ -241,7 +250,8 @@ impl Upstream {
             Box::pin(async move {
                 // Never closed, so this waits for a place and does not fail.
                 let _place = self.places.acquire().await;
-                session.call_tool(params, meta, heartbeat).await
+                let answer = session.call_tool(params, meta, heartbeat).await?;
+                Ok((answer, Origin::Server))
             })
         });
         let result = called.await?;
@@ -258,7 +268,7 @@ impl Upstream {
     async fn in_session<'a, T>(
         &'a self,
         mut tries: Tries,
-        act: impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync,
+        act: impl Fn(Arc<Session>) -> Acting<'a, T> + Sync,
     ) -> Result<T, UpstreamError> {
         let mut earlier = None;
         loop {
@@ -280,7 +290,7 @@ impl Upstream {
 
     async fn try_with_pass<'a, T>(
         &'a self,
-        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
+        act: &(impl Fn(Arc<Session>) -> Acting<'a, T> + Sync),
     ) -> Result<T, Failed> {
         let pass = self.breaker.pass(self.clock.now());
         let pass = pass.map_err(|wait| Failed {
@@ -289,18 +299,23 @@ impl Upstream {
             is_unsent: false,
         })?;
         let done = self.try_in_session(act).await;
-        let verdict = done.as_ref().map_or_else(|failed| failed.verdict, |_| Verdict::Healthy);
+        let verdict = match &done {
+            Ok((_, Origin::Server)) => Verdict::Healthy,
+            // Nothing was tried, so a probe that only found this leaves the next one to probe.
+            Ok((_, Origin::Memory)) => Verdict::Unknown,
+            Err(failed) => failed.verdict,
+        };
         let now = self.clock.now();
         self.ledger.note_verdict(verdict, now);
         pass.settle(verdict, now);
-        done
+        done.map(|it| it.0)
     }
 
     /// Does something in the current session; at once in a new one if that was forgotten.
     async fn try_in_session<'a, T>(
         &'a self,
-        act: &(impl Fn(Arc<Session>) -> BoxFuture<'a, Result<T, SessionFault>> + Sync),
-    ) -> Result<T, Failed> {
+        act: &(impl Fn(Arc<Session>) -> Acting<'a, T> + Sync),
+    ) -> Result<(T, Origin), Failed> {
         let mut may_repeat = true;
         loop {
             let session = self.session().await.map_err(|error| {

@@ -66,6 +66,15 @@ pub(super) struct Session {
     _stop: DropGuard,
 }
 
+/// Who said what was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// The server, now.
+    Server,
+    /// Nobody was asked: it was known from before.
+    Memory,
+}
+
 /// How long telling the upstream of a cancellation may take.
 const CANCEL_TIMEOUT: Duration = Duration::from_secs(2);
 
@@ -138,20 +147,21 @@ impl Session {
         Err(SessionFault::of(kind, message))
     }
 
-    /// The tools on offer; read by whoever asks first, and again when the server has others.
-    pub(super) async fn tools(&self) -> Result<ToolList, SessionFault> {
+    /// The tools on offer; read by whoever asks first, and again when the server has others. Says
+    /// whether the server was asked.
+    pub(super) async fn tools(&self) -> Result<(ToolList, Origin), SessionFault> {
         let mut known = self.tools.lock().await;
         let is_stale = self.heard.is_list_stale.swap(false, Ordering::Relaxed);
         if let Some((tools, at)) = &*known
             && !is_stale
             && at.elapsed() < TOOLS_VALID
         {
-            return Ok(tools.clone());
+            return Ok((tools.clone(), Origin::Memory));
         }
         *known = None;
         let tools = ToolList::new(self.read_tools().await?);
         *known = Some((tools.clone(), Instant::now()));
-        Ok(tools)
+        Ok((tools, Origin::Server))
     }
 
     async fn read_tools(&self) -> Result<Vec<ToolInfo>, SessionFault> {

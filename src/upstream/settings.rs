@@ -5,6 +5,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use futures::channel::mpsc;
 use reqwest::Url;
 use rmcp::model::{ClientJsonRpcMessage, ServerJsonRpcMessage};
+use sha2::{Digest as _, Sha256};
 
 use super::{Supply, ToolFilter};
 use crate::model::text;
@@ -175,6 +176,25 @@ impl UpstreamTransport {
             Self::InMemory { .. } => "this process".to_owned(),
         }
     }
+
+    /// Tells it from every other server, as far as that can be told without secrets: a hash of its
+    /// kind and its whole URL, or of its command and arguments. Neither headers nor variables
+    /// count.
+    pub(super) fn identity(&self) -> String {
+        let place: Vec<&str> = match self {
+            Self::Http { url, .. } | Self::Sse { url, .. } => vec![url],
+            Self::Stdio { command, args, .. } => {
+                std::iter::once(command).chain(args).map(String::as_str).collect()
+            }
+            Self::InMemory { .. } => Vec::new(),
+        };
+        let mut hash = Sha256::new();
+        for part in std::iter::once(self.kind()).chain(place) {
+            hash.update(part.len().to_le_bytes());
+            hash.update(part);
+        }
+        hash.finalize().iter().fold(String::new(), |text, it| text + &format!("{it:02x}"))
+    }
 }
 
 impl fmt::Debug for UpstreamTransport {
@@ -254,6 +274,31 @@ mod tests {
         assert_eq!(refused("localhost:8051"), UrlError::Scheme);
         assert_eq!(refused("file:///etc/passwd"), UrlError::Scheme);
         assert_eq!(refused("http://me:pw@host/mcp"), UrlError::Credentials);
+    }
+
+    #[test]
+    fn every_other_place_has_another_identity_which_shows_nothing() {
+        let child = |args: &[&str]| {
+            let args = args.iter().map(|it| (*it).to_owned()).collect();
+            UpstreamTransport::Stdio { command: "npx".to_owned(), args, env: Supply::default() }
+        };
+        let places = [
+            UpstreamTransport::http("http://host/mcp"),
+            UpstreamTransport::sse("http://host/mcp"),
+            UpstreamTransport::http("http://host/mcp?key=s3cret"),
+            UpstreamTransport::http("http://host/mcp?key=0ther"),
+            child(&[]),
+            child(&["one"]),
+            child(&["one", "two"]),
+            child(&["onetwo"]),
+        ];
+        for (at, it) in places.iter().enumerate() {
+            assert_eq!(it.identity(), it.clone().identity());
+            assert!(it.identity().chars().all(|it| it.is_ascii_hexdigit()));
+            for other in &places[..at] {
+                assert_ne!(it.identity(), other.identity(), "{it:?}, {other:?}");
+            }
+        }
     }
 
     #[test]

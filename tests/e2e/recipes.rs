@@ -64,3 +64,59 @@ async fn e2e_programs_make_text_of_what_templates_say() {
         "{result}"
     );
 }
+
+#[tokio::test]
+async fn e2e_what_is_wrong_with_a_recipe_or_a_condition_stops_only_what_starts_work() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let good = document(&space, &[("one", "coder", &[])]).to_string();
+    let ended = space.run(&["run"], &good).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let id = ended.json()["dispatch_id"].as_str().unwrap().to_owned();
+    for (settings, fault) in [
+        ("recipes: {mine: {steps: []}}", "config.yaml:1: recipes.mine"),
+        (
+            "agents: {coder: {expect: {condition: 'output.x >'}}}",
+            "config.yaml:1: agents.coder.expect.condition",
+        ),
+    ] {
+        fs::write(space.config_file(), settings).unwrap();
+        for command in [&["list"][..], &["result", &id]] {
+            let ended = space.run(command, "").await;
+            assert_eq!(ended.code, Some(0), "{ended:?}");
+        }
+        let ended = space.run(&["run"], &good).await;
+        assert_eq!(ended.code, Some(2), "{ended:?}");
+        assert!(ended.stderr.contains(fault), "{}", ended.stderr);
+        let doctor = space.run(&["doctor"], "").await;
+        assert_eq!(doctor.code, Some(1), "{doctor:?}");
+        assert!(doctor.stdout.contains(fault), "{}", doctor.stdout);
+    }
+}
+
+#[tokio::test]
+async fn e2e_doctor_judges_a_recipe_by_what_it_calls() {
+    let standin = StandIn::start().await;
+    let space = TestSpace::offline();
+    let settings = format!(
+        "recipes:
+  here: {{upstream: near, steps: [{{id: a, call: agent_coder}}], output: {{}}}}
+  there: {{upstream: far, steps: [{{id: a, call: agent_coder}}], output: {{}}}}
+  nowhere: {{steps: [], output: {{}}}}
+agents: {{here: {{recipe: here}}, there: {{recipe: there}}, nowhere: {{recipe: nowhere}}}}
+upstreams: {{near: {{url: '{}'}}, far: {{url: 'http://127.0.0.1:9'}}}}
+",
+        standin.url
+    );
+    let settings = settings.replace("steps: []", "steps: [{id: a, read_files: []}]");
+    fs::write(space.config_file(), settings).unwrap();
+    let doctor = space.run(&["doctor"], "").await;
+    for part in [
+        "ok   agent here: bound",
+        "ok   agent nowhere: bound",
+        "note agent there: upstream far does not answer",
+        "note agent coder: upstream archon does not answer",
+    ] {
+        assert!(doctor.stdout.contains(part), "{part}: {}", doctor.stdout);
+    }
+}

@@ -85,18 +85,20 @@ impl RecipeAgent {
     ///
     /// An upstream besides its own that does not answer is no hindrance; the step will tell.
     pub(in crate::agents) async fn look(&self) -> Result<(), Unready> {
-        self.missing().await.map(|_| ())
+        self.missing(None).await.map(|_| ())
     }
 
-    async fn missing(&self) -> Result<Arc<[String]>, Unready> {
+    /// Asks for the lists once, or within an attempt, which ends at `until`, as often as for a
+    /// call.
+    async fn missing(&self, until: Option<Instant>) -> Result<Arc<[String]>, Unready> {
         let (mut lists, mut places) = (Vec::new(), Vec::new());
-        if self.recipe.calls().any(|it| it.1.place == Place::Own) {
-            let own = self.links.own.tools().await;
+        if self.recipe.calls_own() {
+            let own = list(&self.links.own, until).await;
             lists.push(own.map_err(|it| Unready::Down(it.into()))?);
             places.push((Place::Own, &self.links.own));
         }
         for (name, upstream) in &self.links.others {
-            if let Ok(list) = upstream.tools().await {
+            if let Ok(list) = list(upstream, until).await {
                 lists.push(list);
                 places.push((Place::Other(name.clone()), upstream));
             }
@@ -123,7 +125,8 @@ impl RecipeAgent {
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let until = Instant::now() + call.timeout;
         let work = Box::pin(async {
-            let missing = self.missing().await.map_err(|it| it.into_failure(self.name()))?;
+            let missing = self.missing(Some(until)).await;
+            let missing = missing.map_err(|it| it.into_failure(self.name()))?;
             let (recipe, links) = (&*self.recipe, &self.links);
             run(&Tools { recipe, links, call: &call, until, missing }).await
         });
@@ -148,8 +151,8 @@ impl AgentBackend for RecipeAgent {
     /// program.
     fn binding(&self) -> String {
         let others =
-            self.links.others.values().map(|it| it.address()).collect::<Vec<_>>().join(" ");
-        let (own, digest) = (self.links.own.address(), &self.recipe.digest);
+            self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
+        let (own, digest) = (self.links.own.identity(), &self.recipe.digest);
         format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
     }
 }
@@ -162,6 +165,18 @@ impl Unready {
                 let message = format!("recipe {recipe} cannot run any more: {}", faults.join("; "));
                 UpstreamError::new(FailureCode::UpstreamProtocol, &message).into()
             }
+        }
+    }
+}
+
+async fn list(
+    upstream: &Upstream,
+    until: Option<Instant>,
+) -> Result<Arc<[ToolInfo]>, UpstreamError> {
+    match until {
+        None => upstream.tools().await,
+        Some(until) => {
+            upstream.tools_for_call(until.saturating_duration_since(Instant::now())).await
         }
     }
 }

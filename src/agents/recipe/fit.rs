@@ -1,4 +1,5 @@
-//! Whether an upstream can do what a recipe asks of it: tools and arguments, by `tools/list`.
+//! Whether what a recipe asks for is there: tools and their arguments, by `tools/list`, and
+//! programs.
 
 use serde_json::{Map, Value};
 

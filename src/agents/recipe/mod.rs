@@ -1,9 +1,12 @@
-//! Agents that are recipes: steps written down in the settings, done by tools of upstreams.
+//! Agents that are recipes: steps over tools of upstreams, programs and files, written in the
+//! settings or shipped.
 //!
 //! A recipe is data. It is read once, with everything that is wrong with it told at once; compared
-//! with the lists of tools when an agent is bound to it, and again when a list has changed; and
-//! run for each attempt within the attempt's time. Its templates see the task, the input, and what
-//! earlier steps made, and nothing of the machine. What it reads and writes lies in a workspace.
+//! with the lists of tools and the programs that are there when an agent is bound to it, and again
+//! when a list has changed; and run for each attempt within the attempt's time. Its templates see
+//! the task, the input, what was gathered, what the tasks before it answered, and what earlier
+//! steps made, and nothing of the machine. What it reads and writes lies in a workspace. Hooks
+//! mirror the tasks of all agents on a board.
 
 mod act;
 mod agent;

@@ -170,6 +170,11 @@ impl Recipe {
         self.upstream.as_deref()
     }
 
+    /// Whether it calls anything of its own upstream.
+    pub(in crate::agents) fn calls_own(&self) -> bool {
+        self.calls().any(|it| it.1.place == Place::Own)
+    }
+
     /// The calls of its steps.
     pub(super) fn calls(&self) -> impl Iterator<Item = (&Step, &ToolCall)> {
         self.steps.iter().filter_map(|it| match &it.act {

@@ -9,12 +9,13 @@ use tokio::sync::mpsc;
 use super::{
     agent::{Links, RecipeAgent, Unready},
     read::read,
-    testing::{Form, Ground, StandIn, attempt, run},
+    testing::{Form, Ground, StandIn, attempt, busy_at_first, run},
 };
 use crate::{
     agents::tool::testing::attempt_call,
     model::{AgentName, FailureCode},
     ports::{AgentBackend as _, AttemptCall, Heartbeat},
+    upstream::Upstream,
 };
 
 /// A stand-in with `OmniNode`'s tools, and a workspace.
@@ -29,14 +30,7 @@ impl Bench {
     }
 
     fn agent(&self, recipe: &Value) -> RecipeAgent {
-        let recipe = read("mine", recipe).unwrap_or_else(|faults| panic!("{faults:?}"));
-        let links = Links {
-            own: Arc::clone(&self.standin.upstream),
-            others: BTreeMap::new(),
-            workspaces: self.ground.workspaces.clone(),
-            runner: None,
-        };
-        RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links)
+        agent(recipe, &self.standin.upstream, &self.ground)
     }
 
     /// Runs a recipe; the workspace is shown as `/ws`.
@@ -47,6 +41,17 @@ impl Bench {
         };
         expected.assert_eq(&shown.replace(&*self.ground.dir.path().to_string_lossy(), "/ws"));
     }
+}
+
+fn agent(recipe: &Value, upstream: &Arc<Upstream>, ground: &Ground) -> RecipeAgent {
+    let recipe = read("mine", recipe).unwrap_or_else(|faults| panic!("{faults:?}"));
+    let links = Links {
+        own: Arc::clone(upstream),
+        others: BTreeMap::new(),
+        workspaces: ground.workspaces.clone(),
+        runner: None,
+    };
+    RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links)
 }
 
 #[track_caller]
@@ -323,6 +328,15 @@ async fn e2e_a_cancelled_attempt_and_one_without_time_stop() {
 }
 
 #[tokio::test]
+async fn e2e_an_attempt_asks_for_the_tools_as_often_as_for_a_call() {
+    let (_server, upstream) = busy_at_first(1).await;
+    let recipe =
+        json!({ "steps": [{ "id": "a", "call": "coder" }], "output": "{{ steps.a.value }}" });
+    let agent = agent(&recipe, &upstream, &Ground::new());
+    assert_eq!(run(&agent, &json!({})).await.unwrap(), "fine");
+}
+
+#[tokio::test]
 async fn e2e_unknown_tools_and_arguments_are_named_before_anything_runs() {
     let bench = Bench::new().await;
     let recipe = json!({
@@ -350,6 +364,9 @@ async fn e2e_the_binding_changes_with_the_recipe_and_the_upstream() {
     assert_eq!(binding, bench.agent(&one).binding());
     assert_ne!(binding, bench.agent(&two).binding());
     assert_ne!(binding, other.agent(&one).binding());
+    let project = format!("{}?project=2", bench.standin.url);
+    let project = crate::upstream::testing::http_upstream(&project);
+    assert_ne!(binding, agent(&one, &project, &bench.ground).binding());
 }
 
 #[test]

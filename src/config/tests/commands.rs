@@ -79,6 +79,42 @@ fn what_a_program_does_not_take_is_said() {
 }
 
 #[test]
+fn an_expression_may_begin_with_a_minus_and_have_lines() {
+    check_user(
+        "agents:
+  coder:
+    expect:
+      condition: |-
+        -output.balance > 3
+        && input.is_real
+",
+        &expect![[
+            r"agents.coder.expect.condition = -output.balance > 3\n&& input.is_real  (@/home/.config/parallel-dispatch/config.yaml:4)"
+        ]],
+    );
+    let long = "x".repeat(5_000);
+    for said in ["''", "7", &long] {
+        let text = format!("agents: {{coder: {{expect: {{condition: {said}}}}}}}");
+        let faults = Machine::new(&[(USER, &text)]).load().unwrap_err().0;
+        assert_eq!(faults[0].key, "agents.coder.expect.condition", "{said}");
+    }
+}
+
+#[test]
+fn an_agent_is_one_thing_and_only_tool_is_allowed_tools() {
+    check_user(
+        "agents:
+  a: {command: {argv: [x]}, recipe: archon_coder}
+  b: {allow: ['archon/*']}
+  tool: {allow: ['archon/*']}
+",
+        &expect![[r"
+            @/home/.config/parallel-dispatch/config.yaml:3: agents.b.allow: is only for the agent `tool`
+            @/home/.config/parallel-dispatch/config.yaml:2: agents.a.recipe: an agent is a command or a recipe, not both"]],
+    );
+}
+
+#[test]
 fn a_workspace_names_no_program() {
     for said in ["argv: [sh]", "model: large", "program: claude", ""] {
         let text = format!("agents: {{coder: {{command: {{{said}}}}}}}");

@@ -21,7 +21,7 @@ fn recipes_are_kept_as_they_are_written_with_their_places() {
         "output": "{{ steps.a.value }}",
     });
     assert_eq!(settings.recipes["finder"], expected);
-    assert!(settings.recipe_sources["recipes.finder"].to_string().ends_with("config.yaml:3"));
+    assert!(settings.sources["recipes.finder"].to_string().ends_with("config.yaml:3"));
     assert_eq!(settings.agents["finder"].recipe.as_deref(), Some("finder"));
 }
 

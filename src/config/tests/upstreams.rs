@@ -116,6 +116,18 @@ agents:
 }
 
 #[test]
+fn the_archon_in_this_process_keeps_its_name() {
+    check_user(
+        "upstreams:
+  embedded: {url: 'http://localhost:9000'}
+",
+        &expect![[
+            r"@/home/.config/parallel-dispatch/config.yaml:2: upstreams.embedded: is the Archon in this process; choose another name"
+        ]],
+    );
+}
+
+#[test]
 fn archon_counts_as_configured_whoever_names_it() {
     let configured = |machine: Machine| machine.load().unwrap().settings.archon;
     let expected = ArchonSetting::Configured;

@@ -4,7 +4,11 @@ mod answers;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -19,8 +23,10 @@ use crate::{
     model::Failure,
     ports::{AgentBackend, AttemptCall},
     upstream::{
-        Upstream,
-        testing::{Call, HttpHost, TestServer, http_upstream},
+        Retry, Upstream, UpstreamSettings,
+        testing::{
+            Call, HttpHost, Reply, Rogue, TestServer, http_settings, http_upstream, upstream,
+        },
     },
 };
 
@@ -38,6 +44,7 @@ pub(in crate::agents) enum Form {
 /// A running stand-in.
 pub(in crate::agents) struct StandIn {
     pub(in crate::agents) upstream: Arc<Upstream>,
+    pub(in crate::agents) url: String,
     heard: Arc<Heard>,
     _host: HttpHost,
 }
@@ -70,7 +77,7 @@ impl StandIn {
             async move { Ok(result) }
         });
         let host = HttpHost::start_at(server, address).await;
-        Self { upstream: http_upstream(&host.url), heard, _host: host }
+        Self { upstream: http_upstream(&host.url), url: host.url.clone(), heard, _host: host }
     }
 
     /// What `tool` answers next, once.
@@ -112,6 +119,26 @@ impl Heard {
         result.content = vec![ContentBlock::text(text)];
         result
     }
+}
+
+/// A server with the tool `coder` that does not list it the first `n_busy` times, and a client that
+/// calls once more.
+pub(in crate::agents) async fn busy_at_first(n_busy: usize) -> (Rogue, Arc<Upstream>) {
+    let n_asked = AtomicUsize::new(0);
+    let tools = json!({ "tools": [{ "name": "coder", "inputSchema": { "type": "object" } }] });
+    let rogue = Rogue::start(move |request| {
+        let is_list = request.method() == "tools/list";
+        let is_busy = is_list && n_asked.fetch_add(1, Ordering::Relaxed) < n_busy;
+        let busy = || {
+            let kind = "text/plain\r\nretry-after: 0";
+            Reply::http("503 Service Unavailable", kind, "busy")
+        };
+        is_list.then(|| if is_busy { busy() } else { request.answer(&tools) })
+    })
+    .await;
+    let retry = Retry { attempts_max: 1, backoff: Duration::from_millis(1) };
+    let upstream = upstream(UpstreamSettings { retry, ..http_settings(&rogue.url) });
+    (rogue, upstream)
 }
 
 /// A workspace, and attempts that may write to it.
