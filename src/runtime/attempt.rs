@@ -56,7 +56,7 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
         Ok(input) => {
             prospect = reuse::prospect_to_keep(&job, &input).await;
-            let before = evidence::baseline(&job).await;
+            let before = evidence::baseline(&job, &input).await;
             match run_agent(&job, input, (calls, events)).await {
                 Ok(output) => {
                     let gathered = evidence::gather(&job, before, &output);
