@@ -1,17 +1,24 @@
 //! What holds of tasks of which something is expected.
 
-use std::{fs, sync::Arc};
+use std::{fs, sync::Arc, time::Duration};
 
 use serde_json::{Value, json};
 use tempfile::TempDir;
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     AgentExpect,
-    testing::{Flaky, World, document, task},
+    attempt::{self, AttemptJob},
+    defaults,
+    document::StoredDocument,
+    rules::OwnedRules,
+    testing::{Flaky, World, document, pass, task},
     tests::retry_of,
 };
 use crate::model::{
-    ControlRequest, DispatchStatus, EvidenceKind, FailureCode, TaskResult, TaskStatus,
+    AgentName, Attempt, ControlRequest, DispatchConfig, DispatchId, DispatchStatus, EvidenceKind,
+    FailureCode, Millis, TaskIdx, TaskResult, TaskStatus,
 };
 
 /// A process with a workspace, and a path in it.
@@ -187,4 +194,52 @@ async fn a_result_that_left_no_file_is_none_where_one_must_be_written() {
     assert_eq!(lenient.run(&document).await.status, DispatchStatus::Success);
     let result = demanding.run(&document).await;
     assert_eq!((result.summary.reused, result.summary.failed), (0, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_check_may_take_longer_than_an_agent_may_be_silent() {
+    let (_space, world, _) = world();
+    let mut document = expecting("a", &json!({ "checks": ["slow"] }));
+    document["tasks"][0]["idle_timeout_seconds"] = json!(5);
+    let result = world.run(&document).await;
+    assert_eq!(task(&result, "a").failure, None);
+    assert!(task(&result, "a").evidence.as_ref().unwrap()[0].ok);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_given_up_while_it_is_looked_at_is_no_success() {
+    let (_space, world, _) = world();
+    let job = job(&world, &expecting("a", &json!({ "checks": ["slow"] }))).await;
+    let cancelled = job.cancelled.clone();
+    let give_up = async {
+        pass(Duration::from_secs(10)).await;
+        cancelled.cancel();
+    };
+    let (end, ()) = tokio::join!(attempt::run(job), give_up);
+    assert_eq!(end.result.unwrap_err().code, FailureCode::Cancelled);
+    assert_eq!(end.evidence, []);
+}
+
+/// An attempt at the first task of a document, outside of any dispatch.
+async fn job(world: &World, document: &Value) -> AttemptJob {
+    let tasks = vec![serde_json::from_value(document["tasks"][0].clone()).unwrap()];
+    let (dependencies, options) = (&world.handle.dependencies, &world.handle.options);
+    let config = defaults::config(&DispatchConfig::default(), options, &mut Vec::new());
+    let binding = dependencies.agents.bind(&AgentName::new("robot")).await.unwrap();
+    AttemptJob {
+        dispatch: DispatchId::new(uuid::Uuid::nil()),
+        task: TaskIdx::from_usize(0),
+        attempt: Attempt(1),
+        deadline: dependencies.clock.now() + Millis(60_000),
+        document: Arc::new(StoredDocument::new(tasks, config)),
+        backend: binding.backend,
+        pool: None,
+        journal: Arc::clone(&dependencies.journal),
+        clock: Arc::clone(&dependencies.clock),
+        rules: Arc::new(OwnedRules::new(options, Arc::clone(&dependencies.paths))),
+        workspaces: dependencies.paths.workspaces().clone(),
+        checks: Arc::clone(&dependencies.checks),
+        cancelled: CancellationToken::new(),
+        to_dispatcher: mpsc::unbounded_channel().0.downgrade(),
+    }
 }
