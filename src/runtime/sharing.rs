@@ -140,7 +140,7 @@ impl Fleet for Lives<'_> {
     }
 
     fn tell(&mut self, member: usize, input: Input) {
-        if !self.parents.is_empty() && matches!(input, Input::Allow { .. }) {
+        if matches!(input, Input::Allow { .. }) && self.has_budgets() {
             // Others may have started something meanwhile.
             self.fund(member);
         }
