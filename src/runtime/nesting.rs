@@ -113,24 +113,23 @@ impl DispatcherHandle {
 }
 
 impl Dispatcher {
-    /// Notes a new dispatch with the one above, if it has one; `Some` if it cannot be accepted
+    /// Notes a new dispatch with the one above, if it has one; says why where it cannot be accepted
     /// here.
     pub(super) fn enter_family(
         &mut self,
-        submission: &Submission,
+        submission: Box<Submission>,
         batch: &mut Batch,
-    ) -> Option<Submitted> {
-        let Parent { dispatch, task, ref task_id, .. } = *submission.meta.parent.as_ref()?;
+    ) -> Result<Box<Submission>, Submitted> {
+        let Some(parent) = &submission.meta.parent else { return Ok(submission) };
+        let Parent { dispatch: above, task, ref task_id, .. } = *parent;
         let now = self.dependencies.clock.now();
-        let Some(live) = self.lives.get_mut(&dispatch) else { return Some(Submitted::Elsewhere) };
-        match live.check_can_nest(task, task_id) {
-            Ok(()) => {
-                live.note_nested(now, Nested { task, dispatch: submission.dispatch }, batch);
-                batch.touched.push(dispatch);
-                None
-            }
-            Err(refusal) => Some(Submitted::Refused(refusal)),
-        }
+        let Some(live) = self.lives.get_mut(&above) else {
+            return Err(Submitted::Elsewhere { above, submission });
+        };
+        live.check_can_nest(task, task_id).map_err(Submitted::Refused)?;
+        live.note_nested(now, Nested { task, dispatch: submission.dispatch }, batch);
+        batch.touched.push(above);
+        Ok(submission)
     }
 
     /// Accepts a dispatch that another process hands over, beside the dispatches.
@@ -232,7 +231,7 @@ async fn accept(
             let message = "the idempotency key was taken in this moment";
             Err(Refusal::of(ErrorCode::Busy, "", message, "ask again").retry_after(100))
         }
-        Some(Submitted::Elsewhere) | None => Err(already_ended(parent)),
+        Some(Submitted::Elsewhere { .. }) | None => Err(already_ended(parent)),
     }
 }
 
