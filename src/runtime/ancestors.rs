@@ -1,5 +1,7 @@
 //! What all those tasks answered that a task depends on, for agents that build on it.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
 use super::attempt::AttemptJob;
@@ -19,12 +21,12 @@ pub(super) async fn outputs(
     job: &AttemptJob,
     wish: UpstreamWish,
 ) -> Result<Vec<UpstreamOutput>, Failure> {
+    if wish == UpstreamWish::None {
+        return Ok(Vec::new());
+    }
     let direct = dependencies(job, job.task);
-    let ancestors = match wish {
-        UpstreamWish::None => return Ok(Vec::new()),
-        UpstreamWish::Direct => direct.clone(),
-        UpstreamWish::All => ancestors(job),
-    };
+    let is_direct: BTreeSet<TaskIdx> = direct.iter().copied().collect();
+    let ancestors = if wish == UpstreamWish::All { ancestors(job) } else { direct };
     let (mut found, mut n_bytes) = (Vec::new(), 0);
     for page in ancestors.chunks(OUTPUTS_PAGE) {
         let outputs = job.journal.outputs(job.dispatch, page.to_vec()).await.map_err(|it| {
@@ -42,7 +44,7 @@ pub(super) async fn outputs(
             }
             let task_id = job.document.tasks[task.as_usize()].task_id.clone();
             let output = serde_json::from_str::<Value>(&json).unwrap_or_default();
-            let is_direct = direct.contains(task);
+            let is_direct = is_direct.contains(task);
             found.push(UpstreamOutput { task_id, output, is_direct });
         }
     }

@@ -12,12 +12,14 @@ use super::{
     evidence,
     filter::ContextPool,
     message::{AttemptEnd, Message},
-    reuse,
+    reuse::{self, Prospect},
     rules::OwnedRules,
 };
 use crate::{
     confine::Workspaces,
-    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
+    model::{
+        Attempt, DispatchId, Evidence, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage,
+    },
     plan,
     ports::{AgentBackend, AttemptCall, CallLog, Checks, Clock, EventLog, Heartbeat, Journal},
 };
@@ -47,32 +49,28 @@ pub(super) struct AttemptJob {
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
 
+/// What is learned on an attempt's way.
+#[derive(Debug, Default)]
+struct Notes {
+    resolved: Option<Map<String, Value>>,
+    prospect: Option<Prospect>,
+    /// What the output says that the agent used.
+    usage: Option<Usage>,
+    evidence: Vec<Evidence>,
+}
+
 /// Runs an attempt to its end, or until it is given up.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
     let (events, mut shown) = EventLog::kept();
-    let (mut resolved, mut prospect) = (None, None);
-    let mut found = Vec::new();
-    let result: Result<Value, Failure> = match prepare(&job, &mut resolved).await {
-        Ok(input) => {
-            prospect = reuse::prospect_to_keep(&job, &input).await;
-            let before = evidence::baseline(&job).await;
-            match run_agent(&job, input, (calls, events)).await {
-                Ok(output) => {
-                    let gathered = evidence::gather(&job, before, &output);
-                    found = job.cancelled.run_until_cancelled(gathered).await.unwrap_or_default();
-                    Ok(output)
-                }
-                Err(failure) => Err(failure),
-            }
-        }
-        Err(failure) => Err(failure),
-    };
-    let in_output = result.as_ref().ok().and_then(Usage::of_output);
-    let result = result.and_then(|it| to_json(&it));
-    let result = evidence::failure(&found).map_or(result, Err);
+    let mut notes = Notes::default();
+    let result = work(&job, (calls, events), &mut notes).await;
+    let Notes { resolved, prospect, usage: in_output, evidence } = notes;
     let findable = match &result {
-        Ok(output) => reuse::findable(&job, prospect, output).await,
+        Ok(output) => {
+            let look = reuse::findable(&job, prospect, output);
+            while_alive(&job, look).await.ok().flatten()
+        }
         Err(_) => None,
     };
     let mut ended_calls = Vec::new();
@@ -81,7 +79,6 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         usage = call.usage.map(|it| it.plus(usage.unwrap_or_default())).or(usage);
         ended_calls.push(call);
     }
-    let usage = usage.or(in_output);
     AttemptEnd {
         task: job.task,
         attempt: job.attempt,
@@ -90,9 +87,24 @@ pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
         events: std::iter::from_fn(|| shown.try_recv().ok()).collect(),
         resolved,
         findable,
-        usage,
-        evidence: found,
+        usage: usage.or(in_output),
+        evidence,
     }
+}
+
+/// The agent's output as JSON text, if what is expected holds after it.
+async fn work(
+    job: &AttemptJob,
+    logs: (CallLog, EventLog),
+    notes: &mut Notes,
+) -> Result<String, Failure> {
+    let input = prepare(job, &mut notes.resolved).await?;
+    notes.prospect = while_alive(job, reuse::prospect_to_keep(job, &input)).await?;
+    let before = while_alive(job, evidence::baseline(job, &input)).await?;
+    let output = run_agent(job, input, logs).await?;
+    notes.usage = Usage::of_output(&output);
+    notes.evidence = while_alive(job, evidence::gather(job, before, &output)).await?;
+    evidence::failure(&notes.evidence).map_or_else(|| to_json(&output), Err)
 }
 
 async fn run_agent(
@@ -101,7 +113,7 @@ async fn run_agent(
     (calls, events): (CallLog, EventLog),
 ) -> Result<Value, Failure> {
     let task = task_of(job);
-    let idle_timeout = task.idle_timeout_seconds.map(Millis::from_seconds);
+    let idle_timeout = task.idle_timeout_seconds;
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
     let upstream = ancestors::outputs(job, job.backend.upstream_wish()).await?;
     let call = AttemptCall {
@@ -125,23 +137,42 @@ async fn run_agent(
         () = job.cancelled.cancelled() => {
             // Its result no longer counts; it only gets the time to clean up.
             let _late = tokio::time::timeout(STOP_GRACE, work).await;
-            Err(Failure::new(FailureCode::Cancelled, "the attempt was given up"))
+            Err(given_up())
         }
-        never = tell_progress(job, &heartbeat, idle_timeout.unwrap_or_default()) => match never {},
+        never = tell_progress(job, Some(&heartbeat)) => match never {},
     }
 }
 
-/// Tells the dispatcher that the agent goes on, so often that no idle deadline passes meanwhile.
-async fn tell_progress(job: &AttemptJob, heartbeat: &Heartbeat, idle: Millis) -> Infallible {
-    let interval = HEARTBEAT_INTERVAL.min(Duration::from_millis(idle.0 / 4));
+/// Looks at something while no agent works: that takes its time, and nobody is idle meanwhile.
+async fn while_alive<T>(job: &AttemptJob, look: impl Future<Output = T>) -> Result<T, Failure> {
+    tokio::select! {
+        biased;
+        found = look => Ok(found),
+        () = job.cancelled.cancelled() => Err(given_up()),
+        never = tell_progress(job, None) => match never {},
+    }
+}
+
+/// Tells the dispatcher that the attempt goes on, so often that no idle deadline passes meanwhile:
+/// while the agent's heart beats, and always where there is none to listen to.
+async fn tell_progress(job: &AttemptJob, heartbeat: Option<&Heartbeat>) -> Infallible {
+    let idle_timeout = task_of(job).idle_timeout_seconds.map(Millis::from_seconds);
+    let Some(idle) = idle_timeout else { return std::future::pending().await };
+    let interval = HEARTBEAT_INTERVAL.min(Duration::from_millis((idle.0 / 4).max(1)));
     loop {
-        heartbeat.beaten().await;
+        if let Some(heartbeat) = heartbeat {
+            heartbeat.beaten().await;
+        }
         let AttemptJob { dispatch, task, attempt, .. } = *job;
         if let Some(dispatcher) = job.to_dispatcher.upgrade() {
             let _gone = dispatcher.send(Message::Heartbeat { dispatch, task, attempt });
         }
         tokio::time::sleep(interval).await;
     }
+}
+
+fn given_up() -> Failure {
+    Failure::new(FailureCode::Cancelled, "the attempt was given up")
 }
 
 /// Ends the agent's waits a little before the attempt's deadline, so that it is the agent who says

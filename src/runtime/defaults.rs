@@ -17,6 +17,7 @@ pub(super) fn config(
         warnings.push(format!("max_workers is {max_workers}, the server's limit, not {asked}"));
     }
     let seconds = own.timeout_seconds.unwrap_or(options.timeout_seconds);
+    let writers = options.agents.iter().filter(|it| it.1.expect.output_path);
     StoredConfig {
         max_workers,
         timeout: Millis::from_seconds(seconds.min(options.limits.timeout_seconds_max)),
@@ -28,6 +29,7 @@ pub(super) fn config(
             .as_ref()
             .map(|it| StoredBudget { limits: it.into(), before: Spent::default() }),
         enable_context: own.enable_context.unwrap_or(options.enable_context),
+        writers: writers.map(|it| it.0.clone()).collect(),
     }
 }
 

@@ -203,7 +203,7 @@ impl Dispatcher {
 
     fn take_message(&mut self, message: Message, batch: &mut Batch) {
         match message {
-            Message::Submit { submission, reply } => self.submit(*submission, reply, batch),
+            Message::Submit { submission, reply } => self.submit(submission, reply, batch),
             Message::Adopt { live, found, reply } => {
                 batch.replies.push((live.id, reply));
                 self.adopt(*live, found, batch);
@@ -259,7 +259,7 @@ impl Dispatcher {
 
     fn submit(
         &mut self,
-        mut submission: Submission,
+        submission: Box<Submission>,
         reply: oneshot::Sender<Submitted>,
         batch: &mut Batch,
     ) {
@@ -273,10 +273,13 @@ impl Dispatcher {
             let _gone = reply.send(Submitted::Refused(refusal.retry_after(1_000)));
             return;
         }
-        if let Some(answer) = self.enter_family(&submission, batch) {
-            let _gone = reply.send(answer);
-            return;
-        }
+        let mut submission = match self.enter_family(submission, batch) {
+            Ok(submission) => submission,
+            Err(answer) => {
+                let _gone = reply.send(answer);
+                return;
+            }
+        };
         let now = self.dependencies.clock.now();
         // The names of index files are made of it, so no two dispatches share a millisecond.
         self.accepted_at = now.max(self.accepted_at + Millis(1));
@@ -299,7 +302,7 @@ impl Dispatcher {
                 batch.writes.push(Write::Output { dispatch: id, task: it.task, json });
             }
         }
-        let mut live = Live::new(submission, at);
+        let mut live = Live::new(*submission, at);
         // Their outputs stand in the store only.
         live.traces_from_store |= !kept.is_empty();
         let n_tasks = live.graph.len();

@@ -76,6 +76,9 @@ pub(super) struct StoredConfig {
     pub(super) cache: CacheMode,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<StoredBudget>,
+    /// The agents that must have written the file of their input's `output_path`.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) writers: Vec<AgentName>,
 }
 
 /// What reports need of a document.
@@ -230,6 +233,11 @@ impl StoredDocument {
     /// What a task does with results of the same work.
     pub(super) fn cache_of(&self, task: TaskIdx) -> CacheMode {
         self.tasks[task.as_usize()].cache.unwrap_or(self.config.cache)
+    }
+
+    /// Whether a task must have written the file of its input's `output_path`.
+    pub(super) fn must_write(&self, task: TaskIdx) -> bool {
+        self.config.writers.contains(&self.tasks[task.as_usize()].agent)
     }
 
     /// What a task must pass before it starts.

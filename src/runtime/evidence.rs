@@ -1,47 +1,51 @@
 //! Looks whether what is expected of a task holds, after its agent has said that it is done.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{attempt::AttemptJob, files, options::AgentExpect};
+use super::{attempt::AttemptJob, files, gatekeeper::evaluate, options::AgentExpect};
 use crate::{
     model::{Evidence, EvidenceKind, ExpectSpec, Failure, FailureCode, TaskSpec, text},
-    plan::{Condition, Facts, OutputSchema},
+    plan::{Condition, OutputSchema},
     ports::{CheckCall, Digest},
 };
 
-/// How long a look at files, at an expression or at a schema may take.
+/// How long a look at files or at a schema may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most characters of a detail.
 const DETAIL_CHARS_MAX: usize = 1_000;
 /// The most complaints that a failure's message repeats.
 const SHOWN_MAX: usize = 3;
 
-/// How the files stood before the attempt that are to change.
+/// The files that are to change, and how they stood before the attempt.
 #[derive(Debug)]
-pub(super) struct Baseline(Vec<Option<Digest>>);
+pub(super) struct Baseline(Vec<(String, Option<Digest>)>);
 
-/// Adds what an agent's settings expect of everything that it does.
+/// Adds what an agent's settings expect of everything that it does. Which file it must have written
+/// is not known before an attempt at it has its input.
 pub(super) fn add(task: &mut TaskSpec, agent: &AgentExpect) {
-    let AgentExpect { checks, condition, output_path } = agent;
-    let written = files::to_be_written(&task.input_data).filter(|_| *output_path);
-    if checks.is_empty() && condition.is_none() && written.is_none() {
+    let AgentExpect { checks, condition, output_path: _ } = agent;
+    if checks.is_empty() && condition.is_none() {
         return;
     }
     let expect = task.expect.get_or_insert_default();
     let new = checks.iter().filter(|it| !expect.checks.contains(it)).cloned().collect::<Vec<_>>();
     expect.checks.extend(new);
-    expect.changed.extend(written.filter(|it| !expect.changed.contains(it)));
     expect.condition = expect.condition.take().or_else(|| condition.clone());
 }
 
-/// Looks at the files that are to change.
-pub(super) async fn baseline(job: &AttemptJob) -> Baseline {
-    match expected(job) {
-        Some(expect) if !expect.changed.is_empty() => Baseline(look(job, &expect.changed).await),
-        Some(_) | None => Baseline(Vec::new()),
+/// Looks at the files that an attempt with this input is to change.
+pub(super) async fn baseline(job: &AttemptJob, input: &Map<String, Value>) -> Baseline {
+    let expect = task_of(job).expect.as_ref();
+    let mut changed = expect.map(|it| it.changed.clone()).unwrap_or_default();
+    if job.document.must_write(job.task)
+        && let Some(it) = files::to_be_written(input).filter(|it| !changed.contains(it))
+    {
+        changed.push(it);
     }
+    let before = look(job, &changed).await;
+    Baseline(changed.into_iter().zip(before).collect())
 }
 
 /// What is found of what is expected; nothing if nothing is. The cheap looks come first, and what
@@ -56,12 +60,13 @@ pub(super) async fn gather(
     if let Some(schema) = &task.output_schema {
         found.push(check_schema(schema, output).await);
     }
-    let Some(expect) = &task.expect else { return found };
+    let nothing = ExpectSpec::default();
+    let expect = task.expect.as_deref().unwrap_or(&nothing);
     let there = look(job, &expect.files).await;
     found.extend(expect.files.iter().zip(there).map(|(path, it)| of_file(path, it)));
-    let after = look(job, &expect.changed).await;
-    let pairs = before.into_iter().zip(after);
-    found.extend(expect.changed.iter().zip(pairs).map(|(path, it)| of_change(path, it)));
+    let (changed, before): (Vec<_>, Vec<_>) = before.into_iter().unzip();
+    let pairs = before.into_iter().zip(look(job, &changed).await);
+    found.extend(changed.iter().zip(pairs).map(|(path, it)| of_change(path, it)));
     if let Some(source) = &expect.condition {
         found.push(check_condition(job, source, output).await);
     }
@@ -91,10 +96,6 @@ pub(super) fn failure(found: &[Evidence]) -> Option<Failure> {
 
 fn task_of(job: &AttemptJob) -> &TaskSpec {
     &job.document.tasks[job.task.as_usize()]
-}
-
-fn expected(job: &AttemptJob) -> Option<&ExpectSpec> {
-    task_of(job).expect.as_deref()
 }
 
 fn evidence(kind: EvidenceKind, subject: &str, found: Result<(), String>) -> Evidence {
@@ -144,24 +145,15 @@ async fn check_schema(schema: &Value, output: &Value) -> Evidence {
 }
 
 async fn check_condition(job: &AttemptJob, source: &str, output: &Value) -> Evidence {
-    let (document, task) = (std::sync::Arc::clone(&job.document), job.task);
-    let (text, output) = (source.to_owned(), output.to_string());
-    let evaluation = tokio::task::spawn_blocking(move || {
-        let condition = Condition::read_of_output(&text);
-        let condition = condition.map_err(|_| "it cannot be read".to_owned())?;
-        let config = json!(document.config.to_config(None));
-        let input: &Map<String, Value> = &document.tasks[task.as_usize()].input_data;
-        let facts = Facts { tasks: Vec::new(), output: Some(output), input, config };
-        match condition.evaluate(facts) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("it is false".to_owned()),
-            Err(failure) => Err(failure.message.into()),
-        }
-    });
-    let found = match tokio::time::timeout(LOOK_TIMEOUT, evaluation).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => Err(format!("its evaluation broke off: {error}")),
-        Err(_) => Err("its evaluation took too long".to_owned()),
+    let (document, output) = (Arc::clone(&job.document), output.to_string());
+    let found = match Condition::read_of_output(source) {
+        Ok(it) => evaluate(it, (Vec::new(), Some(output)), (document, job.task)).await,
+        Err(_) => Err(Failure::new(FailureCode::ConditionError, "it cannot be read")),
+    };
+    let found = match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("it is false".to_owned()),
+        Err(failure) => Err(failure.message.into()),
     };
     evidence(EvidenceKind::Condition, source, found)
 }

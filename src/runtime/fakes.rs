@@ -1,12 +1,12 @@
 //! Files and context that exist in memory only, for tests.
 
-use std::{collections::BTreeMap, path::Path, sync::Arc};
+use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use super::testing::Script;
+use super::testing::{Script, pass};
 use crate::{
     model::{AgentName, Failure},
     ports::{
@@ -69,14 +69,19 @@ impl TraceFiles for Files {
     }
 }
 
-/// Checks of which one is good, and all others are not.
+/// Checks of which `good` is good, and so is `slow`, after 30 seconds; all others are not.
 #[derive(Debug)]
 pub(super) struct GoodAndBad;
 
 impl Checks for GoodAndBad {
     fn run(&self, call: CheckCall) -> BoxFuture<'_, CheckOutcome> {
-        let (ok, detail) = (call.name == "good", "as scripted".to_owned());
-        Box::pin(async move { CheckOutcome { ok, detail } })
+        Box::pin(async move {
+            if call.name == "slow" {
+                pass(Duration::from_secs(30)).await;
+            }
+            let ok = ["good", "slow"].contains(&call.name.as_str());
+            CheckOutcome { ok, detail: "as scripted".to_owned() }
+        })
     }
 }
 

@@ -20,11 +20,12 @@ impl Lives<'_> {
         for &member in &nested {
             self.charge(member);
         }
-        let kin = self.kin();
+        let kin = if self.has_budgets() { self.kin() } else { Vec::new() };
         for &member in &kin {
             self.fund(member);
         }
-        // Those that were kin and are alone by now have nothing above and below.
+        // Those that were kin and are alone by now, or whose kin have no budgets any more, have
+        // nothing above and below.
         for (at, live) in self.all.iter_mut().enumerate() {
             if live.is_funded && kin.binary_search(&at).is_err() {
                 live.is_funded = false;
@@ -43,6 +44,11 @@ impl Lives<'_> {
         if !spend.is_zero() || tasks > 0 {
             self.tell(parent, Input::Charge { task, spend, tasks });
         }
+    }
+
+    /// Whether anybody with others above or below has limits: else nobody asks what there is.
+    pub(super) fn has_budgets(&self) -> bool {
+        self.kin().iter().any(|it| self.all[*it].scheduler.budget().is_some())
     }
 
     /// Says to a dispatch with others above or below what those leave and reserve.
@@ -136,7 +142,9 @@ impl Lives<'_> {
     }
 
     fn left_of(&self, member: usize) -> Option<Left> {
-        self.all[member].scheduler.left(self.reserved_below(member))
+        let scheduler = &self.all[member].scheduler;
+        // What is below is looked at only where it counts.
+        scheduler.budget().and_then(|_| scheduler.left(self.reserved_below(member)))
     }
 
     fn has_children(&self, member: usize) -> bool {

@@ -294,7 +294,6 @@ impl DispatcherHandle {
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
         let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
-        let above = parent.as_ref().map(|it| it.dispatch);
         meta.parent = parent;
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);
@@ -308,12 +307,13 @@ impl DispatcherHandle {
             idempotency: key.clone().map(|it| (it, digest)),
             kept,
         };
-        let nest = above.map(|it| (it, submission.to_nest()));
-        match (self.send(submission).await?, nest) {
-            (Submitted::Accepted, _) => Ok(dispatch),
-            (Submitted::Refused(refusal), _) => Err(refusal),
-            (Submitted::Elsewhere, Some((above, nest))) => self.submit_elsewhere(above, nest).await,
-            (Submitted::KeyTaken | Submitted::Elsewhere, _) => {
+        match self.send(submission).await? {
+            Submitted::Accepted => Ok(dispatch),
+            Submitted::Refused(refusal) => Err(refusal),
+            Submitted::Elsewhere { above, submission } => {
+                self.submit_elsewhere(above, submission.to_nest()).await
+            }
+            Submitted::KeyTaken => {
                 let known = self.by_key(&key.unwrap_or_default(), digest).await?;
                 known.ok_or_else(gone)
             }

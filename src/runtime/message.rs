@@ -98,7 +98,7 @@ pub(super) enum Submitted {
     /// Its idempotency key was taken in the meantime.
     KeyTaken,
     /// Another process runs the dispatch above.
-    Elsewhere,
+    Elsewhere { above: DispatchId, submission: Box<Submission> },
     /// It was refused; nothing has run.
     Refused(Refusal),
 }

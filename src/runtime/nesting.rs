@@ -1,8 +1,6 @@
 //! Dispatches that an agent asks for while it works at a task: run by the process that runs the
 //! task, and cancelled with it.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -22,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, ErrorCode, ParentTask, Refusal, TaskId, TaskIdx, TaskStatus, text},
-    ports::{Nest, RecordBody, Request, RequestId, StoreError, Write},
+    ports::{Nest, RecordBody, Request, RequestId, StoreError},
     scheduler::{Input, TaskState},
 };
 
@@ -113,24 +111,23 @@ impl DispatcherHandle {
 }
 
 impl Dispatcher {
-    /// Notes a new dispatch with the one above, if it has one; `Some` if it cannot be accepted
+    /// Notes a new dispatch with the one above, if it has one; says why where it cannot be accepted
     /// here.
     pub(super) fn enter_family(
         &mut self,
-        submission: &Submission,
+        submission: Box<Submission>,
         batch: &mut Batch,
-    ) -> Option<Submitted> {
-        let Parent { dispatch, task, ref task_id, .. } = *submission.meta.parent.as_ref()?;
+    ) -> Result<Box<Submission>, Submitted> {
+        let Some(parent) = &submission.meta.parent else { return Ok(submission) };
+        let Parent { dispatch: above, task, ref task_id, .. } = *parent;
         let now = self.dependencies.clock.now();
-        let Some(live) = self.lives.get_mut(&dispatch) else { return Some(Submitted::Elsewhere) };
-        match live.check_can_nest(task, task_id) {
-            Ok(()) => {
-                live.note_nested(now, Nested { task, dispatch: submission.dispatch }, batch);
-                batch.touched.push(dispatch);
-                None
-            }
-            Err(refusal) => Some(Submitted::Refused(refusal)),
-        }
+        let Some(live) = self.lives.get_mut(&above) else {
+            return Err(Submitted::Elsewhere { above, submission });
+        };
+        live.check_can_nest(task, task_id).map_err(Submitted::Refused)?;
+        live.note_nested(now, Nested { task, dispatch: submission.dispatch }, batch);
+        batch.touched.push(above);
+        Ok(submission)
     }
 
     /// Accepts a dispatch that another process hands over, beside the dispatches.
@@ -190,10 +187,7 @@ impl Live {
     fn note_nested(&mut self, now: crate::model::Millis, nested: Nested, batch: &mut Batch) {
         let Nested { task, dispatch } = nested;
         self.record(now, RecordBody::Nested { task, dispatch }, batch);
-        let mut meta = Meta::clone(&self.meta);
-        meta.nested.push(nested);
-        self.meta = Arc::new(meta);
-        batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+        self.change_meta(batch, |it| it.nested.push(nested));
     }
 }
 
@@ -232,7 +226,7 @@ async fn accept(
             let message = "the idempotency key was taken in this moment";
             Err(Refusal::of(ErrorCode::Busy, "", message, "ask again").retry_after(100))
         }
-        Some(Submitted::Elsewhere) | None => Err(already_ended(parent)),
+        Some(Submitted::Elsewhere { .. }) | None => Err(already_ended(parent)),
     }
 }
 

@@ -277,3 +277,27 @@ async fn who_takes_over_the_one_takes_over_the_other() {
     // What was interrupted counts as reserved: as much as its like had used.
     assert_eq!(spent(&result), (14, 3));
 }
+
+#[tokio::test(start_paused = true)]
+async fn caps_above_hold_for_what_was_taken_over_before_what_is_above() {
+    let (store, registry) = (Arc::new(Flaky::default()), Arc::new(Registry::default()));
+    let one = World::on(Arc::clone(&store), Arc::clone(&registry), 8).await;
+    let two = World::on(Arc::clone(&store), registry, 8).await;
+    let above = parent(&one, "t !gate", &json!({ "max_workers": 1 })).await;
+    let text = "a !slow\nb !slow\nc !slow <- a b\nd !slow <- a b";
+    let below = nest(&one, (above, "t"), &with(text, &json!({}))).await.unwrap();
+    one.agents.wait_for_start("a#1").await;
+    pass(Duration::from_millis(100)).await;
+    one.kill().await;
+    // What is asked of a dispatch makes it go on at once, before anybody looks for orphans.
+    let workers = json!({ "dispatch_id": below, "action": "set_max_workers", "max_workers": 2 });
+    let workers: ControlRequest = serde_json::from_value(workers).unwrap();
+    two.handle.control(workers).await.unwrap();
+    two.agents.wait_for_start("b#1").await;
+    assert!(!two.agents.started.lock().iter().any(|it| it == "t#2"), "it is still alone");
+    assert_eq!(two.finish(below).await.status, DispatchStatus::Success);
+    let at = |name: &str| two.agents.started_at.lock()[name].as_secs();
+    assert_eq!(at("c#1").abs_diff(at("d#1")), 30, "one at a time");
+    two.agents.gate.send_replace(true);
+    assert_eq!(two.finish(above).await.status, DispatchStatus::Success);
+}

@@ -193,6 +193,7 @@ mod tests {
             timeout: Millis(1_500),
             on_failure: OnFailure::Continue,
             enable_context: false,
+            writers: Vec::new(),
         };
         let document = StoredDocument::new(Vec::new(), config);
         let meta = Meta::new("/elsewhere".into(), Vec::new(), None, true);

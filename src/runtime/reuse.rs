@@ -145,9 +145,9 @@ async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospe
     let named = files::named(input)?;
     let files = read(job, named.clone(), files::digests).await?;
     let task = &job.document.tasks[job.task.as_usize()];
-    let expected = match (&task.expect, &task.output_schema) {
-        (None, None) => String::new(),
-        both => serde_json::to_string(&both).ok()?,
+    let expected = match (&task.expect, &task.output_schema, job.document.must_write(job.task)) {
+        (None, None, false) => String::new(),
+        all => serde_json::to_string(&all).ok()?,
     };
     let work = Work {
         agent: task.agent.as_str(),

@@ -81,11 +81,7 @@ impl<'a> Lives<'a> {
         let mut this = Self { now, all, parents: Vec::new(), kin: Vec::new(), out, batch };
         if this.all.iter().any(|it| it.meta.parent.is_some()) {
             this.parents = this.all.iter().map(|it| this.find_parent(it)).collect();
-            let above = this.parents.iter().flatten().map(|it| it.0);
-            let below = (0..this.all.len()).filter(|it| this.parents[*it].is_some());
-            this.kin = above.chain(below).collect();
-            this.kin.sort_unstable();
-            this.kin.dedup();
+            this.find_kin();
         }
         this
     }
@@ -95,13 +91,28 @@ impl<'a> Lives<'a> {
         self.kin.clone()
     }
 
-    /// Adds one that is not among the others yet.
+    /// Adds one that is not among the others yet. Those below it may be: after a crash, any of them
+    /// may be taken over first.
     fn push(&mut self, live: &'a mut Live) {
+        let n_before = self.all.len();
         if live.meta.parent.is_some() || !self.parents.is_empty() {
-            self.parents.resize(self.all.len(), None);
+            self.parents.resize(n_before, None);
+            for (parent, it) in self.parents.iter_mut().zip(&self.all) {
+                let above = it.meta.parent.as_ref().filter(|it| it.dispatch == live.id);
+                *parent = above.map(|it| (n_before, it.task)).or(*parent);
+            }
             self.parents.push(self.find_parent(live));
         }
         self.all.push(live);
+        self.find_kin();
+    }
+
+    fn find_kin(&mut self) {
+        let above = self.parents.iter().flatten().map(|it| it.0);
+        let below = (0..self.parents.len()).filter(|it| self.parents[*it].is_some());
+        self.kin = above.chain(below).collect();
+        self.kin.sort_unstable();
+        self.kin.dedup();
     }
 
     fn find_parent(&self, live: &Live) -> Option<(usize, TaskIdx)> {
@@ -129,7 +140,7 @@ impl Fleet for Lives<'_> {
     }
 
     fn tell(&mut self, member: usize, input: Input) {
-        if !self.parents.is_empty() && matches!(input, Input::Allow { .. }) {
+        if matches!(input, Input::Allow { .. }) && self.has_budgets() {
             // Others may have started something meanwhile.
             self.fund(member);
         }

@@ -76,6 +76,13 @@ impl World {
         Self::at(root, store, Arc::default(), options(8))
     }
 
+    /// The same, where the agent `robot` is expected to do what its settings say.
+    pub(super) fn expecting(store: Arc<Flaky>, root: &Path, expect: AgentExpect) -> Self {
+        let mut options = options(8);
+        options.agents.get_mut(&AgentName::new("robot")).unwrap().expect = expect;
+        Self::at(root, store, Arc::default(), options)
+    }
+
     fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
         Self::at(Path::new("/ws"), store, registry, options)
     }
@@ -174,7 +181,7 @@ fn options(dispatches_open_max: usize) -> Options {
             (AgentName::new("android"), robot.clone()),
             (AgentName::new("robot"), robot),
         ]),
-        checks: vec!["good".into(), "bad".into()],
+        checks: ["good", "bad", "slow"].map(Into::into).into(),
         limits: Limits {
             tasks_max: 5_000,
             edges_max: 100_000,
@@ -196,7 +203,8 @@ fn options(dispatches_open_max: usize) -> Options {
 
 /// Agents that do what the task's input says: `echo`, `fail`, `hang`, `panic`, `gate`; `slow` (30
 /// seconds); `flaky N`, which fails in the first N attempts, each in its own words; `later MS`,
-/// which wants to be left alone once; `beat N`, which shows progress every second for N seconds.
+/// which wants to be left alone once; `beat N`, which shows progress every second for N seconds;
+/// `write`, which writes the file of `output_path`.
 #[derive(Debug)]
 pub(super) struct Script {
     /// Every attempt that was started, as `task#attempt`.
@@ -286,6 +294,10 @@ impl Script {
                 }
                 "use" => Ok(json!({ "usage": { "total_tokens": number, "cost_usd": 0.25 } })),
                 "panic" => panic!("as scripted"),
+                "write" => {
+                    std::fs::write(call.input["output_path"].as_str().unwrap(), name).unwrap();
+                    Ok(json!({}))
+                }
                 "slow" => {
                     pass(Duration::from_secs(30)).await;
                     Ok(json!({ "input": call.input }))

@@ -102,12 +102,13 @@ impl Governor {
         self.limiters.iter().filter_map(|it| it.wake_at(self.shared_at)).min()
     }
 
-    /// Takes a member in that has not started; the last of `fleet`.
+    /// Takes a member in that has not started; the last of `fleet`. The others may be those that its
+    /// agents dispatched.
     pub fn admit(&mut self, fleet: &mut impl Fleet) {
         let n_members = fleet.n_members();
         let is_news = !self.is_shared && may_want(fleet) > u64::from(self.workers_max);
         self.is_shared |= is_news;
-        let is_first = !self.is_nested && n_members > 0 && fleet.parent(n_members - 1).is_some();
+        let is_first = !self.is_nested && (0..n_members).any(|it| fleet.parent(it).is_some());
         self.is_nested |= is_first;
         if !self.is_needed() {
             return;
