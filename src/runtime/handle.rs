@@ -271,7 +271,7 @@ impl DispatcherHandle {
             return Ok(known);
         }
         let parent = parent.or_else(|| self.default_parent());
-        let (parent, above) = self.find_parent(parent, &mut warnings).await?.unzip();
+        let above = self.find_parent(parent, &mut warnings).await?;
         let mut settings = defaults::config(&config, &self.options, &mut warnings);
         if let Some(budget) = &mut settings.budget {
             budget.before = spent;
@@ -299,11 +299,11 @@ impl DispatcherHandle {
             None => self.options.trace_dir.clone(),
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
-        let (retry_of, before) = retried.map(|it| (it.dispatch, it.caller)).unzip();
-        let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
-        meta.caller = self.new_caller(before, above);
-        let above = parent.as_ref().map(|it| it.dispatch);
-        meta.parent = parent;
+        let mut meta = Meta::new(trace_dir, warnings, None, wants_context);
+        meta.retry_of = retried.as_ref().map(|it| it.dispatch);
+        meta.caller = self.new_caller(retried.as_ref(), above.as_ref());
+        meta.parent = above.map(|it| it.parent);
+        let above = meta.parent.as_ref().map(|it| it.dispatch);
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);
         let submission = Submission {

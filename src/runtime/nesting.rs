@@ -48,6 +48,14 @@ impl Parent {
     }
 }
 
+/// What a new dispatch stands below.
+#[derive(Debug)]
+pub(super) struct Above {
+    pub(super) parent: Parent,
+    /// Whom the dispatch of that task belongs to.
+    pub(super) caller: Option<Identity>,
+}
+
 /// A dispatch that a task's agent asked for, as it stands with the task's dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Nested {
@@ -68,7 +76,7 @@ impl DispatcherHandle {
         &self,
         named: Option<ParentTask>,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<(Parent, Option<Identity>)>, Refusal> {
+    ) -> Result<Option<Above>, Refusal> {
         let Some(ParentTask { dispatch_id: dispatch, task_id }) = named else { return Ok(None) };
         let journal = &self.dependencies.journal;
         let overview = journal.overview(dispatch).await.map_err(|it| query::refuse(&it))?;
@@ -96,7 +104,8 @@ impl DispatcherHandle {
             let hint = "do the tasks yourself, or raise limits.nesting_max";
             return Err(Refusal::of(ErrorCode::LimitExceeded, "", &message, hint));
         }
-        Ok(Some((Parent { dispatch, task, task_id, depth }, meta.caller)))
+        let parent = Parent { dispatch, task, task_id, depth };
+        Ok(Some(Above { parent, caller: meta.caller }))
     }
 
     /// Hands a dispatch to the process that runs the one above.

@@ -5,7 +5,9 @@
 
 use std::sync::Arc;
 
-use super::{handle::DispatcherHandle, own_journal::OwnJournal, query};
+use super::{
+    handle::DispatcherHandle, nesting::Above, own_journal::OwnJournal, query, submission::Retried,
+};
 use crate::model::{DispatchId, ErrorCode, Identity, Refusal, Sees};
 
 /// Stands before the name of a caller in the store's idempotency keys; no name contains it.
@@ -69,11 +71,14 @@ impl DispatcherHandle {
     /// either only if it is theirs.
     pub(super) fn new_caller(
         &self,
-        retried: Option<Option<Identity>>,
-        above: Option<Option<Identity>>,
+        retried: Option<&Retried>,
+        above: Option<&Above>,
     ) -> Option<Identity> {
-        let me = self.viewer.as_ref().map(|it| &it.identity);
-        retried.or(above).filter(|_| self.sees_all()).unwrap_or_else(|| me.cloned())
+        let first = retried.map(|it| &it.caller).or(above.map(|it| &it.caller));
+        match first.filter(|_| self.sees_all()) {
+            Some(caller) => caller.clone(),
+            None => self.viewer.as_ref().map(|it| it.identity.clone()),
+        }
     }
 
     /// An idempotency key as it stands in the store: each caller has keys of their own, and no key
