@@ -137,7 +137,7 @@ async fn dispatch(store: &Arc<dyn Journal>) -> Outcome<String> {
 
 /// Single reads, one after the other, with the way to the reading thread and back.
 async fn reads(store: &Arc<dyn Journal>) -> Outcome<String> {
-    let newest = store.recent(None, 1).await?;
+    let newest = store.recent(None, None, 1).await?;
     let dispatch = newest.first().ok_or("nothing was written")?.dispatch;
     let start = Instant::now();
     for number in 0..2_000 {
@@ -221,6 +221,7 @@ fn accept(dispatch: DispatchId, n_tasks: usize) -> Write {
         meta: "{}".to_owned(),
         tasks: (0..n_tasks).map(name).collect(),
         idempotency: None,
+        caller: None,
     }))
 }
 

@@ -96,11 +96,11 @@ impl Entry {
     }
 }
 
-/// The tools in a fixed order, made once; those for workers only where there are some.
-pub(super) fn tools(has_workers: bool) -> impl Iterator<Item = &'static Tool> {
+/// The tools in a fixed order, made once; those for workers only where the caller may be one.
+pub(super) fn tools(may_pull: bool) -> impl Iterator<Item = &'static Tool> {
     static TOOLS: LazyLock<Vec<Tool>> =
         LazyLock::new(|| tools::all().into_iter().map(Entry::into_tool).collect());
-    TOOLS.iter().filter(move |it| has_workers || !tools::is_for_workers(&it.name))
+    TOOLS.iter().filter(move |it| may_pull || !tools::is_for_workers(&it.name))
 }
 
 /// The schemas of every tool, in the order in which clients see them.

@@ -1,6 +1,9 @@
 //! The MCP face: translates tool calls to the runtime's service, over whatever transport.
 
 mod answer;
+mod caller;
+#[cfg(test)]
+mod caller_tests;
 mod catalog;
 mod parent;
 mod progress;

@@ -30,7 +30,7 @@ pub(super) async fn finish(
     Ticket { dispatch, wait_ms }: Ticket,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let handle = server.handle();
+    let handle = server.handle(context);
     if wait_ms > 0 {
         let finished = handle.finished(dispatch, Duration::from_millis(wait_ms));
         if let Some(result) = attend(server, dispatch, finished, context).await? {
@@ -48,11 +48,12 @@ pub(super) async fn attend<T>(
     context: &RequestContext<RoleServer>,
 ) -> Result<Option<T>, Refusal> {
     let token = context.meta.get_progress_token();
+    let handle = server.handle(context);
     tokio::select! {
         biased;
         ended = ended => ended.map(Some),
         () = given_up(server, context) => Ok(None),
-        never = tell(server.handle(), dispatch, token, context.peer.clone()) => match never {},
+        never = tell(&handle, dispatch, token, context.peer.clone()) => match never {},
     }
 }
 

@@ -1,6 +1,6 @@
 //! The server handler: says what there is, and hands calls to the tools.
 
-use std::io;
+use std::{borrow::Cow, io};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -13,7 +13,7 @@ use rmcp::{
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{answer, catalog, tools};
+use super::{answer, caller::Service, catalog, tools};
 use crate::{
     model::{ErrorCode, Refusal, json::Json},
     runtime::DispatcherHandle,
@@ -22,7 +22,7 @@ use crate::{
 /// One MCP session's view of the service; sessions share everything.
 #[derive(Clone, Debug)]
 pub struct DispatchServer {
-    handle: DispatcherHandle,
+    service: Service,
     closing: CancellationToken,
     document_bytes_max: u64,
 }
@@ -35,7 +35,7 @@ impl DispatchServer {
         closing: CancellationToken,
         document_bytes_max: u64,
     ) -> Self {
-        Self { handle, closing, document_bytes_max }
+        Self { service: Service::new(handle), closing, document_bytes_max }
     }
 
     /// Cancelled when the server is about to end.
@@ -43,9 +43,14 @@ impl DispatchServer {
         &self.closing
     }
 
-    /// The service behind the tools.
-    pub(super) fn handle(&self) -> &DispatcherHandle {
-        &self.handle
+    /// The service behind the tools, as the caller of this request sees it.
+    pub(super) fn handle(&self, context: &RequestContext<RoleServer>) -> Cow<'_, DispatcherHandle> {
+        self.service.seen_by(context)
+    }
+
+    /// Whether there are agents whose workers pull, whoever may be one.
+    pub(super) fn has_workers(&self) -> bool {
+        self.service.has_workers()
     }
 }
 
@@ -64,14 +69,14 @@ impl ServerHandler for DispatchServer {
     async fn list_tools(
         &self,
         _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
+        context: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        let tools = catalog::tools(self.handle.has_workers());
+        let tools = catalog::tools(self.handle(&context).may_pull());
         Ok(ListToolsResult::with_all_items(tools.cloned().collect()))
     }
 
     fn get_tool(&self, name: &str) -> Option<Tool> {
-        catalog::tools(self.handle.has_workers()).find(|it| it.name == name).cloned()
+        catalog::tools(self.has_workers()).find(|it| it.name == name).cloned()
     }
 
     async fn call_tool(

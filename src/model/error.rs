@@ -77,6 +77,8 @@ pub enum ErrorCode {
     AlreadyEnded,
     /// A lease that is not in force, or is none.
     LeaseLost,
+    /// What the caller may not do, whoever it is about.
+    NotAllowed,
     /// One idempotency key for two documents.
     IdempotencyConflict,
     /// Too much at once; come back later.
@@ -287,6 +289,7 @@ impl ErrorCode {
             Self::AlreadyStarted => "already_started",
             Self::AlreadyEnded => "already_ended",
             Self::LeaseLost => "lease_lost",
+            Self::NotAllowed => "not_allowed",
             Self::IdempotencyConflict => "idempotency_conflict",
             Self::Busy => "busy",
             Self::StorageUnavailable => "storage_unavailable",

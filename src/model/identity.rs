@@ -2,16 +2,20 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// A caller that showed who they are. Without one, as on stdio and from the shell, everything is
 /// seen.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "Written", from = "Written")]
 pub struct Identity {
     name: Arc<str>,
     sees: Sees,
 }
 
 /// Which dispatches and plans a caller sees, and may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Sees {
     /// Those that they asked for themselves, and what agents dispatched below these.
     Own,
@@ -37,6 +41,11 @@ impl Identity {
         &self.name
     }
 
+    /// The same, to be shared.
+    pub fn shared_name(&self) -> Arc<str> {
+        Arc::clone(&self.name)
+    }
+
     /// What they see.
     pub fn sees(&self) -> Sees {
         self.sees
@@ -46,6 +55,25 @@ impl Identity {
 impl fmt::Display for Identity {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.name)
+    }
+}
+
+/// An identity as the program writes it for itself, and reads it back as it was.
+#[derive(Serialize, Deserialize)]
+struct Written {
+    name: String,
+    sees: Sees,
+}
+
+impl From<Identity> for Written {
+    fn from(Identity { name, sees }: Identity) -> Self {
+        Self { name: name.as_ref().to_owned(), sees }
+    }
+}
+
+impl From<Written> for Identity {
+    fn from(Written { name, sees }: Written) -> Self {
+        Self { name: name.into(), sees }
     }
 }
 
@@ -60,5 +88,8 @@ mod tests {
         }
         let identity = Identity::new("https://issuer.example/ada", Sees::All).unwrap();
         assert_eq!((identity.to_string().as_str(), identity.sees()), (identity.name(), Sees::All));
+        let json = serde_json::to_string(&identity).unwrap();
+        assert_eq!(json, r#"{"name":"https://issuer.example/ada","sees":"all"}"#);
+        assert_eq!(serde_json::from_str::<Identity>(&json).unwrap(), identity);
     }
 }

@@ -155,6 +155,8 @@ pub enum Write {
         at: Millis,
         /// The document.
         document: String,
+        /// Who asked for it, by name, where somebody showed who they are.
+        caller: Option<Arc<str>>,
     },
     /// An attempt succeeded: a sample for estimates.
     Duration {
@@ -207,6 +209,8 @@ pub struct Accept {
     pub tasks: Vec<(TaskId, AgentName)>,
     /// The caller's key, if there is one, with a digest of what it stood for.
     pub idempotency: Option<(String, [u8; 32])>,
+    /// Whom it belongs to, by name, if anybody.
+    pub caller: Option<Arc<str>>,
 }
 
 /// What became of a commit.
@@ -284,6 +288,17 @@ pub struct DispatchRow {
     pub critical_path: Millis,
     /// What the runtime gave as [`Accept::meta`].
     pub meta: String,
+    /// As [`Accept::caller`].
+    pub caller: Option<Arc<str>>,
+}
+
+/// A plan as it stands in the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoredPlan {
+    /// The JSON text of a dispatch document.
+    pub document: String,
+    /// Who asked for it, by name, where somebody showed who they are.
+    pub caller: Option<Arc<str>>,
 }
 
 /// A process that owns dispatches which have not ended.
@@ -388,9 +403,11 @@ pub trait Journal: Debug + Send + Sync {
         filter: RecordFilter,
     ) -> BoxFuture<'static, Result<Vec<Record>, StoreError>>;
 
-    /// Dispatches, newest first: at most `limit` that are older than `before`.
+    /// Dispatches, newest first: at most `limit` that are older than `before`; those that belong to
+    /// `caller`, or all.
     fn recent(
         &self,
+        caller: Option<Arc<str>>,
         before: Option<DispatchId>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
@@ -421,8 +438,8 @@ pub trait Journal: Debug + Send + Sync {
     /// holds one of these.
     fn changes(&self) -> Changes;
 
-    /// The document of a plan.
-    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
+    /// A plan.
+    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>>;
 
     /// How long attempts of these agents took, by kind of work.
     fn durations(

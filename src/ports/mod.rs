@@ -27,7 +27,7 @@ pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;
 pub use journal::{
     Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId,
-    RecordFilter, StoreError, StoredTask, TaskRow, Tenure, Write,
+    RecordFilter, StoreError, StoredPlan, StoredTask, TaskRow, Tenure, Write,
 };
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};

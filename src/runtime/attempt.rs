@@ -37,6 +37,8 @@ pub(super) struct AttemptJob {
     pub(super) attempt: Attempt,
     pub(super) deadline: Millis,
     pub(super) document: Arc<StoredDocument>,
+    /// Among whose results alone its own may be found, if not among all.
+    pub(super) results_of: Option<Arc<str>>,
     pub(super) backend: Arc<dyn AgentBackend>,
     pub(super) pool: Option<Arc<ContextPool>>,
     pub(super) journal: Arc<dyn Journal>,

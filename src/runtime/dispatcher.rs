@@ -28,7 +28,7 @@ use super::{
     tracer::Job,
 };
 use crate::{
-    model::{Attempt, DispatchId, ErrorCode, Millis, Refusal, TaskIdx},
+    model::{Attempt, DispatchId, ErrorCode, Identity, Millis, Refusal, TaskIdx},
     ports::{Accept, Changes, Failpoint, RecordBody, RequestId, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
@@ -294,6 +294,7 @@ impl Dispatcher {
             meta: submission.meta.write(),
             tasks: names.map(|it| (it.task_id.clone(), it.agent.clone())).collect(),
             idempotency: submission.idempotency.take(),
+            caller: submission.meta.caller.as_ref().map(Identity::shared_name),
         })));
         let mut kept = Vec::new();
         for it in &mut submission.kept {
@@ -462,6 +463,7 @@ impl Dispatcher {
             attempt,
             deadline,
             document: Arc::clone(&live.document),
+            results_of: live.meta.results_of(),
             backend: Arc::clone(backend),
             pool: live.pool.clone(),
             journal: Arc::clone(&self.dependencies.journal),

@@ -14,8 +14,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, CacheMode, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx,
-        TaskSpec, TriggerRule,
+        AgentName, CacheMode, DispatchConfig, DispatchId, Identity, MicroUsd, Millis, OnFailure,
+        Sees, TaskIdx, TaskSpec, TriggerRule,
     },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
@@ -116,6 +116,9 @@ pub(super) struct Meta {
     /// The budget that it was accepted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<StoredBudget>,
+    /// Whom it belongs to, and whether they see others' results.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) caller: Option<Identity>,
 }
 
 impl StoredConfig {
@@ -298,7 +301,14 @@ impl Meta {
             budget: None,
             parent: None,
             nested: Vec::new(),
+            caller: None,
         }
+    }
+
+    /// Among whose results alone its tasks may find theirs, if not among all.
+    pub(super) fn results_of(&self) -> Option<Arc<str>> {
+        let own = self.caller.as_ref().filter(|it| it.sees() == Sees::Own);
+        own.map(Identity::shared_name)
     }
 
     pub(super) fn write(&self) -> String {

@@ -71,6 +71,7 @@ impl DispatcherHandle {
 
     /// Follows a dispatch that is live in this process.
     pub async fn follow(&self, dispatch: DispatchId) -> Option<watch::Receiver<Progress>> {
+        self.check_seen(dispatch).await.ok()?;
         let (reply, answer) = oneshot::channel();
         self.control.send(Message::Follow { dispatch, reply }).ok()?;
         answer.await.ok().flatten()
@@ -107,6 +108,7 @@ impl DispatcherHandle {
         dispatch: DispatchId,
         request: Request,
     ) -> Result<Asking, Refusal> {
+        self.check_seen(dispatch).await?;
         match self.ask_here(dispatch, request.clone()).await {
             Heard::Done => Ok(Asking::Done),
             Heard::Refused(refusal) => Err(refusal),
@@ -139,6 +141,7 @@ impl DispatcherHandle {
         tasks: Vec<TaskIdx>,
         wait: Duration,
     ) -> Result<Option<Ended>, Refusal> {
+        self.check_seen(dispatch).await?;
         match tokio::time::timeout(wait, self.see_end(dispatch, &tasks)).await {
             Ok(ended) => ended.map(Some),
             Err(_) => Ok(None),

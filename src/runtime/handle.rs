@@ -24,6 +24,7 @@ use super::{
     sharing::Caps,
     submission::{Extras, Submission, bind_all, digest},
     tracer,
+    views::Viewer,
 };
 use crate::{
     model::{
@@ -50,6 +51,8 @@ pub struct DispatcherHandle {
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
     pub(super) workers: Option<Arc<dyn WorkBoard>>,
+    /// Whose view of the service it is; nobody's is the whole.
+    pub(super) viewer: Option<Box<Viewer>>,
 }
 
 /// Who asks for a dispatch.
@@ -109,7 +112,8 @@ impl DispatcherHandle {
             tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
         });
         let options = Arc::new(options);
-        (Self { dependencies, options, rules, control, submissions, workers: None }, task)
+        let (workers, viewer) = (None, None);
+        (Self { dependencies, options, rules, control, submissions, workers, viewer }, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -129,7 +133,8 @@ impl DispatcherHandle {
         let forecast = Forecast::make(&self.dependencies.journal, &tasks).await;
         let document = serde_json::json!({ "tasks": checked.tasks, "config": checked.config });
         let at = self.dependencies.clock.now();
-        let write = Write::Plan { plan: id, at, document: document.to_string() };
+        let (document, caller) = (document.to_string(), self.caller_name());
+        let write = Write::Plan { plan: id, at, document, caller };
         self.dependencies
             .journal
             .commit(vec![write].into())
@@ -150,7 +155,7 @@ impl DispatcherHandle {
                 return Ok(Ticket { dispatch, wait_ms });
             }
         };
-        let key = idempotency_key.or(caller.key);
+        let key = idempotency_key.or(caller.key).map(|it| self.own_key(it));
         let extras = Extras { key, parent: caller.parent, ..Extras::default() };
         let dispatch = Box::pin(self.submit(checked, extras)).await?;
         Ok(Ticket { dispatch, wait_ms })
@@ -224,6 +229,7 @@ impl DispatcherHandle {
 
     /// Removes what is older than `retention` says, or says what would go.
     pub async fn prune(&self, retention: Retention, mode: PruneMode) -> Result<Pruned, Refusal> {
+        self.check_sees_all("removing old dispatches")?;
         let pruned = retention::prune(&self.dependencies, retention, mode, usize::MAX).await;
         pruned.map_err(|it| query::refuse(&it))
     }
@@ -243,19 +249,19 @@ impl DispatcherHandle {
     }
 
     async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
-        let json = self.dependencies.journal.plan(plan).await.map_err(|it| query::refuse(&it))?;
-        let json = json.ok_or_else(|| {
+        let stored = self.dependencies.journal.plan(plan).await.map_err(|it| query::refuse(&it))?;
+        let stored = stored.ok_or_else(|| {
             let message = format!("there is no plan {plan}");
             let hint = "make one with plan_tasks, or pass tasks";
             Refusal::of(ErrorCode::UnknownPlan, "/plan_id", &message, hint)
         })?;
-        let json = crate::model::json::read(json.as_bytes())?;
+        let json = crate::model::json::read(stored.document.as_bytes())?;
         plan::check_document(&json, &self.rules())
     }
 
     /// Fills in the defaults, finds the agents and makes the dispatch durable.
     async fn submit(&self, checked: Checked, extras: Extras) -> Result<DispatchId, Refusal> {
-        let Extras { key, parent, retry_of, kept, warnings: own_warnings, spent } = extras;
+        let Extras { key, parent, retried, kept, warnings: own_warnings, spent } = extras;
         let Checked { mut tasks, config, graph, mut warnings } = checked;
         warnings.extend(own_warnings);
         let digest = digest(&tasks, &config);
@@ -264,8 +270,8 @@ impl DispatcherHandle {
         {
             return Ok(known);
         }
-        let parent = parent.or_else(|| self.options.parent.clone());
-        let parent = self.find_parent(parent, &mut warnings).await?;
+        let parent = parent.or_else(|| self.default_parent());
+        let above = self.find_parent(parent, &mut warnings).await?;
         let mut settings = defaults::config(&config, &self.options, &mut warnings);
         if let Some(budget) = &mut settings.budget {
             budget.before = spent;
@@ -293,8 +299,10 @@ impl DispatcherHandle {
             None => self.options.trace_dir.clone(),
         };
         let dispatch = DispatchId::new(Uuid::now_v7());
-        let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
-        meta.parent = parent;
+        let mut meta = Meta::new(trace_dir, warnings, None, wants_context);
+        meta.retry_of = retried.as_ref().map(|it| it.dispatch);
+        meta.caller = self.new_caller(retried.as_ref(), above.as_ref());
+        meta.parent = above.map(|it| it.parent);
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);
         let submission = Submission {

@@ -302,7 +302,7 @@ impl Live {
         });
     }
 
-    /// What stands in the store of a dispatch that has ended, but for its `meta`.
+    /// What stands in the store of a dispatch that has ended, but for `meta` and `caller`.
     pub(super) fn stored(
         &mut self,
         status: DispatchStatus,
@@ -319,14 +319,14 @@ impl Live {
             n_unsuccessful: self.n_unsuccessful,
             critical_path: self.longest_chain,
             meta: String::new(),
+            caller: None,
         };
-        let rows = std::mem::take(&mut self.rows).into_iter().enumerate();
         let stored = |(at, row): (usize, TaskRow)| {
             let spec = &self.document.tasks[at];
             let (task_id, agent) = (spec.task_id.clone(), spec.agent.clone());
             StoredTask { task: TaskIdx::from_usize(at), task_id, agent, row }
         };
-        (row, rows.map(stored).collect())
+        (row, std::mem::take(&mut self.rows).into_iter().enumerate().map(stored).collect())
     }
 
     fn note_input(&mut self, task: TaskIdx, input: Map<String, Value>) {

@@ -53,6 +53,7 @@ mod nesting;
 mod nesting_tests;
 mod options;
 mod orphans;
+mod own_journal;
 mod paths;
 mod query;
 mod recovery;
@@ -78,12 +79,15 @@ mod submission;
 mod takeover_tests;
 mod telling;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
 mod trace_file;
 mod tracer;
+mod views;
+#[cfg(test)]
+mod views_tests;
 mod work;
 mod workers;
 

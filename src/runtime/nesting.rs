@@ -19,7 +19,9 @@ use super::{
     submission::{KeptTask, Submission},
 };
 use crate::{
-    model::{DispatchId, ErrorCode, ParentTask, Refusal, TaskId, TaskIdx, TaskStatus, text},
+    model::{
+        DispatchId, ErrorCode, Identity, ParentTask, Refusal, TaskId, TaskIdx, TaskStatus, text,
+    },
     ports::{Nest, RecordBody, Request, RequestId, StoreError},
     scheduler::{Input, TaskState},
 };
@@ -44,6 +46,14 @@ impl Parent {
     }
 }
 
+/// What a new dispatch stands below.
+#[derive(Debug)]
+pub(super) struct Above {
+    pub(super) parent: Parent,
+    /// Whom the dispatch of that task belongs to.
+    pub(super) caller: Option<Identity>,
+}
+
 /// A dispatch that a task's agent asked for, as it stands with the task's dispatch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Nested {
@@ -52,13 +62,19 @@ pub(super) struct Nested {
 }
 
 impl DispatcherHandle {
-    /// Finds the task on whose behalf something is dispatched; what is not known here is said in
-    /// `warnings`, and the dispatch stands for itself.
+    /// The task whose agent started this process. Who sees only their own has nothing to do with
+    /// that agent.
+    pub(super) fn default_parent(&self) -> Option<ParentTask> {
+        self.options.parent.clone().filter(|_| self.sees_all())
+    }
+
+    /// Finds the task on whose behalf something is dispatched, and whom its dispatch belongs to;
+    /// what is not known here is said in `warnings`, and the dispatch stands for itself.
     pub(super) async fn find_parent(
         &self,
         named: Option<ParentTask>,
         warnings: &mut Vec<String>,
-    ) -> Result<Option<Parent>, Refusal> {
+    ) -> Result<Option<Above>, Refusal> {
         let Some(ParentTask { dispatch_id: dispatch, task_id }) = named else { return Ok(None) };
         let journal = &self.dependencies.journal;
         let overview = journal.overview(dispatch).await.map_err(|it| query::refuse(&it))?;
@@ -86,7 +102,8 @@ impl DispatcherHandle {
             let hint = "do the tasks yourself, or raise limits.nesting_max";
             return Err(Refusal::of(ErrorCode::LimitExceeded, "", &message, hint));
         }
-        Ok(Some(Parent { dispatch, task, task_id, depth }))
+        let parent = Parent { dispatch, task, task_id, depth };
+        Ok(Some(Above { parent, caller: meta.caller }))
     }
 
     /// Hands a dispatch to the process that runs the one above.

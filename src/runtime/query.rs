@@ -125,7 +125,7 @@ pub(super) async fn recent(
     limit: usize,
 ) -> Result<TracePage, Refusal> {
     let limit = limit.min(RECENT_MAX);
-    let rows = journal.recent(before, limit + 1).await.map_err(|it| refuse(&it))?;
+    let rows = journal.recent(None, before, limit + 1).await.map_err(|it| refuse(&it))?;
     let next_cursor = (rows.len() > limit).then(|| rows[limit - 1].dispatch.to_string());
     let dispatches = rows.iter().take(limit).map(listing).collect();
     Ok(TracePage { dispatches: Some(dispatches), next_cursor, ..TracePage::default() })
@@ -149,7 +149,8 @@ pub(super) async fn overview(
     found.ok_or_else(|| unknown(dispatch))
 }
 
-fn unknown(dispatch: DispatchId) -> Refusal {
+/// The refusal of a dispatch that is not there.
+pub(super) fn unknown(dispatch: DispatchId) -> Refusal {
     Refusal::of(
         ErrorCode::UnknownDispatch,
         "/dispatch_id",

@@ -7,7 +7,7 @@ use super::{
     handle::DispatcherHandle,
     query,
     spending::{self, StoredBudget},
-    submission::{Extras, KeptTask},
+    submission::{Extras, KeptTask, Retried},
 };
 use crate::{
     model::{
@@ -91,8 +91,8 @@ impl DispatcherHandle {
         if kept.len() == stored.len() {
             warnings.push("every task had succeeded: nothing ran again".to_owned());
         }
-        let retry_of = Some(dispatch_id);
-        Ok((checked, Extras { retry_of, kept, warnings, spent: used, ..Extras::default() }))
+        let retried = Some(Retried { dispatch: dispatch_id, caller: meta.caller });
+        Ok((checked, Extras { retried, kept, warnings, spent: used, ..Extras::default() }))
     }
 }
 

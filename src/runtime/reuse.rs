@@ -157,6 +157,7 @@ async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospe
         expected: &expected,
         upstream: &upstream(job).await?,
         files: &files,
+        of: job.results_of.as_deref(),
     };
     let work = work.digest();
     Some(Prospect { work, named, files, to_be_written: files::to_be_written(input) })

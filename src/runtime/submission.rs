@@ -7,8 +7,8 @@ use sha2::{Digest as _, Sha256};
 use super::document::{Meta, StoredDocument};
 use crate::{
     model::{
-        AgentName, DispatchConfig, DispatchId, ErrorCode, ParentTask, Refusal, Spent, TaskIdx,
-        TaskSpec,
+        AgentName, DispatchConfig, DispatchId, ErrorCode, Identity, ParentTask, Refusal, Spent,
+        TaskIdx, TaskSpec,
     },
     plan::{DurationKeys, TaskGraph},
     ports::{AgentBackend, AgentDirectory, Nest, TaskRow},
@@ -61,11 +61,20 @@ pub(super) struct Extras {
     pub(super) key: Option<String>,
     /// The task whose agent asks.
     pub(super) parent: Option<ParentTask>,
-    pub(super) retry_of: Option<DispatchId>,
+    /// The dispatch whose tasks run again.
+    pub(super) retried: Option<Retried>,
     pub(super) kept: Vec<KeptTask>,
     pub(super) warnings: Vec<String>,
     /// What counts as used of the budget already.
     pub(super) spent: Spent,
+}
+
+/// A dispatch that another one runs again.
+#[derive(Debug)]
+pub(super) struct Retried {
+    pub(super) dispatch: DispatchId,
+    /// Whom it belongs to.
+    pub(super) caller: Option<Identity>,
 }
 
 /// What an idempotency key stands for.

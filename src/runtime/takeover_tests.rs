@@ -225,7 +225,7 @@ async fn what_ended_first_goes_when_there_is_too_much() {
     }
     let prune = async |retention, mode| world.handle.prune(retention, mode).await.unwrap();
     let left = async || {
-        let rows = world.store.recent(None, 9).await.unwrap();
+        let rows = world.store.recent(None, None, 9).await.unwrap();
         rows.iter().rev().map(|it| it.dispatch).collect::<Vec<_>>()
     };
     let ended =

@@ -31,14 +31,14 @@ use crate::{
     ports::{
         Asked, AttemptCall, Changes, Clock, Committed, Digest, DispatchRow, Journal, KeyedDispatch,
         KnownResult, OpenOwner, Overview, OwnerId, Ownership, Record, RecordFilter, RequestId,
-        RequestState, StoreError, StoredTask, Write,
+        RequestState, StoreError, StoredPlan, StoredTask, Write,
     },
     stores::MemoryStore,
 };
 
 /// One process: a runtime, and what can be done to it from outside.
-pub(super) struct World {
-    pub(super) handle: DispatcherHandle,
+pub(crate) struct World {
+    pub(crate) handle: DispatcherHandle,
     pub(super) agents: Arc<Script>,
     pub(super) store: Arc<Flaky>,
     pub(super) files: Arc<Files>,
@@ -51,8 +51,13 @@ pub(super) struct World {
 
 impl World {
     /// A process on a store of its own.
-    pub(super) async fn new() -> Self {
+    pub(crate) async fn new() -> Self {
         Self::on(Arc::new(Flaky::default()), Arc::new(Registry::default()), 8).await
+    }
+
+    /// A process in which so many dispatches may be open.
+    pub(super) fn with_open_max(dispatches_open_max: usize) -> Self {
+        Self::with(Arc::default(), Arc::default(), options(dispatches_open_max))
     }
 
     /// A process with so many workers for all its dispatches.
@@ -140,7 +145,7 @@ impl World {
 }
 
 /// A document of tasks of the free agent `robot`: one a line, `name !fate <- dependency …`.
-pub(super) fn document(text: &str) -> Value {
+pub(crate) fn document(text: &str) -> Value {
     let tasks = text.lines().map(|line| {
         let (head, dependencies) = line.split_once("<-").unwrap_or((line, ""));
         let name = head.split_whitespace().next().unwrap();
@@ -448,8 +453,13 @@ impl Journal for Flaky {
         self.read(self.inner.records(dispatch, filter))
     }
 
-    fn recent(&self, before: Option<DispatchId>, limit: usize) -> Answer<Vec<DispatchRow>> {
-        self.read(self.inner.recent(before, limit))
+    fn recent(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<DispatchId>,
+        limit: usize,
+    ) -> Answer<Vec<DispatchRow>> {
+        self.read(self.inner.recent(caller, before, limit))
     }
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
@@ -476,7 +486,7 @@ impl Journal for Flaky {
         self.read(self.inner.request(request))
     }
 
-    fn plan(&self, plan: PlanId) -> Answer<Option<String>> {
+    fn plan(&self, plan: PlanId) -> Answer<Option<StoredPlan>> {
         self.read(self.inner.plan(plan))
     }
 

@@ -26,6 +26,8 @@ pub(super) struct Work<'a> {
     pub(super) upstream: &'a [Option<Digest>],
     /// The files that the input names, in order.
     pub(super) files: &'a [Digest],
+    /// The caller who alone may take the result, if not everybody may.
+    pub(super) of: Option<&'a str>,
 }
 
 impl Work<'_> {
@@ -42,6 +44,9 @@ impl Work<'_> {
         hasher.length(self.files.len());
         for it in self.files {
             hasher.0.update(it.0);
+        }
+        if let Some(caller) = self.of {
+            hasher.text(caller);
         }
         Digest(hasher.0.finalize().into())
     }
@@ -127,6 +132,7 @@ mod tests {
             input: part("input").as_object().unwrap(),
             upstream: &digests("upstream").map(|it| it.map(digest_of)).collect::<Vec<_>>(),
             files: &digests("files").map(|it| digest_of(it.unwrap())).collect::<Vec<_>>(),
+            of: fields.get("of").map(|it| it.as_str().unwrap()),
         };
         work.digest()
     }
@@ -157,6 +163,9 @@ mod tests {
             json!({"files": ["f", "h"]}),
             json!({"files": ["g", "f"]}),
             json!({"files": []}),
+            json!({"of": "ada"}),
+            json!({"of": "bob"}),
+            json!({"of": ""}),
         ];
         let digests: Vec<_> = changes.iter().map(digest).collect();
         for (at, it) in digests.iter().enumerate() {

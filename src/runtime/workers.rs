@@ -29,6 +29,11 @@ impl DispatcherHandle {
         self.workers.is_some()
     }
 
+    /// Whether the caller may be such a worker: tasks come from everybody's dispatches.
+    pub fn may_pull(&self) -> bool {
+        self.has_workers() && self.sees_all()
+    }
+
     /// Checks the arguments of `claim_task`.
     pub fn check_claim(&self, args: &Json<'_>) -> Result<ClaimRequest, Refusal> {
         plan::check_claim(args, &self.board()?.agents())
@@ -81,6 +86,7 @@ impl DispatcherHandle {
     }
 
     fn board(&self) -> Result<&Arc<dyn WorkBoard>, Refusal> {
+        self.check_sees_all("pulling tasks")?;
         self.workers.as_ref().ok_or_else(|| {
             let hint = "set agents.NAME.worker to pull in the settings";
             Refusal::of(ErrorCode::UnknownAgent, "", "no agent's workers pull", hint)

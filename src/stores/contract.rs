@@ -1,5 +1,6 @@
 //! What every store must do: one suite, run against each of them.
 
+mod callers;
 mod ownership;
 mod tasks;
 mod upkeep;
@@ -52,6 +53,9 @@ macro_rules! journal_contract {
             requests_wait_for_the_owner
             a_refused_request_says_why
             plans_read_back
+            a_dispatch_stays_with_its_caller
+            lists_of_one_caller_hold_nobody_elses
+            a_plan_stays_with_its_caller
             concurrent_commits_are_all_answered_and_readable
             a_large_output_reads_back
             a_document_and_what_reports_need_of_it_are_replaced
@@ -85,6 +89,10 @@ macro_rules! journal_contract {
         )+
     };
 }
+pub(super) use callers::{
+    a_dispatch_stays_with_its_caller, a_plan_stays_with_its_caller,
+    lists_of_one_caller_hold_nobody_elses,
+};
 pub(super) use journal_contract;
 pub(super) use ownership::{
     a_refused_request_says_why, a_stale_owner_writes_nothing,
@@ -131,6 +139,7 @@ pub(super) fn accept(number: u128, n_tasks: usize) -> Accept {
         meta: "{}".to_owned(),
         tasks: (0..n_tasks).map(name).collect(),
         idempotency: None,
+        caller: None,
     }
 }
 
@@ -238,6 +247,7 @@ pub(super) async fn an_accepted_dispatch_reads_back_whole(store: Store, _: Maint
         n_unsuccessful: 0,
         critical_path: Millis(0),
         meta: "{}".to_owned(),
+        caller: None,
     };
     assert_eq!(store.dispatch(id(1)).await, Ok(Some(row.clone())));
     assert_eq!(store.document(id(1)).await, Ok(Some(r#"{"number":1}"#.to_owned())));
@@ -376,10 +386,10 @@ pub(super) async fn recent_dispatches_come_newest_first_and_in_pages(store: Stor
     for number in [3, 1, 4, 2] {
         commit(&store, vec![accepted(number, 1)]).await;
     }
-    assert_eq!(numbers(&store.recent(None, 10).await.unwrap()), [4, 3, 2, 1]);
-    assert_eq!(numbers(&store.recent(None, 2).await.unwrap()), [4, 3]);
-    assert_eq!(numbers(&store.recent(Some(id(3)), 2).await.unwrap()), [2, 1]);
-    assert_eq!(numbers(&store.recent(Some(id(1)), 2).await.unwrap()), [0; 0]);
+    assert_eq!(numbers(&store.recent(None, None, 10).await.unwrap()), [4, 3, 2, 1]);
+    assert_eq!(numbers(&store.recent(None, None, 2).await.unwrap()), [4, 3]);
+    assert_eq!(numbers(&store.recent(None, Some(id(3)), 2).await.unwrap()), [2, 1]);
+    assert_eq!(numbers(&store.recent(None, Some(id(1)), 2).await.unwrap()), [0; 0]);
 }
 
 pub(super) async fn a_taken_key_refuses_the_dispatch_and_its_writes_only(
@@ -414,7 +424,7 @@ pub(super) async fn a_key_given_twice_in_one_commit_is_taken_by_the_first(
         store.commit(writes.into()).await,
         Ok(Committed { refused: vec![id(2)], ..Committed::default() })
     );
-    assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [1]);
+    assert_eq!(numbers(&store.recent(None, None, 9).await.unwrap()), [1]);
 }
 
 pub(super) async fn a_gap_in_the_records_undoes_the_whole_commit(store: Store, _: Maintained) {
@@ -486,5 +496,5 @@ pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Stor
 
 pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {
     commit(&store, Vec::new()).await;
-    assert_eq!(store.recent(None, 1).await, Ok(Vec::new()));
+    assert_eq!(store.recent(None, None, 1).await, Ok(Vec::new()));
 }

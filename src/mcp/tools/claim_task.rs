@@ -31,7 +31,7 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<ClaimAnswer, Refusal> {
-    let handle = server.handle();
+    let handle = server.handle(context);
     let request = handle.check_claim(args)?;
     tokio::select! {
         biased;

@@ -37,8 +37,9 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let caller = Caller { key: call_key(context), parent: parent(context)? };
-    let ticket = server.handle().dispatch(args, caller).await?;
+    let handle = server.handle(context);
+    let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
+    let ticket = handle.dispatch(args, caller).await?;
     progress::finish(server, ticket, context).await
 }
 

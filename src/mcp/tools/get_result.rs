@@ -32,7 +32,7 @@ pub(super) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
     let mut request = plan::check_get_result(args)?;
-    let handle = server.handle();
+    let handle = server.handle(context);
     if let Some(millis) = request.wait_ms.take() {
         let wait_ms = Some(millis);
         let wait = GetResultRequest { wait_ms, view: Some(View::Summary), ..request.clone() };

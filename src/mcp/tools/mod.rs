@@ -25,7 +25,7 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<CallToolResult, ErrorData> {
-    let handle = server.handle();
+    let handle = &*server.handle(context);
     Ok(match name {
         plan_tasks::NAME => answer(plan_tasks::call(handle, args).await),
         dispatch::NAME => answer(dispatch::call(server, args, context).await),
@@ -35,7 +35,7 @@ pub(super) async fn call(
         approve_task::NAME => answer(approve_task::call(handle, args).await),
         retry_dispatch::NAME => answer(retry_dispatch::call(server, args, context).await),
         control_dispatch::NAME => answer(control_dispatch::call(handle, args).await),
-        _ if is_for_workers(name) && handle.has_workers() => match name {
+        _ if is_for_workers(name) && server.has_workers() => match name {
             claim_task::NAME => answer(claim_task::call(server, args, context).await),
             heartbeat::NAME => answer(heartbeat::call(handle, args)),
             complete_task::NAME => answer(complete_task::call(handle, args).await),

@@ -33,6 +33,8 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = server.handle().retry(plan::check_retry(args)?, parent(context)?).await?;
+    let handle = server.handle(context);
+    let call = plan::check_retry(args)?;
+    let ticket = handle.retry(call, parent(context, &handle).await?).await?;
     progress::finish(server, ticket, context).await
 }

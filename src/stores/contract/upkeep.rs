@@ -8,7 +8,7 @@ use super::{
 };
 use crate::{
     model::{DispatchStatus, Millis, PlanId},
-    ports::{Accept, EndedDispatch, OpenOwner, OwnerId, Write},
+    ports::{Accept, EndedDispatch, OpenOwner, OwnerId, StoredPlan, Write},
 };
 
 pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
@@ -16,10 +16,11 @@ pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
         plan: PlanId::new(Uuid::from_u128(number)),
         at: Millis(1),
         document: document.to_owned(),
+        caller: None,
     };
     commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
     let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
-    assert_eq!(found, Ok(Some("two".to_owned())));
+    assert_eq!(found, Ok(Some(StoredPlan { document: "two".to_owned(), caller: None })));
 }
 
 pub(in crate::stores) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {
@@ -53,7 +54,7 @@ pub(in crate::stores) async fn a_forgotten_dispatch_is_gone_with_its_key(
     commit(&store, vec![ended(1, DispatchStatus::Success, Millis(5))]).await;
     assert!(upkeep.size_of(id(1)).await.unwrap() > 0);
     upkeep.forget(vec![id(1), id(2)]).await.unwrap();
-    assert_eq!(numbers(&store.recent(None, 9).await.unwrap()), [2]);
+    assert_eq!(numbers(&store.recent(None, None, 9).await.unwrap()), [2]);
     assert_eq!(store.dispatch(id(1)).await, Ok(None));
     assert_eq!(store.document(id(1)).await, Ok(None));
     assert_eq!(store.outputs(id(1), vec![task(0)]).await, Ok(vec![None]));
@@ -75,6 +76,7 @@ pub(in crate::stores) async fn sweeping_leaves_what_is_kept(store: Store, upkeep
             plan: PlanId::new(Uuid::from_u128(number.into())),
             at: Millis(number),
             document,
+            caller: None,
         }
     };
     commit(&store, (1..=9).map(plan).collect()).await;

@@ -16,7 +16,7 @@ use crate::{
     ports::{
         Asked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
         KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState,
-        StoreError, StoreUsage, StoredTask, Swept, Upkeep, Write,
+        StoreError, StoreUsage, StoredPlan, StoredTask, Swept, Upkeep, Write,
     },
 };
 
@@ -111,12 +111,14 @@ impl Journal for MemoryStore {
 
     fn recent(
         &self,
+        caller: Option<Arc<str>>,
         before: Option<DispatchId>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
         self.read(move |state| {
             let newest_first = state.dispatches.values().rev();
-            let older = newest_first.filter(|it| before.is_none_or(|before| it.dispatch < before));
+            let own = newest_first.filter(|it| caller.is_none() || it.caller == caller);
+            let older = own.filter(|it| before.is_none_or(|before| it.dispatch < before));
             older.take(limit).map(Kept::row).collect()
         })
     }
@@ -167,7 +169,7 @@ impl Journal for MemoryStore {
         })
     }
 
-    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
+    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>> {
         self.read(move |state| state.plans.get(&plan).map(|it| it.1.clone()))
     }
 

@@ -12,7 +12,8 @@ use crate::{
     },
     ports::{
         Accept, Asked, Committed, Digest, DispatchRow, EndedDispatch, KeyedDispatch, KnownResult,
-        OwnerId, Record, RecordFilter, Remember, StoreError, StoredTask, TaskRow, Write,
+        OwnerId, Record, RecordFilter, Remember, StoreError, StoredPlan, StoredTask, TaskRow,
+        Write,
     },
     stores::{
         head::{Head, KINDS_MAX, accepted_twice, fence, refuse, takes_effect, unknown},
@@ -25,7 +26,7 @@ use crate::{
 pub(super) struct State {
     pub(super) dispatches: BTreeMap<DispatchId, Kept>,
     pub(super) keys: BTreeMap<String, KeyedDispatch>,
-    pub(super) plans: BTreeMap<PlanId, (Millis, String)>,
+    pub(super) plans: BTreeMap<PlanId, (Millis, StoredPlan)>,
     pub(super) leases: BTreeMap<OwnerId, Millis>,
     /// Each with why it was refused, once it was.
     pub(super) requests: Vec<(Asked, Option<String>)>,
@@ -48,6 +49,7 @@ pub(super) struct Kept {
     pub(super) records: Vec<Record>,
     pub(super) critical_path: Millis,
     pub(super) meta: String,
+    pub(super) caller: Option<Arc<str>>,
 }
 
 impl State {
@@ -116,8 +118,8 @@ impl State {
     fn apply(&mut self, write: Write) {
         match write {
             Write::Accept(accept) => self.accept(*accept),
-            Write::Plan { plan, at, document } => {
-                self.plans.insert(plan, (at, document));
+            Write::Plan { plan, at, document, caller } => {
+                self.plans.insert(plan, (at, StoredPlan { document, caller }));
             }
             Write::Lease { owner, until, .. } => {
                 self.leases.insert(owner, until);
@@ -231,6 +233,7 @@ impl State {
             records: Vec::new(),
             critical_path: Millis(0),
             meta: accept.meta,
+            caller: accept.caller,
         };
         self.dispatches.insert(accept.dispatch, kept);
     }
@@ -249,6 +252,7 @@ impl Kept {
             n_unsuccessful: self.head.n_unsuccessful,
             critical_path: self.critical_path,
             meta: self.meta.clone(),
+            caller: self.caller.clone(),
         }
     }
 

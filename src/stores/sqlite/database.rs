@@ -11,7 +11,7 @@ use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
 
 /// How each version's tables are made from those of the version before.
-const MIGRATIONS: [&str; 7] = [
+const MIGRATIONS: [&str; 8] = [
     include_str!("schema.sql"),
     include_str!("migration_2.sql"),
     include_str!("migration_3.sql"),
@@ -19,10 +19,11 @@ const MIGRATIONS: [&str; 7] = [
     include_str!("migration_5.sql"),
     include_str!("migration_6.sql"),
     include_str!("migration_7.sql"),
+    include_str!("migration_8.sql"),
 ];
 
 /// The newest version that this program reads and writes.
-pub(super) const VERSION: i64 = 7;
+pub(super) const VERSION: i64 = 8;
 
 /// Up to this size an older store is rewritten once, so that it can give room back to the disk.
 const REWRITE_PAGES_MAX: i64 = 16_384;
@@ -206,6 +207,42 @@ mod tests {
             writer.query_row("SELECT epoch FROM dispatches", (), |row| row.get(0)).unwrap();
         let settings = ["user_version", "auto_vacuum"].map(|it| number(&writer, it).unwrap());
         assert_eq!((epoch, settings), (1, [VERSION, 2]));
+    }
+
+    #[test]
+    fn what_a_program_without_callers_left_belongs_to_nobody() {
+        let space = tempfile::TempDir::new().unwrap();
+        let path = space.path().join("store.db");
+        let old = Connection::open(&path).unwrap();
+        let tables = MIGRATIONS[..7].concat();
+        old.execute_batch(&format!("PRAGMA journal_mode = WAL; {tables}")).unwrap();
+        old.pragma_update(None, "application_id", APPLICATION_ID).unwrap();
+        old.pragma_update(None, "user_version", 7).unwrap();
+        old.execute_batch(
+            "INSERT INTO dispatches (uuid, owner, status, created_at, n_tasks, meta) \
+             VALUES (x'01', x'02', 'running', 0, 1, '{}'); \
+             INSERT INTO plans VALUES ('one', 1, '{}')",
+        )
+        .unwrap();
+        drop(old);
+        let database = Database::open(&path, Duration::ZERO).unwrap();
+        let reader = database.connect(Use::Read).unwrap();
+        for table in ["dispatches", "plans"] {
+            let sql = format!("SELECT count(*) FROM {table} WHERE caller IS NULL");
+            assert_eq!(reader.query_row(&sql, (), |row| row.get::<_, i64>(0)), Ok(1), "{table}");
+        }
+    }
+
+    /// Else each page of one caller's list would read all dispatches of the others.
+    #[test]
+    fn the_list_of_one_caller_is_read_from_an_index() {
+        let made = Connection::open_in_memory().unwrap();
+        made.execute_batch(&MIGRATIONS.concat()).unwrap();
+        let sql = "EXPLAIN QUERY PLAN SELECT meta FROM dispatches \
+                   WHERE caller = ?3 AND uuid < ?1 ORDER BY uuid DESC LIMIT ?2";
+        let plan: String = made.query_row(sql, [1, 2, 3], |row| row.get("detail")).unwrap();
+        let wanted = "SEARCH dispatches USING INDEX dispatches_by_caller (caller=? AND uuid<?)";
+        assert_eq!(plan, wanted);
     }
 
     #[test]

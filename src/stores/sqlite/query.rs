@@ -6,7 +6,7 @@ use super::{
     duration,
     row::{
         DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, asked_row, count, dispatch_row, key,
-        keyed_row, name, only, open_owner_row, record_row, task_row,
+        keyed_row, name, only, open_owner_row, plan_row, record_row, task_row,
     },
     trouble::Trouble,
 };
@@ -14,7 +14,7 @@ use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
     ports::{
         Asked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter,
-        RequestId, RequestState, StoredTask,
+        RequestId, RequestState, StoredPlan, StoredTask,
     },
 };
 
@@ -90,14 +90,17 @@ pub(super) fn records(
 
 pub(super) fn recent(
     connection: &Connection,
+    caller: Option<&str>,
     before: Option<DispatchId>,
     limit: usize,
 ) -> Result<Vec<DispatchRow>, Trouble> {
     let before = before.unwrap_or_else(|| DispatchId::from_bytes([u8::MAX; 16]));
+    let of_caller = if caller.is_some() { "caller = ?3 AND" } else { "?3 IS NULL AND" };
     let sql = format!(
-        "SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE uuid < ?1 ORDER BY uuid DESC LIMIT ?2"
+        "SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE {of_caller} uuid < ?1 \
+         ORDER BY uuid DESC LIMIT ?2"
     );
-    let wanted = params![before.as_bytes(), count(limit)];
+    let wanted = params![before.as_bytes(), count(limit), caller];
     all(connection, &sql, wanted, dispatch_row)
 }
 
@@ -138,8 +141,9 @@ pub(super) fn request(
     Ok(refusal.map(|it| it.map_or(RequestState::Waits, RequestState::Refused)))
 }
 
-pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<String>, Trouble> {
-    one(connection, "SELECT document FROM plans WHERE id = ?1", [plan.to_string()], only)
+pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<StoredPlan>, Trouble> {
+    let sql = "SELECT document, caller FROM plans WHERE id = ?1";
+    one(connection, sql, [plan.to_string()], plan_row)
 }
 
 pub(super) fn durations(

@@ -15,13 +15,13 @@ use crate::{
     },
     ports::{
         Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
-        StoredTask, TaskRow, Tenure,
+        StoredPlan, StoredTask, TaskRow, Tenure,
     },
 };
 
 /// The columns that [`dispatch_row`] reads.
 pub(super) const DISPATCH_COLUMNS: &str = "uuid, owner, status, created_at, ended_at, n_tasks, \
-     n_successful, n_unsuccessful, critical_path, meta, epoch, last_seq";
+     n_successful, n_unsuccessful, critical_path, meta, epoch, last_seq, caller";
 
 /// The columns that [`task_row`] reads.
 pub(super) const TASK_COLUMNS: &str = "key, task_id, agent, status, attempts, started_at, \
@@ -80,6 +80,7 @@ pub(super) fn dispatch_row(row: &Row<'_>) -> Result<DispatchRow, Trouble> {
         n_unsuccessful: read_count(row, 7)?,
         critical_path: read_time(row.get(8)?),
         meta: row.get(9)?,
+        caller: row.get(12)?,
     })
 }
 
@@ -124,6 +125,10 @@ pub(super) fn asked_row(row: &Row<'_>) -> Result<Asked, Trouble> {
         .map_err(|error| Trouble::corrupt(format!("a request: {error}")))?;
     let id = RequestId(Uuid::from_bytes(row.get(0)?));
     Ok(Asked { id, dispatch: DispatchId::from_bytes(row.get(1)?), request })
+}
+
+pub(super) fn plan_row(row: &Row<'_>) -> Result<StoredPlan, Trouble> {
+    Ok(StoredPlan { document: row.get(0)?, caller: row.get(1)? })
 }
 
 /// The first column of a row that has only this one.

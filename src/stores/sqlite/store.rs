@@ -25,7 +25,7 @@ use crate::{
     ports::{
         Asked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
         KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState,
-        StoreError, StoreUsage, StoredTask, Swept, Upkeep, Write,
+        StoreError, StoreUsage, StoredPlan, StoredTask, Swept, Upkeep, Write,
     },
 };
 
@@ -158,10 +158,11 @@ impl Journal for SqliteStore {
 
     fn recent(
         &self,
+        caller: Option<Arc<str>>,
         before: Option<DispatchId>,
         limit: usize,
     ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
-        self.readers.ask(move |it| query::recent(it, before, limit))
+        self.readers.ask(move |it| query::recent(it, caller.as_deref(), before, limit))
     }
 
     fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
@@ -194,7 +195,7 @@ impl Journal for SqliteStore {
         self.readers.ask(move |it| query::request(it, request))
     }
 
-    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
+    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>> {
         self.readers.ask(move |it| query::plan(it, plan))
     }
 

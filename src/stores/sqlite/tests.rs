@@ -334,7 +334,7 @@ async fn a_closed_store_answers_what_was_asked_and_then_says_so() {
     let (_space, path) = space();
     let store = SqliteStore::open(&path).unwrap();
     let late = store.commit(vec![accepted(2, 1)].into());
-    let read = store.recent(None, 1);
+    let read = store.recent(None, None, 1);
     let asked = tokio::spawn(store.commit(vec![accepted(1, 1)].into()));
     tokio::task::yield_now().await;
     drop(store);

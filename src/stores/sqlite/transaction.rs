@@ -65,10 +65,10 @@ impl<'c> Statements<'c> {
             add_dispatch: sql(
                 // No id of a dispatch whose rows are still to be swept is given again.
                 "INSERT INTO dispatches (id, uuid, owner, status, created_at, n_tasks, \
-                               meta, idempotency_key, idempotency_digest) \
+                               meta, idempotency_key, idempotency_digest, caller) \
                                VALUES (1 + max((SELECT coalesce(max(id), 0) FROM dispatches), \
                                                (SELECT coalesce(max(id), 0) FROM forgotten)), \
-                                       ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8)",
+                                       ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9)",
             )?,
             add_document: sql("INSERT INTO documents (dispatch, json) VALUES (?1, ?2)")?,
             set_document: sql("UPDATE documents SET json = ?2 WHERE dispatch = ?1")?,
@@ -92,9 +92,10 @@ impl<'c> Statements<'c> {
             adopt: sql("UPDATE dispatches SET owner = ?2, epoch = ?3 WHERE id = ?1")?,
             lease: sql("INSERT INTO owners (id, pid, lease_until) VALUES (?1, ?2, ?3) \
                         ON CONFLICT (id) DO UPDATE SET lease_until = excluded.lease_until")?,
-            put_plan: sql("INSERT INTO plans (id, at, document) VALUES (?1, ?2, ?3) \
+            put_plan: sql("INSERT INTO plans (id, at, document, caller) VALUES (?1, ?2, ?3, ?4) \
                            ON CONFLICT (id) DO UPDATE \
-                           SET at = excluded.at, document = excluded.document")?,
+                           SET at = excluded.at, document = excluded.document, \
+                           caller = excluded.caller")?,
             durations: DurationStatements::prepare(connection)?,
             reuse: ReuseStatements::prepare(connection)?,
         })
@@ -184,9 +185,9 @@ impl Transaction<'_, '_> {
                 self.statements.lease.execute(row)?;
                 Ok(())
             }
-            Write::Plan { plan, at, document } => {
+            Write::Plan { plan, at, document, caller } => {
                 let id = plan.to_string();
-                self.statements.put_plan.execute(params![id, time(*at), document])?;
+                self.statements.put_plan.execute(params![id, time(*at), document, caller])?;
                 Ok(())
             }
             Write::Duration { key, at, took } => {
@@ -258,6 +259,7 @@ impl Transaction<'_, '_> {
             accept.meta,
             key,
             digest,
+            accept.caller,
         ])?;
         if id >= i64::from(i32::MAX) {
             return Err(Trouble::corrupt("it holds too many dispatches"));
