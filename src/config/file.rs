@@ -108,7 +108,7 @@ impl Reading<'_> {
                 Ok(()) => self.value(path, field.line, key, value),
                 Err(rule) => self.fault(Some(field.line), &path.join("."), rule),
             },
-            (Found::Section, _) if path.len() == 2 && !is_name(&field.name) => {
+            (Found::Section, _) if has_own_name(path) && !is_name(&field.name) => {
                 let rule = "a name is 1 to 64 letters, digits, `_` and `-`";
                 self.fault(Some(field.line), &path.join("."), rule);
             }
@@ -148,6 +148,11 @@ impl Reading<'_> {
         let place = Source::File { path: self.path.to_owned(), line };
         self.faults.push(ConfigError::new(place, key, message));
     }
+}
+
+/// Whether the last name of the path is one that the user chose.
+fn has_own_name(path: &[&str]) -> bool {
+    path.len() == 2 || matches!(path, ["server", "tokens", _])
 }
 
 fn unknown(path: &[&str], nearest: Option<&str>) -> String {

@@ -2,6 +2,8 @@
 
 use std::{fmt, sync::Arc};
 
+use serde::{Deserialize, Serialize};
+
 /// A caller that showed who they are. Without one, as on stdio and from the shell, everything is
 /// seen.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -11,7 +13,8 @@ pub struct Identity {
 }
 
 /// Which dispatches and plans a caller sees, and may change.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
 pub enum Sees {
     /// Those that they asked for themselves, and what agents dispatched below these.
     Own,

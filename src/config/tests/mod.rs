@@ -386,6 +386,12 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
     loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
+    loaded.server.tokens =
+        serde_json::from_value(json!({ "t": { "bearer": "a", "sees": "own" } })).unwrap();
+    let oauth = json!({ "issuer": "i", "audience": "a", "resource": "r", "jwks": "j",
+        "authorization_servers": ["i"], "scopes": ["s"], "all_scope": "a", "sees": "own" });
+    loaded.server.oauth = serde_json::from_value(oauth).unwrap();
+    loaded.server.tls = serde_json::from_value(json!({ "certificate": "/c", "key": "/k" })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {
         let path: Vec<&str> = it.key.split('.').collect();
