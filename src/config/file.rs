@@ -173,7 +173,13 @@ fn refuse(entry: &Entry, trusted: &Merged, workspace: &Path) -> Option<String> {
         (["agents", name, ..], _) if !is_known_agent(name, trusted) => {
             Some(owner_only("a new agent"))
         }
-        (["upstreams", ..] | ["agents", _, "command", ..], _) | (_, Some(Reach::Owner)) => {
+        (
+            ["upstreams", ..]
+            | ["agents", _, "command", ..]
+            | ["server", "tokens" | "oauth" | "tls", ..],
+            _,
+        )
+        | (_, Some(Reach::Owner)) => {
             Some(owner_only("it"))
         }
         (_, Some(Reach::Lower)) => {
