@@ -29,9 +29,8 @@ pub(super) fn tls(server: &Server) -> anyhow::Result<Option<Tls>> {
     let chain = read_certificate(certificate).context("server.tls.certificate")?;
     let secret = read_private(key).context("server.tls.key")?;
     let tls = Tls::from_pem(&chain, secret.as_bytes());
-    tls.map(Some).with_context(|| {
-        format!("server.tls: {} with {}", certificate.display(), key.display())
-    })
+    tls.map(Some)
+        .with_context(|| format!("server.tls: {} with {}", certificate.display(), key.display()))
 }
 
 /// The authorization server's side of [`access`].

@@ -179,9 +179,7 @@ fn refuse(entry: &Entry, trusted: &Merged, workspace: &Path) -> Option<String> {
             | ["server", "tokens" | "oauth" | "tls", ..],
             _,
         )
-        | (_, Some(Reach::Owner)) => {
-            Some(owner_only("it"))
-        }
+        | (_, Some(Reach::Owner)) => Some(owner_only("it")),
         (_, Some(Reach::Lower)) => {
             let (standing, _) = trusted.get(&entry.key)?;
             (entry.value.as_u64() > standing.as_u64())

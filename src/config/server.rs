@@ -132,7 +132,8 @@ impl Deriving<'_> {
         if audience.as_str().is_some_and(|it| to_http_url(it).is_ok()) {
             self.fill(section, "resource", audience);
         } else {
-            let message = "is missing: the audience is no address at which clients reach this server";
+            let message =
+                "is missing: the audience is no address at which clients reach this server";
             self.require(section, "resource", message);
         }
     }
@@ -142,6 +143,7 @@ impl Deriving<'_> {
         let names = self.merged.iter().filter_map(|it| it.0.strip_prefix("server.tokens."));
         let mut names: Vec<String> =
             names.filter_map(|it| it.split('.').next()).map(str::to_owned).collect();
+        names.sort_unstable();
         names.dedup();
         names
     }
@@ -165,8 +167,7 @@ impl Deriving<'_> {
     /// The place of a section, or of the first field in it.
     fn said(&self, section: &str) -> Option<Source> {
         let inner = format!("{section}.");
-        let mut said =
-            self.merged.iter().filter(|it| it.0 == section || it.0.starts_with(&inner));
+        let mut said = self.merged.iter().filter(|it| it.0 == section || it.0.starts_with(&inner));
         said.next().map(|it| it.2.clone())
     }
 }

@@ -22,9 +22,7 @@ mod scan;
 mod sse;
 mod stdio;
 
-pub use access::{
-    Access, BearerTokens, KeySource, KeysError, OAuth, OAuthOptions, TokenError,
-};
+pub use access::{Access, BearerTokens, KeySource, KeysError, OAuth, OAuthOptions, TokenError};
 pub use error::TransportError;
 #[doc(hidden)]
 pub use fuzzing::fuzz_envelope;

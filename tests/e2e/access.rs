@@ -5,12 +5,18 @@ use std::{
     net::SocketAddr,
     os::unix::fs::PermissionsExt as _,
     path::PathBuf,
-    sync::{Arc, atomic::{AtomicUsize, Ordering}},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use parking_lot::Mutex;
 use serde_json::{Value, json};
-use tokio::{io::{AsyncReadExt as _, AsyncWriteExt as _}, net::{TcpListener, TcpStream}};
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::{TcpListener, TcpStream},
+};
 
 use crate::{
     client::http,
@@ -130,7 +136,10 @@ async fn e2e_neither_settings_nor_doctor_show_a_token() {
     assert!(!explained.stdout.contains("token-of"));
     let examined = space.run(&["doctor"], "").await;
     let said = &examined.stdout;
-    assert!(said.contains("server.tokens.bob.bearer: the environment variable BOBS_TOKEN"), "{said}");
+    assert!(
+        said.contains("server.tokens.bob.bearer: the environment variable BOBS_TOKEN"),
+        "{said}"
+    );
     assert!(!said.contains("token-of"));
     let refused = space.run(&["serve", "--http", "127.0.0.1:0"], "").await;
     assert_eq!(refused.code, Some(2));

@@ -53,7 +53,9 @@ impl Denied {
             Self::Missing => "send the header Authorization: Bearer TOKEN",
             Self::Malformed(_) => "send one header Authorization: Bearer TOKEN",
             Self::Invalid(_) => "get another token",
-            Self::Scope => "ask the authorization server for the scopes that WWW-Authenticate names",
+            Self::Scope => {
+                "ask the authorization server for the scopes that WWW-Authenticate names"
+            }
         }
     }
 

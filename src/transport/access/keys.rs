@@ -199,8 +199,7 @@ impl Key {
     fn of(value: Value) -> Option<Self> {
         let jwk: Jwk = serde_json::from_value(value).ok()?;
         let key = DecodingKey::from_jwk(&jwk).ok()?;
-        let is_to_sign =
-            jwk.common.public_key_use.is_none_or(|it| it == PublicKeyUse::Signature);
+        let is_to_sign = jwk.common.public_key_use.is_none_or(|it| it == PublicKeyUse::Signature);
         let is_public = key.family() != AlgorithmFamily::Hmac;
         let algorithm = jwk.common.key_algorithm.map(|it| it.to_string());
         (is_to_sign && is_public).then_some(Self { id: jwk.common.key_id, algorithm, key })
@@ -269,8 +268,83 @@ fn read_file(path: &PathBuf) -> io::Result<Vec<u8>> {
 
 /// The keys that can be used; the others are of no concern here.
 fn parse(bytes: &[u8]) -> Result<Vec<Key>, String> {
-    let set: KeySet =
-        serde_json::from_slice(bytes).map_err(|it| text::escape(&it.to_string()))?;
+    let set: KeySet = serde_json::from_slice(bytes).map_err(|it| text::escape(&it.to_string()))?;
     let keys: Vec<Key> = set.keys.into_iter().filter_map(Key::of).collect();
     if keys.is_empty() { Err("it has none that can be used".to_owned()) } else { Ok(keys) }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use serde_json::json;
+
+    use super::*;
+
+    fn write(path: &PathBuf, ids: &[&str]) {
+        let key = |id: &&str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": "A".repeat(43), "use": "sig" });
+        let keys: Vec<_> = ids.iter().map(key).collect();
+        fs::write(path, json!({ "keys": keys }).to_string()).unwrap();
+    }
+
+    fn keys(ids: &[&str]) -> (tempfile::TempDir, PathBuf, Keys) {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jwks.json");
+        write(&path, ids);
+        let keys = Keys::new(KeySource::File(path.clone())).unwrap();
+        (dir, path, keys)
+    }
+
+    async fn has(keys: &Keys, id: &str) -> bool {
+        keys.find(Some(id), Algorithm::EdDSA).await.is_some()
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_unknown_key_is_looked_for_at_most_every_30_s() {
+        let (_dir, path, keys) = keys(&["a"]);
+        assert!(has(&keys, "a").await);
+        write(&path, &["a", "b"]);
+        assert!(has(&keys, "b").await);
+        write(&path, &["a", "b", "c"]);
+        assert!(!has(&keys, "c").await);
+        time::advance(Duration::from_secs(29)).await;
+        assert!(!has(&keys, "c").await);
+        time::advance(Duration::from_secs(2)).await;
+        assert!(has(&keys, "c").await);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn keys_are_kept_when_they_cannot_be_read_and_forgotten_when_withdrawn() {
+        let (_dir, path, keys) = keys(&["a"]);
+        assert!(has(&keys, "a").await);
+        fs::remove_file(&path).unwrap();
+        time::advance(AGE_MAX + PAUSE).await;
+        assert!(has(&keys, "a").await);
+        write(&path, &["b"]);
+        assert!(has(&keys, "a").await, "it was tried just now");
+        time::advance(PAUSE).await;
+        assert!(!has(&keys, "a").await);
+        assert!(has(&keys, "b").await);
+    }
+
+    #[tokio::test]
+    async fn a_key_is_for_its_own_kind_of_algorithm_and_need_not_be_named_if_it_is_alone() {
+        let (_dir, _path, one) = keys(&["a"]);
+        assert!(one.find(None, Algorithm::EdDSA).await.is_some());
+        assert!(one.find(None, Algorithm::ES256).await.is_none());
+        assert!(one.find(Some("a"), Algorithm::HS256).await.is_none());
+        let (_dir, _path, two) = keys(&["a", "b"]);
+        assert!(two.find(None, Algorithm::EdDSA).await.is_none());
+    }
+
+    #[test]
+    fn what_is_no_set_of_keys_is_said() {
+        for wrong in ["", "[]", "{}", r#"{"keys":{}}"#, r#"{"keys":[]}"#] {
+            assert!(parse(wrong.as_bytes()).is_err(), "{wrong}");
+        }
+        let secret = r#"{"keys":[{"kty":"oct","k":"AAAA","kid":"a"}]}"#;
+        assert!(parse(secret.as_bytes()).is_err(), "a shared secret is no public key");
+        let encrypts = r#"{"keys":[{"kty":"OKP","crv":"Ed25519","x":"AAAA","use":"enc"}]}"#;
+        assert!(parse(encrypts.as_bytes()).is_err());
+    }
 }

@@ -14,12 +14,12 @@ use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
 
+pub(super) use self::{denied::Denied, metadata::Metadata};
 pub use self::{
     jwt::{OAuth, OAuthOptions},
     keys::{KeySource, KeysError},
     tokens::{BearerTokens, TokenError},
 };
-pub(super) use self::{denied::Denied, metadata::Metadata};
 use crate::model::Identity;
 
 /// The longest token that is looked at, in bytes.

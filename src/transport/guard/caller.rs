@@ -107,7 +107,10 @@ mod tests {
     async fn a_glimpse_has_the_named_fields_and_no_others() {
         let shown = Shown::Only(&["status", "version"]);
         for (whole, seen) in [
-            (r#"{"status":"healthy","agents":["coder"],"version":"1"}"#, r#"{"status":"healthy","version":"1"}"#),
+            (
+                r#"{"status":"healthy","agents":["coder"],"version":"1"}"#,
+                r#"{"status":"healthy","version":"1"}"#,
+            ),
             (r#"{"agents":{"status":1}}"#, "{}"),
             ("no JSON", "{}"),
         ] {

@@ -27,8 +27,8 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use rmcp::model::ClientJsonRpcMessage;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-pub use self::caller::Glimpse;
 pub(super) use self::answer::{Refused, busy};
+pub use self::caller::Glimpse;
 use self::caller::{Open, Shown};
 use super::{HttpOptions, access::Access, envelope};
 

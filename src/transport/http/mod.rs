@@ -13,8 +13,11 @@ use rmcp::ServerHandler;
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::{options::HttpOptions, tls::{Tls, TlsError}};
 use self::{accept::Acceptor, mcp::Mcp};
+pub use self::{
+    options::HttpOptions,
+    tls::{Tls, TlsError},
+};
 use super::{
     TransportError,
     guard::{self, Guard},

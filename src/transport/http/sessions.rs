@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, StreamExt as _, future, stream};
+use parking_lot::Mutex as SyncMutex;
 use rmcp::{
     model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
     transport::streamable_http_server::session::{
@@ -10,7 +11,6 @@ use rmcp::{
         local::{LocalSessionHandle, LocalSessionManager, LocalSessionManagerError, SessionConfig},
     },
 };
-use parking_lot::Mutex as SyncMutex;
 use thiserror::Error;
 use tokio::{sync::Mutex, time};
 
