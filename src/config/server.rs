@@ -62,7 +62,7 @@ pub struct OAuthSettings {
     pub jwks: String,
     /// Where clients get tokens; the issuer unless set.
     pub authorization_servers: Vec<String>,
-    /// Scopes that every token must have; at most 256, default none.
+    /// Scopes that every token must have; at most 64, default none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub scopes: Vec<String>,
     /// The scope that lets a caller see everything; there is none unless set.

@@ -118,9 +118,9 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), SessionsError> {
-        self.inner.close_session(id).await?;
+        let closed = self.inner.close_session(id).await;
         self.owners.lock().remove(id);
-        Ok(())
+        Ok(closed?)
     }
 
     async fn create_stream(
