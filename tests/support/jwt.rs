@@ -1,6 +1,5 @@
 //! Tokens as an authorization server makes them, and as nobody should.
 
-use jsonwebtoken::get_current_timestamp;
 use ring::{
     hmac,
     rand::SystemRandom,
@@ -59,9 +58,14 @@ pub(crate) fn key_set(keys: &[Value]) -> String {
     json!({ "keys": [&[json!({ "kty": "new", "kid": "?" })], keys].concat() }).to_string()
 }
 
+/// Seconds since 1970.
+pub(crate) fn now() -> i64 {
+    jiff::Timestamp::now().as_second()
+}
+
 /// The claims of somebody who may call.
 pub(crate) fn claims(who: &str) -> Value {
-    let now = get_current_timestamp();
+    let now = now();
     json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": now + 600, "nbf": now, "scope": "a" })
 }
 

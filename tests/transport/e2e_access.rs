@@ -2,7 +2,6 @@
 
 use std::{fs, path::Path};
 
-use jsonwebtoken::get_current_timestamp;
 use parallel_dispatch::{
     model::{Identity, Sees},
     transport::{Access, BearerTokens, Glimpse, HttpOptions, KeySource, OAuth, OAuthOptions},
@@ -10,7 +9,7 @@ use parallel_dispatch::{
 use serde_json::{Value, json};
 
 use crate::{
-    jwt::{AUDIENCE, ISSUER, Signer, claims, claims_but, key_set, rsa, unsigned},
+    jwt::{AUDIENCE, ISSUER, Signer, claims, claims_but, key_set, now, rsa, unsigned},
     raw::{Server, call, http, initialize, modern, within},
     sse::EventStream,
 };
@@ -190,8 +189,8 @@ async fn e2e_tokens_of_the_authorization_server_are_taken_by_its_keys_only() {
     }
     for good in [
         claims_but("aud", json!(["x", AUDIENCE])),
-        claims_but("exp", json!(get_current_timestamp() - 30)),
-        claims_but("nbf", json!(get_current_timestamp() + 30)),
+        claims_but("exp", json!(now() - 30)),
+        claims_but("nbf", json!(now() + 30)),
     ] {
         assert_eq!(who(&server, &signer.token(&good)).await, (200, ada.clone()), "{good}");
     }
@@ -221,9 +220,9 @@ async fn e2e_tokens_of_the_authorization_server_are_taken_by_its_keys_only() {
         claims_but("aud", json!("https://pd.example")),
         claims_but("aud", json!([])),
         claims_but("aud", Value::Null),
-        claims_but("exp", json!(get_current_timestamp() - 90)),
+        claims_but("exp", json!(now() - 90)),
         claims_but("exp", Value::Null),
-        claims_but("nbf", json!(get_current_timestamp() + 90)),
+        claims_but("nbf", json!(now() + 90)),
         claims_but("sub", json!("")),
         claims_but("sub", json!("a\nb")),
         claims_but("sub", Value::Null),

@@ -18,6 +18,11 @@ pub(in crate::transport) enum Denied {
 }
 
 impl Denied {
+    /// Denies a token for a reason that is always said in the same words.
+    pub(super) fn invalid(message: &str) -> Self {
+        Self::Invalid(message.to_owned())
+    }
+
     /// The status of the answer.
     pub(in crate::transport) fn status(&self) -> StatusCode {
         match self {

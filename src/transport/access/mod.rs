@@ -7,7 +7,7 @@ mod denied;
 mod jwt;
 mod keys;
 mod metadata;
-mod signature;
+mod public_key;
 mod tokens;
 
 use std::sync::Arc;
@@ -57,7 +57,7 @@ impl Access {
         }
         match &self.oauth {
             Some(oauth) => oauth.identify(token).await,
-            None => Err(Denied::Invalid("the token is not known".to_owned())),
+            None => Err(Denied::invalid("the token is not known")),
         }
     }
 
