@@ -8,11 +8,11 @@ use std::{
     time::Duration,
 };
 
-use super::{clock::SystemClock, recipes, service, upstreams::ARCHON};
+use super::{access, clock::SystemClock, recipes, service, upstreams::ARCHON};
 use crate::{
     agents::Agents,
     cli::{Check, Verdict},
-    config::{ArchonSetting, ConfigErrors, Environment, Loaded, Settings},
+    config::{ArchonSetting, ConfigErrors, Environment, Loaded, Server, Settings},
     model::{AgentName, UpstreamStatus},
     ports::{AgentDirectory as _, Clock, Ownership as _},
     runtime::Paths,
@@ -40,6 +40,7 @@ pub(super) async fn examine(
     checks.push(state_dir(&settings));
     checks.extend(settings.workspaces.iter().map(|it| workspace(it)));
     checks.extend(upstreams_and_agents(&settings).await);
+    checks.extend(server(&settings.server).await);
     checks.extend(COMMANDS.iter().map(|it| command(environment, it)));
     checks.push(registration(environment, &settings));
     checks
@@ -164,6 +165,50 @@ async fn upstream_check(name: &str, upstream: &Upstream, is_default: bool) -> Ch
             "restart it; if it is an old Archon, set protocol: legacy",
         ),
     }
+}
+
+/// The secrets of the HTTP server, where there are any.
+async fn server(server: &Server) -> Vec<Check> {
+    let mut checks = Vec::new();
+    if !server.tokens.is_empty() {
+        let names: Vec<_> = server.tokens.keys().map(String::as_str).collect();
+        let tokens = Server { oauth: None, ..server.clone() };
+        checks.push(match access::access(&tokens) {
+            Ok((_, warnings)) if warnings.is_empty() => {
+                good("server tokens", format!("of {}", names.join(", ")))
+            }
+            Ok((_, warnings)) => note("server tokens", warnings.join("; "), ""),
+            Err(error) => bad(
+                "server tokens",
+                format!("{error:#}"),
+                "set the variable where the server starts, or mend the file",
+            ),
+        });
+    }
+    if let Some(settings) = &server.oauth {
+        let found = match access::oauth(settings) {
+            Ok(oauth) => oauth.look().await.map_err(anyhow::Error::from),
+            Err(error) => Err(error),
+        };
+        checks.push(match found {
+            Ok(n_keys) => good("server oauth", format!("{n_keys} keys of {}", settings.issuer)),
+            Err(error) => bad(
+                "server oauth",
+                format!("{error:#}"),
+                "correct server.oauth.jwks, or see whether the authorization server is up",
+            ),
+        });
+    }
+    match access::tls(server) {
+        Ok(None) => {}
+        Ok(Some(_)) => checks.push(good("server tls", "the certificate has its key".to_owned())),
+        Err(error) => checks.push(bad(
+            "server tls",
+            format!("{error:#}"),
+            "both files must be PEM and belong together; chmod 600 the key",
+        )),
+    }
+    checks
 }
 
 async fn agent_check(agents: &Agents, name: &AgentName, said: &mut BTreeSet<String>) -> Check {

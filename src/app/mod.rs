@@ -1,5 +1,6 @@
 //! The root: the only place that names concrete adapters and puts the rooms together.
 
+mod access;
 mod clock;
 mod doctor;
 mod programs;

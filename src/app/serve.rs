@@ -6,20 +6,25 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{service::Service, signals};
+use super::{access, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
     mcp::DispatchServer,
     runtime::Recover,
-    transport::{self, HttpOptions, HttpServer},
+    transport::{self, Glimpse, HttpOptions, HttpServer},
     web,
 };
 
+/// What those see of `/health` who show no token.
+const GLIMPSE: Glimpse = Glimpse { path: "/health", fields: &["status", "version"] };
 /// How long putting the work away may take, all in all.
 const STOP_MAX: Duration = Duration::from_secs(8);
 
 pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyhow::Result<Exit> {
+    let address = arguments.http;
+    // What is wrong with a secret is said before any work is taken up.
+    let options = address.map(|_| options(&settings)).transpose()?;
     let shutdown = CancellationToken::new();
     let stop = CancellationToken::new();
     let interrupted = signals::interrupted();
@@ -27,16 +32,17 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let (handle, states) = (service.handle.clone(), service.upstream_states());
     let bytes_max = settings.limits.document_bytes_max;
     let serving = async {
-        match arguments.http {
+        match address.zip(options) {
             None => {
                 let server = DispatchServer::new(handle, stop.clone(), bytes_max);
                 let serving = Box::pin(transport::serve_stdio(server, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
-            Some(address) => {
-                let server = HttpServer::bind(address, options(&settings)).await?;
+            Some((address, options)) => {
+                let is_encrypted = options.tls.is_some();
+                let server = HttpServer::bind(address, options).await?;
                 let address = server.local_addr();
-                info!(%address, "serving /mcp, /sse and /health");
+                info!(is_encrypted, %address, "serving /mcp, /sse and /health");
                 let extra = web::router(handle.clone(), states);
                 let closing = stop.clone();
                 let new_handler =
@@ -59,11 +65,20 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     served.map(|()| Exit::Success)
 }
 
-fn options(settings: &Settings) -> HttpOptions {
-    HttpOptions {
-        allowed_origins: settings.server.allowed_origins.clone(),
-        connections_max: settings.server.connections_max as usize,
-        sessions_max: settings.server.sessions_max as usize,
-        ..HttpOptions::default()
+fn options(settings: &Settings) -> anyhow::Result<HttpOptions> {
+    let server = &settings.server;
+    let (access, warnings) = access::access(server)?;
+    for warning in warnings {
+        tracing::warn!("{warning}");
     }
+    Ok(HttpOptions {
+        access,
+        glimpses: vec![GLIMPSE],
+        tls: access::tls(server)?,
+        allowed_hosts: server.allowed_hosts.clone(),
+        allowed_origins: server.allowed_origins.clone(),
+        connections_max: server.connections_max as usize,
+        sessions_max: server.sessions_max as usize,
+        ..HttpOptions::default()
+    })
 }

@@ -7,6 +7,7 @@ use serde_json::Value;
 use super::{
     command::may_be_passed_on,
     keys::{Kind, is_name},
+    network,
     place::{Base, to_mcp_url, to_origin},
     supply::SecretText,
     yaml::Yaml,
@@ -31,6 +32,14 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
     let checked = match (kind, text) {
         (Kind::Tree, _) => return Ok(Some(value.to_json())),
         (Kind::Origins, _) => return origins(value).map(Some),
+        (Kind::Hosts, _) => return network::hosts(value).map(Some),
+        (Kind::Addresses, _) => return network::addresses(value).map(Some),
+        (Kind::Scopes, _) => return network::scopes(value).map(Some),
+        (Kind::Address, Some(text)) => return network::address(text).map(|it| Some(it.into())),
+        (Kind::AddressOrFile, Some(text)) => {
+            return network::address_or_file(text, base).map(|it| Some(it.into()));
+        }
+        (Kind::Scope, Some(text)) => return network::scope(text).map(|it| Some(it.into())),
         (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Argv, _) => {
             return list(value, "arguments", argument_of_argv).and_then(argv).map(Some);
@@ -60,6 +69,9 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Name, text) => text.filter(|it| is_name(it)).map(Value::from),
         (
             Kind::Path
+            | Kind::Address
+            | Kind::AddressOrFile
+            | Kind::Scope
             | Kind::Destination
             | Kind::Url
             | Kind::Argument
@@ -87,6 +99,12 @@ fn wanted(kind: Kind) -> String {
         Kind::Destination => "`stderr` or a path".to_owned(),
         Kind::Url => "an address such as http://localhost:8051".to_owned(),
         Kind::Origins => "a list of origins".to_owned(),
+        Kind::Hosts => "a list of hosts".to_owned(),
+        Kind::Address => "an address such as https://login.example".to_owned(),
+        Kind::Addresses => "a list of addresses".to_owned(),
+        Kind::AddressOrFile => "an address or a path".to_owned(),
+        Kind::Scope => "a scope".to_owned(),
+        Kind::Scopes => "a list of scopes".to_owned(),
         Kind::Failures => "a list of failures".to_owned(),
         Kind::Argument => "a name".to_owned(),
         Kind::Expression => format!("an expression of 1 to {ARGUMENT_BYTES_MAX} bytes"),

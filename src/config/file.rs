@@ -108,7 +108,7 @@ impl Reading<'_> {
                 Ok(()) => self.value(path, field.line, key, value),
                 Err(rule) => self.fault(Some(field.line), &path.join("."), rule),
             },
-            (Found::Section, _) if path.len() == 2 && !is_name(&field.name) => {
+            (Found::Section, _) if has_own_name(path) && !is_name(&field.name) => {
                 let rule = "a name is 1 to 64 letters, digits, `_` and `-`";
                 self.fault(Some(field.line), &path.join("."), rule);
             }
@@ -150,6 +150,11 @@ impl Reading<'_> {
     }
 }
 
+/// Whether the last name of the path is one that the user chose.
+fn has_own_name(path: &[&str]) -> bool {
+    path.len() == 2 || matches!(path, ["server", "tokens", _])
+}
+
 fn unknown(path: &[&str], nearest: Option<&str>) -> String {
     match (path, nearest) {
         (["workspaces" | "workspace"], _) => {
@@ -168,9 +173,13 @@ fn refuse(entry: &Entry, trusted: &Merged, workspace: &Path) -> Option<String> {
         (["agents", name, ..], _) if !is_known_agent(name, trusted) => {
             Some(owner_only("a new agent"))
         }
-        (["upstreams", ..] | ["agents", _, "command", ..], _) | (_, Some(Reach::Owner)) => {
-            Some(owner_only("it"))
-        }
+        (
+            ["upstreams", ..]
+            | ["agents", _, "command", ..]
+            | ["server", "tokens" | "oauth" | "tls", ..],
+            _,
+        )
+        | (_, Some(Reach::Owner)) => Some(owner_only("it")),
         (_, Some(Reach::Lower)) => {
             let (standing, _) = trusted.get(&entry.key)?;
             (entry.value.as_u64() > standing.as_u64())

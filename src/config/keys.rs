@@ -27,6 +27,18 @@ pub(super) enum Kind {
     Destination,
     Url,
     Origins,
+    /// A list of names and addresses of this machine.
+    Hosts,
+    /// An https address, or one of this machine.
+    Address,
+    /// A list of these.
+    Addresses,
+    /// One of these, or a path.
+    AddressOrFile,
+    /// What a token may allow.
+    Scope,
+    /// A list of these.
+    Scopes,
     /// A list of failures after which a task may be tried again.
     Failures,
     /// An amount of money, in US dollars.
@@ -85,6 +97,7 @@ const DEPTH: Kind = Kind::Word(&["quick", "standard", "deep"]);
 const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
 const PROGRAM: Kind = Kind::Word(&["claude", "codex", "gemini", "custom"]);
 const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
+const SEES: Kind = Kind::Word(&["own", "all"]);
 const TRANSPORT: Kind = Kind::Word(&["http", "sse", "stdio"]);
 
 /// Every key there is.
@@ -150,9 +163,22 @@ pub(super) const KEYS: &[Key] = &[
     key("mcp.timeout_seconds", Kind::Seconds, Reach::Anyone),
     key("mcp.url", Kind::Url, Reach::Owner),
     key("recipes.*", Kind::Tree, Reach::Owner),
+    key("server.allowed_hosts", Kind::Hosts, Reach::Owner),
     key("server.allowed_origins", Kind::Origins, Reach::Owner),
     key("server.connections_max", Kind::Whole(1, 65_536), Reach::Owner),
+    key("server.oauth.all_scope", Kind::Scope, Reach::Owner),
+    key("server.oauth.audience", Kind::Argument, Reach::Owner),
+    key("server.oauth.authorization_servers", Kind::Addresses, Reach::Owner),
+    key("server.oauth.issuer", Kind::Address, Reach::Owner),
+    key("server.oauth.jwks", Kind::AddressOrFile, Reach::Owner),
+    key("server.oauth.resource", Kind::Address, Reach::Owner),
+    key("server.oauth.scopes", Kind::Scopes, Reach::Owner),
+    key("server.oauth.sees", SEES, Reach::Owner),
     key("server.sessions_max", Kind::Whole(1, 1_000_000), Reach::Owner),
+    key("server.tls.certificate", Kind::Path, Reach::Owner),
+    key("server.tls.key", Kind::Path, Reach::Owner),
+    key("server.tokens.*.bearer", Kind::Secret, Reach::Owner),
+    key("server.tokens.*.sees", SEES, Reach::Owner),
     key("state_dir", Kind::Path, Reach::Owner),
     key("upstreams.*.args", Kind::Texts, Reach::Owner),
     key("upstreams.*.bearer", Kind::Secret, Reach::Owner),

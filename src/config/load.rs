@@ -12,9 +12,8 @@ use super::{
     keys::{Found, Kind, find},
     layer::{Merged, flatten},
     place::Base,
-    settings::{
-        ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Server, Settings,
-    },
+    server::{self, Server},
+    settings::{ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
     supply::SecretText,
     worker,
 };
@@ -87,6 +86,7 @@ impl<'a> Loading<'a> {
         self.lay_layers();
         self.derive_places();
         derive::upstreams(&mut self.merged, &mut self.faults);
+        server::derive(&mut self.merged, &mut self.faults);
         self.check_agents();
         self.check_checks();
         command::check(&self.merged, &mut self.faults);

@@ -19,7 +19,9 @@ mod file;
 mod keys;
 mod layer;
 mod load;
+mod network;
 mod place;
+mod server;
 mod settings;
 mod supply;
 mod upstream;
@@ -33,10 +35,11 @@ pub use command::{CommandOutput, CommandProgram, CommandPrompt, CommandSettings}
 pub use environment::{Environment, Flags, Role};
 pub use error::{ConfigError, ConfigErrors, Source};
 pub use load::{Explained, Loaded};
+pub use server::{OAuthSettings, Server, TlsSettings, TokenSettings};
 pub use settings::{
     AgentSettings, ArchonSetting, CheckSettings, Dispatcher, ExpectSettings, Level, Limits,
-    LogFormat, Logging, Mcp, Server, Settings,
+    LogFormat, Logging, Mcp, Settings,
 };
-pub use supply::{SecretText, SupplyError, child_environment};
+pub use supply::{SecretText, SupplyError, child_environment, read_private};
 pub use upstream::{Protocol, Transport, Upstream};
 pub use worker::Worker;

@@ -65,7 +65,8 @@ pub(super) fn to_origin(text: &str) -> Result<String, String> {
     Ok(url.origin().ascii_serialization())
 }
 
-fn to_http_url(text: &str) -> Result<Url, String> {
+/// Reads an address with http or https, and without a user in it.
+pub(super) fn to_http_url(text: &str) -> Result<Url, String> {
     let url = Url::parse(text).map_err(|it| format!("not an address ({it})"))?;
     if !matches!(url.scheme(), "http" | "https") {
         return Err("must begin with http:// or https://".to_owned());

@@ -5,7 +5,9 @@ use std::{collections::BTreeMap, path::PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::{command::CommandSettings, error::Source, upstream::Upstream, worker::Worker};
+use super::{
+    command::CommandSettings, error::Source, server::Server, upstream::Upstream, worker::Worker,
+};
 use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
 
 /// The name of the upstream that the built-in agents use.
@@ -258,19 +260,6 @@ pub struct Limits {
     pub store_bytes_max: u64,
 }
 
-/// Who may connect over HTTP, and how many.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct Server {
-    /// Origins of web pages that may connect besides those of this machine, each as
-    /// `https://host` or `https://host:port`; at most 64, default none.
-    pub allowed_origins: Vec<String>,
-    /// Open connections: 1 to 65,536, default 1,024.
-    pub connections_max: u32,
-    /// Open sessions: 1 to 1,000,000, default 10,000.
-    pub sessions_max: u32,
-}
-
 impl Settings {
     /// The first workspace, where relative paths begin.
     pub fn workspace(&self) -> &PathBuf {
@@ -318,11 +307,5 @@ impl Default for Limits {
             retention_days: 30,
             store_bytes_max: 2 << 30,
         }
-    }
-}
-
-impl Default for Server {
-    fn default() -> Self {
-        Self { allowed_origins: Vec::new(), connections_max: 1_024, sessions_max: 10_000 }
     }
 }

@@ -12,8 +12,8 @@ use tokio::task::JoinError;
 pub enum TransportError {
     /// The address can be reached from other machines, and there is nothing to tell callers apart.
     #[error(
-        "{address}: only loopback addresses are served, since any caller from outside would be \
-         let in without a token; use 127.0.0.1:{}", address.port()
+        "{address}: an address that other machines reach is served only if callers must show a \
+         token: set server.tokens or server.oauth, or use 127.0.0.1:{}", address.port()
     )]
     NotLoopback {
         /// The address asked for.

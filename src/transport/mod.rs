@@ -11,6 +11,7 @@
 //! or a closed connection; every HTTP route stands behind one guard; every queue, body and wait has
 //! a limit that [`HttpOptions`] or a constant names.
 
+mod access;
 mod envelope;
 mod error;
 mod fuzzing;
@@ -21,10 +22,12 @@ mod scan;
 mod sse;
 mod stdio;
 
+pub use access::{Access, BearerTokens, KeySource, KeysError, OAuth, OAuthOptions, TokenError};
 pub use error::TransportError;
 #[doc(hidden)]
 pub use fuzzing::fuzz_envelope;
-pub use http::{HttpOptions, HttpServer};
+pub use guard::Glimpse;
+pub use http::{HttpOptions, HttpServer, Tls, TlsError};
 pub use stdio::{serve_lines, serve_stdio};
 
 /// The longest message that is read, in bytes: a 4 MiB document and 64 KiB for what is around it.

@@ -7,6 +7,7 @@
 #![cfg(test)]
 #![cfg(unix)]
 
+mod access;
 mod budget;
 mod claude;
 mod client;
@@ -17,6 +18,8 @@ mod evidence;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+#[path = "../support/jwt.rs"]
+mod jwt;
 mod messages;
 mod nesting;
 mod processes;

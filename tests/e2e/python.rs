@@ -34,11 +34,15 @@ async fn e2e_the_official_client_gets_the_same_result_everywhere() {
     let example = include_str!("../../examples/01_parallel_generation.json");
     let document = example.replace("${OUTPUT_DIR}", &space.path("generated"));
     fs::write(space.path("tasks.json"), document).unwrap();
+    let token = "token-of-the-script-0123456789";
+    let config = format!("server: {{tokens: {{script: {{bearer: {token}, sees: all}}}}}}\n");
+    fs::write(space.config_file(), config).unwrap();
     let (_program, url) = space.serve_http().await;
 
     let mut script = tokio::process::Command::new(python);
     script.arg(format!("{FOLDER}/client.py")).arg(env!("CARGO_BIN_EXE_parallel-dispatch"));
-    script.arg(space.config_file()).arg(space.workspace()).arg(space.path("tasks.json")).arg(url);
+    script.arg(space.config_file()).arg(space.workspace()).arg(space.path("tasks.json"));
+    script.arg(url).arg(token);
     script.env_clear().envs(space.environment()).kill_on_drop(true);
     let output = within(script.output()).await.unwrap();
     let stderr = String::from_utf8_lossy(&output.stderr);

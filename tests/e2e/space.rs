@@ -194,7 +194,8 @@ impl Ended {
 }
 
 impl Program {
-    fn new(mut child: Child) -> Self {
+    /// Watches over a program with pipes to its output streams.
+    pub(crate) fn new(mut child: Child) -> Self {
         let (say, heard) = watch::channel(Heard::default());
         let stderr = child.stderr.take().unwrap();
         tokio::spawn(listen(stderr, say));

@@ -1,8 +1,9 @@
 """Dispatches a document through the MCP project's own client, over each transport and era.
 
-Usage: client.py PROGRAM CONFIG WORKSPACE DOCUMENT URL
+Usage: client.py PROGRAM CONFIG WORKSPACE DOCUMENT URL [TOKEN]
 
-PROGRAM and CONFIG start a server on standard streams; URL is where one serves HTTP already. Prints
+PROGRAM and CONFIG start a server on standard streams; URL is where one serves HTTP already, for whom
+TOKEN says who calls. Prints
 one JSON object: for each way, the protocol version and what was seen. The client itself checks
 every answer against the tool's output schema.
 """
@@ -13,8 +14,10 @@ import sys
 import warnings
 
 import anyio
+import httpx2
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.sse import sse_client
+from mcp.client.streamable_http import streamable_http_client
 
 warnings.simplefilter("ignore")
 
@@ -59,8 +62,15 @@ async def ignore(progress: float, total: float | None, message: str | None) -> N
     """Makes the client ask for progress."""
 
 
+def http(url: str, headers: dict[str, str]):
+    """Streamable HTTP with headers."""
+    client = httpx2.AsyncClient(headers=headers, timeout=httpx2.Timeout(ANSWER_MAX))
+    return streamable_http_client(f"{url}/mcp", http_client=client)
+
+
 async def main() -> None:
-    program, config, workspace, document_path, url = sys.argv[1:]
+    program, config, workspace, document_path, url, *token = sys.argv[1:]
+    headers = {"Authorization": f"Bearer {it}" for it in token}
     with open(document_path, encoding="utf-8") as file:
         document = json.load(file)
     stdio = StdioServerParameters(
@@ -73,11 +83,11 @@ async def main() -> None:
         "stdio modern": lambda: Client(stdio_client(stdio), mode="2026-07-28"),
         "stdio auto": lambda: Client(stdio_client(stdio), mode="auto"),
         "stdio legacy": lambda: Client(stdio_client(stdio), mode="legacy"),
-        "http modern": lambda: Client(f"{url}/mcp", mode="2026-07-28"),
-        "http auto": lambda: Client(f"{url}/mcp", mode="auto"),
-        "http legacy": lambda: Client(f"{url}/mcp", mode="legacy"),
-        "sse auto": lambda: Client(sse_client(f"{url}/sse"), mode="auto"),
-        "sse legacy": lambda: Client(sse_client(f"{url}/sse"), mode="legacy"),
+        "http modern": lambda: Client(http(url, headers), mode="2026-07-28"),
+        "http auto": lambda: Client(http(url, headers), mode="auto"),
+        "http legacy": lambda: Client(http(url, headers), mode="legacy"),
+        "sse auto": lambda: Client(sse_client(f"{url}/sse", headers), mode="auto"),
+        "sse legacy": lambda: Client(sse_client(f"{url}/sse", headers), mode="legacy"),
     }
     seen = {}
     for way, connect in ways.items():

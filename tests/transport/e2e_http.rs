@@ -167,7 +167,7 @@ async fn e2e_shutdown_lets_a_running_call_end() {
 }
 
 #[tokio::test]
-async fn e2e_an_address_that_others_reach_is_not_bound() {
+async fn e2e_an_address_that_others_reach_is_not_bound_for_anybody() {
     for address in ["0.0.0.0:0", "[::]:0", "[::ffff:10.0.0.1]:0"] {
         let error = HttpServer::bind(address.parse().unwrap(), HttpOptions::default()).await;
         let error = error.unwrap_err();

@@ -2,10 +2,13 @@
 
 #![cfg(test)]
 
+mod e2e_access;
 mod e2e_clients;
 mod e2e_http;
 mod e2e_limits;
 mod e2e_sse;
+#[path = "../support/jwt.rs"]
+mod jwt;
 mod raw;
 #[path = "../support/sse.rs"]
 mod sse;

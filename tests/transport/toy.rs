@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use parallel_dispatch::model::{Identity, Sees};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
@@ -26,7 +27,7 @@ pub(crate) struct Strings {
     pub(crate) dropped: Notify,
 }
 
-/// The server: `echo` answers its text; `slow` reports progress and waits for its release.
+/// The server: `who` answers who calls, `echo` answers its text; `slow` reports progress and waits for its release.
 #[derive(Debug)]
 pub(crate) struct Toy(pub(crate) Arc<Strings>);
 
@@ -56,6 +57,9 @@ impl ServerHandler for Toy {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
+        if request.name == "who" {
+            return Ok(say(&who(&context)));
+        }
         if request.name == "slow" {
             return self.wait(&context).await;
         }
@@ -82,6 +86,18 @@ impl Toy {
             }
         }
     }
+}
+
+/// The caller, as the transport says it; and no handler ever sees a token.
+fn who(context: &RequestContext<RoleServer>) -> String {
+    let parts = context.extensions.get::<axum::http::request::Parts>();
+    assert!(parts.is_none_or(|it| !it.headers.contains_key("authorization")));
+    let direct = context.extensions.get::<Identity>();
+    let Some(caller) = direct.or_else(|| parts?.extensions.get()) else {
+        return "nobody".to_owned();
+    };
+    let sees = if caller.sees() == Sees::All { "all" } else { "own" };
+    format!("{caller} {sees}")
 }
 
 fn say(text: &str) -> CallToolResponse {

@@ -2,6 +2,7 @@
 
 mod commands;
 mod recipes;
+mod server;
 mod upstreams;
 mod workers;
 mod workspace;
@@ -112,6 +113,7 @@ fn every_value_has_a_default_and_shows_it() {
         logging.level = info  (built in)
         mcp.retry_attempts = 3  (built in)
         mcp.timeout_seconds = 30  (built in)
+        server.allowed_hosts = []  (built in)
         server.allowed_origins = []  (built in)
         server.connections_max = 1024  (built in)
         server.sessions_max = 10000  (built in)
@@ -386,6 +388,13 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
     loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
+    loaded.server.tokens =
+        serde_json::from_value(json!({ "t": { "bearer": "a", "sees": "own" } })).unwrap();
+    let oauth = json!({ "issuer": "i", "audience": "a", "resource": "r", "jwks": "j",
+        "authorization_servers": ["i"], "scopes": ["s"], "all_scope": "a", "sees": "own" });
+    loaded.server.oauth = serde_json::from_value(oauth).unwrap();
+    loaded.server.tls =
+        serde_json::from_value(json!({ "certificate": "/c", "key": "/k" })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {
         let path: Vec<&str> = it.key.split('.').collect();

@@ -22,6 +22,7 @@ pub(in crate::transport) struct Refused {
     status: StatusCode,
     body: Value,
     retry_after_ms: Option<u64>,
+    challenge: Option<HeaderValue>,
 }
 
 /// Refuses for want of room; the client is asked to come back in `retry_after_ms`.
@@ -68,18 +69,23 @@ impl Refused {
     ) -> Self {
         let message = text::escape(&text::cut(message, 400));
         let error = json!({"code": code, "message": message, "path": path, "hint": hint});
-        Self { status, body: json!({"error": error}), retry_after_ms: None }
+        Self { status, body: json!({"error": error}), retry_after_ms: None, challenge: None }
     }
 
     /// Refuses for a fault of the contract's list.
     pub(in crate::transport) fn fault(status: StatusCode, refusal: &Refusal) -> Self {
-        Self { status, body: json!(refusal.to_body()), retry_after_ms: None }
+        Self { status, body: json!(refusal.to_body()), retry_after_ms: None, challenge: None }
     }
 
     /// Refuses a body that is no JSON-RPC message.
     pub(super) fn unreadable(rejection: &Rejection) -> Self {
         let body = rejection.to_json();
-        Self { status: StatusCode::BAD_REQUEST, body, retry_after_ms: None }
+        Self { status: StatusCode::BAD_REQUEST, body, retry_after_ms: None, challenge: None }
+    }
+
+    /// The same, saying in `WWW-Authenticate` how a caller is let in.
+    pub(super) fn challenged(self, challenge: &str) -> Self {
+        Self { challenge: HeaderValue::from_str(challenge).ok(), ..self }
     }
 
     /// The status it is refused with.
@@ -95,6 +101,9 @@ impl Refused {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
         if let Some(millis) = self.retry_after_ms {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000)));
+        }
+        if let Some(challenge) = self.challenge {
+            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

@@ -7,19 +7,20 @@ use axum::http::{HeaderMap, StatusCode, header, request::Parts, uri::Authority};
 
 use super::Refused;
 
-/// Lets in loopback names and addresses, and the `bound` address, with any port.
-pub(super) fn check(parts: &Parts, bound: IpAddr) -> Result<(), Refused> {
+/// Lets in loopback names and addresses, the `bound` address, and those of `allowed`, with any port.
+pub(super) fn check(parts: &Parts, bound: IpAddr, allowed: &[String]) -> Result<(), Refused> {
     let host = read(&parts.headers)?;
     // A request line may name a host, too; what the handlers see must not differ from the header.
     let hosts = parts.uri.authority().into_iter().chain([&host]);
     for host in hosts {
-        if !is_allowed(host, bound) {
+        if !is_allowed(host, bound, allowed) {
             return Err(Refused::new(
                 StatusCode::FORBIDDEN,
                 "host_not_allowed",
                 &format!("the host {:?} is not served", host.as_str()),
                 "",
-                "call this server as localhost or 127.0.0.1",
+                "call this server as localhost or 127.0.0.1; if it has this name, add it to the setting \
+                 server.allowed_hosts",
             ));
         }
     }
@@ -41,16 +42,17 @@ fn refuse(message: &str) -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, "host_not_allowed", message, "", "send one Host header")
 }
 
-fn is_allowed(authority: &Authority, bound: IpAddr) -> bool {
+fn is_allowed(authority: &Authority, bound: IpAddr, allowed: &[String]) -> bool {
     if authority.as_str().contains('@') {
         return false;
     }
     let host = authority.host();
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    match address {
+    let is_own = match address {
         Ok(address) => address.is_loopback() || address == bound,
         Err(_) => host.eq_ignore_ascii_case("localhost"),
-    }
+    };
+    is_own || allowed.iter().any(|it| it.eq_ignore_ascii_case(host))
 }
 
 #[cfg(test)]
@@ -65,7 +67,19 @@ mod tests {
         let request =
             hosts.iter().fold(Request::builder().uri(uri), |it, host| it.header("host", *host));
         let (parts, ()) = request.body(()).unwrap().into_parts();
-        check(&parts, Ipv4Addr::LOCALHOST.into()).err().map(|it| it.status().as_u16())
+        let allowed = ["pd.example".to_owned(), "[fd00::1]".to_owned()];
+        let refused = check(&parts, Ipv4Addr::LOCALHOST.into(), &allowed).err();
+        refused.map(|it| it.status().as_u16())
+    }
+
+    #[test]
+    fn listed_hosts_are_let_in_with_any_port() {
+        for host in ["pd.example", "PD.example:8443", "[fd00::1]:1"] {
+            assert_eq!(status("/", &[host]), None, "{host}");
+        }
+        for host in ["a.pd.example", "pd.example.evil.example", "[fd00::2]"] {
+            assert_eq!(status("/", &[host]), Some(403), "{host}");
+        }
     }
 
     #[test]

@@ -1,7 +1,9 @@
-//! What every HTTP request must pass before a handler sees it: Host, Origin, type, size, JSON.
+//! What every HTTP request must pass before a handler sees it: Host, Origin, token, type,
+//! size, JSON.
 
 mod answer;
 mod body;
+mod caller;
 mod content;
 mod host;
 mod origin;
@@ -26,21 +28,27 @@ use rmcp::model::ClientJsonRpcMessage;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
 pub(super) use self::answer::{Refused, busy};
-use super::envelope;
+pub use self::caller::Glimpse;
+use self::caller::{Open, Shown};
+use super::{HttpOptions, access::Access, envelope};
 
 /// The rules of one server.
 #[derive(Debug)]
 pub(super) struct Guard {
     /// The address that the server is bound to.
-    pub(super) bound: IpAddr,
+    bound: IpAddr,
+    /// Names and addresses by which the server is reached besides the loopback ones.
+    hosts: Vec<String>,
     /// Origins that are let in besides the loopback ones.
-    pub(super) origins: Vec<String>,
+    origins: Vec<String>,
+    access: Access,
+    open: Open,
     /// The paths whose POST bodies are JSON-RPC messages.
-    pub(super) message_paths: [&'static str; 2],
+    message_paths: [&'static str; 2],
     /// How long a body may take to arrive.
-    pub(super) body_timeout: Duration,
+    body_timeout: Duration,
     /// Holds a token for every POST whose answer is not sent to its end.
-    pub(super) answers: TaskTracker,
+    answers: TaskTracker,
 }
 
 /// The JSON-RPC message of a POST body, for the handler behind the guard.
@@ -55,7 +63,7 @@ pub(super) async fn stand(
 ) -> Response {
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
     let response = match guard.check(request).await {
-        Ok(request) => answer::in_json(next.run(request).await).await,
+        Ok((request, shown)) => shown.of(answer::in_json(next.run(request).await).await).await,
         Err(refused) => {
             tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
             refused.into_response()
@@ -69,16 +77,40 @@ pub(super) async fn stand(
 }
 
 impl Guard {
-    async fn check(&self, request: Request) -> Result<Request, Refused> {
+    /// Guards the server that is bound to `bound`; POST bodies to `message_paths` are messages.
+    pub(super) fn new(
+        bound: IpAddr,
+        options: &HttpOptions,
+        message_paths: [&'static str; 2],
+        answers: TaskTracker,
+    ) -> Self {
+        let metadata = options.access.metadata();
+        let mut hosts = options.allowed_hosts.clone();
+        hosts.extend(metadata.as_ref().and_then(|it| it.host()).map(str::to_owned));
+        let paths = metadata.map(|it| it.paths()).unwrap_or_default();
+        Self {
+            bound,
+            hosts,
+            origins: options.allowed_origins.clone(),
+            access: options.access.clone(),
+            open: Open { paths, glimpses: options.glimpses.clone() },
+            message_paths,
+            body_timeout: options.body_timeout,
+            answers,
+        }
+    }
+
+    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
         let (mut parts, body) = request.into_parts();
-        host::check(&parts, self.bound)?;
+        host::check(&parts, self.bound, &self.hosts)?;
         origin::check(&parts.headers, &self.origins)?;
+        let shown = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
         let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
         if self.is_message(&parts) {
             parts.extensions.insert(read_message(&bytes)?);
         }
-        Ok(Request::from_parts(parts, Body::from(bytes)))
+        Ok((Request::from_parts(parts, Body::from(bytes)), shown))
     }
 
     fn is_message(&self, parts: &Parts) -> bool {

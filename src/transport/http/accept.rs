@@ -1,6 +1,7 @@
-//! Accepts connections and speaks HTTP/1.1 on them, with the timeouts that `axum::serve` lacks.
+//! Accepts connections and speaks HTTP/1.1 on them, over TLS if there is a certificate, with the
+//! timeouts that `axum::serve` lacks.
 
-use std::{io, sync::Arc, time::Duration};
+use std::{fmt, io, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -9,11 +10,13 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time,
 };
+use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::HttpOptions;
@@ -32,6 +35,13 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Acceptor {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    speaker: Speaker,
+}
+
+/// How connections are spoken on.
+#[derive(Clone)]
+struct Speaker {
+    tls: Option<TlsAcceptor>,
     header_timeout: Duration,
 }
 
@@ -39,7 +49,9 @@ impl Acceptor {
     /// Prepares to accept from `listener`.
     pub(super) fn new(listener: TcpListener, options: &HttpOptions) -> Self {
         let places = Arc::new(Semaphore::new(options.connections_max.max(1)));
-        Self { listener, places, header_timeout: options.header_timeout }
+        let tls = options.tls.as_ref().map(|it| it.acceptor());
+        let speaker = Speaker { tls, header_timeout: options.header_timeout };
+        Self { listener, places, speaker }
     }
 
     /// Accepts until `shutdown`; hands out the connections that are still open then.
@@ -57,7 +69,7 @@ impl Acceptor {
                 accepted = self.accept() => match accepted {
                     Ok((stream, place)) => {
                         let (app, shutdown) = (app.clone(), shutdown.clone());
-                        let served = serve(stream, app, self.header_timeout, shutdown);
+                        let served = self.speaker.clone().serve(stream, app, shutdown);
                         connections.spawn(async move {
                             served.await;
                             drop(place);
@@ -83,26 +95,47 @@ impl Acceptor {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
-    app: Router,
-    header_timeout: Duration,
-    shutdown: CancellationToken,
-) {
-    let connection = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(header_timeout)
-        .max_buf_size(READ_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-    let mut connection = std::pin::pin!(connection);
-    let ended = tokio::select! {
-        ended = connection.as_mut() => ended,
-        () = shutdown.cancelled() => {
-            connection.as_mut().graceful_shutdown();
-            connection.await
+impl Speaker {
+    async fn serve(self, stream: TcpStream, app: Router, shutdown: CancellationToken) {
+        let Some(tls) = &self.tls else { return self.speak(stream, app, shutdown).await };
+        let greeted = time::timeout(self.header_timeout, tls.accept(stream));
+        let greeted = tokio::select! {
+            greeted = greeted => greeted,
+            () = shutdown.cancelled() => return,
+        };
+        match greeted {
+            Ok(Ok(stream)) => Box::pin(self.speak(stream, app, shutdown)).await,
+            Ok(Err(error)) => tracing::debug!(%error, "no TLS on a connection"),
+            Err(_) => tracing::debug!("TLS was not agreed on in time"),
         }
-    };
-    if let Err(error) = ended {
-        tracing::debug!(%error, "connection ended");
+    }
+
+    async fn speak<S>(&self, stream: S, app: Router, shutdown: CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Unpin,
+    {
+        let connection = http1::Builder::new()
+            .timer(TokioTimer::new())
+            .header_read_timeout(self.header_timeout)
+            .max_buf_size(READ_BYTES)
+            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        let mut connection = std::pin::pin!(connection);
+        let ended = tokio::select! {
+            ended = connection.as_mut() => ended,
+            () = shutdown.cancelled() => {
+                connection.as_mut().graceful_shutdown();
+                connection.await
+            }
+        };
+        if let Err(error) = ended {
+            tracing::debug!(%error, "connection ended");
+        }
+    }
+}
+
+impl fmt::Debug for Speaker {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let is_encrypted = self.tls.is_some();
+        f.debug_struct("Speaker").field("is_encrypted", &is_encrypted).finish_non_exhaustive()
     }
 }

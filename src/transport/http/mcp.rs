@@ -5,7 +5,7 @@ use std::sync::Arc;
 use axum::{
     Router,
     extract::{Request, State},
-    http::{Method, StatusCode},
+    http::{HeaderValue, Method, StatusCode},
     middleware::{self, Next},
     response::Response,
 };
@@ -17,13 +17,22 @@ use rmcp::{
 use tokio_util::sync::CancellationToken;
 
 use super::{HttpOptions, sessions::Sessions};
-use crate::transport::{
-    MESSAGE_BYTES_MAX,
-    guard::{self, Message},
+use crate::{
+    model::Identity,
+    transport::{
+        MESSAGE_BYTES_MAX,
+        guard::{self, Message},
+    },
 };
 
 /// Where it is served.
 pub(super) const PATH: &str = "/mcp";
+
+/// The header that names a session.
+const SESSION_ID: &str = "mcp-session-id";
+
+/// A name that no session has.
+const NO_SESSION: HeaderValue = HeaderValue::from_static("none");
 
 /// When a client that found no room for a session should come back, in milliseconds.
 const RETRY_AFTER_MS: u64 = 5_000;
@@ -65,7 +74,18 @@ impl<H: ServerHandler> Mcp<H> {
     }
 }
 
-async fn regulate(State(sessions): State<Arc<Sessions>>, request: Request, next: Next) -> Response {
+async fn regulate(
+    State(sessions): State<Arc<Sessions>>,
+    mut request: Request,
+    next: Next,
+) -> Response {
+    let caller = request.extensions().get::<Identity>().cloned();
+    let named = request.headers().get(SESSION_ID).map(|it| it.to_str().unwrap_or_default());
+    let is_new = named.is_none();
+    if named.is_some_and(|it| !sessions.is_of(it, caller.as_ref())) {
+        // What belongs to another is answered as what there never was.
+        request.headers_mut().insert(SESSION_ID, NO_SESSION);
+    }
     if is_initialize(&request) && sessions.is_full().await {
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     }
@@ -74,6 +94,10 @@ async fn regulate(State(sessions): State<Arc<Sessions>>, request: Request, next:
     if is_delete && response.status() == StatusCode::ACCEPTED {
         // rmcp says 202 although the session is gone; the Python client takes that for a failure.
         *response.status_mut() = StatusCode::NO_CONTENT;
+    }
+    let opened = response.headers().get(SESSION_ID).and_then(|it| it.to_str().ok());
+    if let (true, Some(id), Some(caller)) = (is_new, opened, caller) {
+        sessions.claim(id.into(), caller).await;
     }
     response
 }

@@ -4,6 +4,7 @@ mod accept;
 mod mcp;
 mod options;
 mod sessions;
+mod tls;
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -12,8 +13,11 @@ use rmcp::ServerHandler;
 use tokio::{net::TcpListener, time};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-pub use self::options::HttpOptions;
 use self::{accept::Acceptor, mcp::Mcp};
+pub use self::{
+    options::HttpOptions,
+    tls::{Tls, TlsError},
+};
 use super::{
     TransportError,
     guard::{self, Guard},
@@ -29,10 +33,15 @@ pub struct HttpServer {
 }
 
 impl HttpServer {
-    /// Listens on `address`, which must be a loopback one; port 0 lets the system choose.
+    /// Listens on `address`, which must be a loopback one unless callers must show who they are;
+    /// port 0 lets the system choose.
     pub async fn bind(address: SocketAddr, options: HttpOptions) -> Result<Self, TransportError> {
-        if !address.ip().to_canonical().is_loopback() {
+        let is_local = address.ip().to_canonical().is_loopback();
+        if !is_local && !options.access.is_restricted() {
             return Err(TransportError::NotLoopback { address });
+        }
+        if !is_local && options.tls.is_none() {
+            tracing::warn!(%address, "tokens come unencrypted, unless a proxy before this does TLS");
         }
         let failed = |source| TransportError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;
@@ -66,14 +75,10 @@ impl HttpServer {
         let mcp = Mcp::new(Arc::clone(&new_handler), &options, ending.clone());
         let sse = Sse::new(new_handler, &options, shutdown.clone(), ending.clone());
         let sessions = sse.sessions();
-        let guard = Arc::new(Guard {
-            bound: address.ip(),
-            origins: options.allowed_origins.clone(),
-            message_paths: [mcp::PATH, super::sse::POST_PATH],
-            body_timeout: options.body_timeout,
-            answers: answers.clone(),
-        });
-        let routes = mcp.routes().merge(sse.routes()).merge(extra);
+        let paths = [mcp::PATH, super::sse::POST_PATH];
+        let guard = Arc::new(Guard::new(address.ip(), &options, paths, answers.clone()));
+        let metadata = options.access.metadata().map(|it| it.routes()).unwrap_or_default();
+        let routes = mcp.routes().merge(sse.routes()).merge(metadata).merge(extra);
         let app = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
         let mut connections = Acceptor::new(listener, &options).run(&app, &shutdown).await;
 

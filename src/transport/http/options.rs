@@ -2,9 +2,22 @@
 
 use std::time::Duration;
 
+use super::Tls;
+use crate::transport::{access::Access, guard::Glimpse};
+
 /// The limits of an [`HttpServer`](super::HttpServer); the default suits one machine's users.
 #[derive(Clone, Debug)]
 pub struct HttpOptions {
+    /// Who may call; anybody unless set, and then only loopback addresses are bound.
+    pub access: Access,
+    /// What those see who show no token where one is needed; nothing unless set.
+    pub glimpses: Vec<Glimpse>,
+    /// What the server proves by who it is; connections are not encrypted unless set.
+    pub tls: Option<Tls>,
+    /// Names and addresses by which the server is reached besides localhost, loopback addresses, the
+    /// bound one and the host of the OAuth resource; without a port, addresses of version 6 in
+    /// brackets. None unless set.
+    pub allowed_hosts: Vec<String>,
     /// Origins of web pages that are let in besides localhost, 127.0.0.1 and `[::1]`; each exactly
     /// as a browser sends it (`https://app.example:8443`). None unless set.
     pub allowed_origins: Vec<String>,
@@ -32,6 +45,10 @@ pub struct HttpOptions {
 impl Default for HttpOptions {
     fn default() -> Self {
         Self {
+            access: Access::default(),
+            glimpses: Vec::new(),
+            tls: None,
+            allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
             connections_max: 1_024,
             sessions_max: 1_000,

@@ -1,8 +1,9 @@
 //! Sessions on `/mcp`: rmcp's own, with a cap on their number and a truer notion of idleness.
 
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use futures::{Stream, StreamExt as _, future, stream};
+use parking_lot::Mutex as SyncMutex;
 use rmcp::{
     model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
     transport::streamable_http_server::session::{
@@ -13,6 +14,8 @@ use rmcp::{
 use thiserror::Error;
 use tokio::{sync::Mutex, time};
 
+use crate::model::Identity;
+
 /// Sessions in this process's memory.
 #[derive(Debug)]
 pub(super) struct Sessions {
@@ -21,6 +24,9 @@ pub(super) struct Sessions {
     idle: Duration,
     /// Guards the step from counting the sessions to adding one.
     adding: Mutex<()>,
+    /// Guards the table of whose the sessions are, where callers are told apart, for the length of
+    /// one look-up or change.
+    owners: SyncMutex<BTreeMap<SessionId, Identity>>,
 }
 
 /// Why a session could not be used.
@@ -41,12 +47,26 @@ impl Sessions {
         config.keep_alive = Some(idle);
         let mut inner = LocalSessionManager::default();
         inner.session_config = config;
-        Self { inner, n_max, idle, adding: Mutex::new(()) }
+        Self { inner, n_max, idle, adding: Mutex::new(()), owners: SyncMutex::default() }
     }
 
     /// Whether there are as many sessions as there may be.
     pub(super) async fn is_full(&self) -> bool {
         self.inner.sessions.read().await.len() >= self.n_max
+    }
+
+    /// Notes that a session was opened by `caller`, if it is still there.
+    pub(super) async fn claim(&self, id: SessionId, caller: Identity) {
+        // As long as this is held, the session cannot go, and its owner is removed after it.
+        let sessions = self.inner.sessions.read().await;
+        if sessions.contains_key(&id) {
+            self.owners.lock().insert(id, caller);
+        }
+    }
+
+    /// Whether `caller` may use the session, if there is one.
+    pub(super) fn is_of(&self, id: &str, caller: Option<&Identity>) -> bool {
+        self.owners.lock().get(id) == caller
     }
 
     async fn handle(&self, id: &SessionId) -> Option<LocalSessionHandle> {
@@ -98,7 +118,9 @@ impl SessionManager for Sessions {
     }
 
     async fn close_session(&self, id: &SessionId) -> Result<(), SessionsError> {
-        Ok(self.inner.close_session(id).await?)
+        let closed = self.inner.close_session(id).await;
+        self.owners.lock().remove(id);
+        Ok(closed?)
     }
 
     async fn create_stream(

@@ -25,6 +25,7 @@ use super::{
     HttpOptions,
     guard::{self, Message, Refused},
 };
+use crate::model::Identity;
 
 /// Where messages are posted.
 pub(super) const POST_PATH: &str = "/messages";
@@ -88,7 +89,7 @@ where
     }
 }
 
-async fn open<F, H>(State(sse): State<Arc<Sse<F>>>) -> Response
+async fn open<F, H>(State(sse): State<Arc<Sse<F>>>, request: Request) -> Response
 where
     F: Fn() -> H + Send + Sync + 'static,
     H: ServerHandler,
@@ -97,7 +98,8 @@ where
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     };
     let token = sse.ending.child_token();
-    let opened = sse.sessions.open(place, &token);
+    let caller = request.extensions().get::<Identity>().cloned();
+    let opened = sse.sessions.open(place, caller, &token);
     sse.running.spawn(session::run((sse.new_handler)(), opened.wires, sse.shutdown.clone(), token));
     let events = stream::events(opened.said, opened.membership, POST_PATH, sse.keep_alive);
     let mut response = Response::new(Body::from_stream(events));
@@ -119,7 +121,9 @@ where
     let Some(Message(message)) = message else {
         return refuse(StatusCode::BAD_REQUEST, "bad_request", "there is no message");
     };
-    match sse.sessions.post(id, Arc::unwrap_or_clone(message), sse.post_timeout).await {
+    let caller = request.extensions().get::<Identity>();
+    let message = Arc::unwrap_or_clone(message);
+    match sse.sessions.post(id, caller, message, sse.post_timeout).await {
         Posted::Taken => {
             let mut response = Response::new(Body::empty());
             *response.status_mut() = StatusCode::ACCEPTED;

@@ -6,7 +6,7 @@ use futures::{StreamExt as _, stream::BoxStream};
 use parking_lot::Mutex;
 use rmcp::{
     ServerHandler, ServiceExt as _,
-    model::{ClientJsonRpcMessage, ServerJsonRpcMessage},
+    model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage},
 };
 use tokio::{
     sync::{OwnedSemaphorePermit, mpsc},
@@ -16,7 +16,10 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::sync::{CancellationToken, DropGuard, PollSender};
 use uuid::Uuid;
 
-use crate::transport::lifecycle::{Lifecycle, Speaks, Verdict};
+use crate::{
+    model::Identity,
+    transport::lifecycle::{Lifecycle, Speaks, Verdict},
+};
 
 /// How many messages wait at most, each way.
 const QUEUE_MAX: usize = 64;
@@ -66,18 +69,25 @@ pub(super) enum Posted {
 
 #[derive(Clone, Debug)]
 struct Ends {
+    /// Who opened the session, where callers are told apart.
+    owner: Option<Identity>,
     posted: mpsc::Sender<ClientJsonRpcMessage>,
     /// Weak, so that the stream ends when the handler does.
     said: mpsc::WeakSender<ServerJsonRpcMessage>,
 }
 
 impl Sessions {
-    /// Opens a session in a `place` of its own; dropping its membership cancels `token`.
-    pub(super) fn open(&self, place: OwnedSemaphorePermit, token: &CancellationToken) -> Opened {
+    /// Opens a session of `owner` in a `place` of its own; dropping its membership cancels `token`.
+    pub(super) fn open(
+        &self,
+        place: OwnedSemaphorePermit,
+        owner: Option<Identity>,
+        token: &CancellationToken,
+    ) -> Opened {
         let (posted_sender, posted) = mpsc::channel(QUEUE_MAX);
         let (said_sender, said) = mpsc::channel(QUEUE_MAX);
         let id = Uuid::new_v4().simple().to_string();
-        let ends = Ends { posted: posted_sender, said: said_sender.downgrade() };
+        let ends = Ends { owner, posted: posted_sender, said: said_sender.downgrade() };
         self.table.lock().insert(id.clone(), ends);
         let membership = Membership {
             id,
@@ -88,15 +98,21 @@ impl Sessions {
         Opened { wires: Wires { posted, said: said_sender }, said, membership }
     }
 
-    /// Passes a message to the handler of session `id`.
+    /// Passes a message of `caller` to the handler of their session `id`.
     pub(super) async fn post(
         &self,
         id: &str,
-        message: ClientJsonRpcMessage,
+        caller: Option<&Identity>,
+        mut message: ClientJsonRpcMessage,
         timeout: Duration,
     ) -> Posted {
         let ends = self.table.lock().get(id).cloned();
-        let Some(ends) = ends else { return Posted::Unknown };
+        let Some(ends) = ends.filter(|it| it.owner.as_ref() == caller) else {
+            return Posted::Unknown;
+        };
+        if let Some(caller) = caller {
+            sign(&mut message, caller);
+        }
         time::timeout(timeout, ends.post(message)).await.unwrap_or(Posted::Stuck)
     }
 }
@@ -123,6 +139,16 @@ impl Drop for Membership {
     fn drop(&mut self) {
         self.sessions.table.lock().remove(&self.id);
     }
+}
+
+/// Tells the handler who sent a message.
+fn sign(message: &mut ClientJsonRpcMessage, caller: &Identity) {
+    let extensions = match message {
+        ClientJsonRpcMessage::Request(it) => it.request.extensions_mut(),
+        ClientJsonRpcMessage::Notification(it) => it.notification.extensions_mut(),
+        ClientJsonRpcMessage::Response(_) | ClientJsonRpcMessage::Error(_) => return,
+    };
+    extensions.insert(caller.clone());
 }
 
 /// Runs a session until `token` is cancelled, or the handshake fails. At `shutdown` it hears no

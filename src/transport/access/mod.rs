@@ -1,0 +1,127 @@
+//! Who may call over HTTP: bearer tokens of the settings, an authorization server's, or anybody.
+//!
+//! Promises: a token is read from the `Authorization` header alone, is compared in a time that does
+//! not depend on it, and goes nowhere: no handler, log or answer has it.
+
+mod denied;
+mod jwt;
+mod keys;
+mod metadata;
+mod public_key;
+mod tokens;
+
+use std::sync::Arc;
+
+use axum::http::{HeaderMap, header};
+
+pub(super) use self::{denied::Denied, metadata::Metadata};
+pub use self::{
+    jwt::{OAuth, OAuthOptions},
+    keys::{KeySource, KeysError},
+    tokens::{BearerTokens, TokenError},
+};
+use crate::model::Identity;
+
+/// The longest token that is looked at, in bytes.
+const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// Who may call. The default lets anybody in.
+#[derive(Clone, Debug, Default)]
+pub struct Access {
+    tokens: Arc<BearerTokens>,
+    oauth: Option<Arc<OAuth>>,
+}
+
+impl Access {
+    /// Lets in who shows one of `tokens`, or a token of the authorization server; anybody if there
+    /// are neither.
+    pub fn new(tokens: BearerTokens, oauth: Option<OAuth>) -> Self {
+        Self { tokens: Arc::new(tokens), oauth: oauth.map(Arc::new) }
+    }
+
+    /// Whether callers must show who they are.
+    pub fn is_restricted(&self) -> bool {
+        !self.tokens.is_empty() || self.oauth.is_some()
+    }
+
+    /// What clients are told about the authorization server, if there is one.
+    pub(super) fn metadata(&self) -> Option<Metadata> {
+        self.oauth.as_ref().map(|it| Metadata::of(it.options()))
+    }
+
+    /// Finds out who calls.
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
+        let token = read(headers)?;
+        if let Some(identity) = self.tokens.find(token) {
+            return Ok(identity);
+        }
+        match &self.oauth {
+            Some(oauth) => oauth.identify(token).await,
+            None => Err(Denied::invalid("the token is not known")),
+        }
+    }
+
+    /// What a refused caller is told in `WWW-Authenticate`.
+    pub(super) fn challenge(&self, denied: &Denied) -> String {
+        denied.challenge(self.oauth.as_ref().map(|it| it.options()))
+    }
+}
+
+fn read(headers: &HeaderMap) -> Result<&str, Denied> {
+    let mut said = headers.get_all(header::AUTHORIZATION).iter();
+    let said = match (said.next(), said.next()) {
+        (None, _) => return Err(Denied::Missing),
+        (Some(_), Some(_)) => return Err(Denied::Malformed("there are two Authorization headers")),
+        (Some(said), None) => said,
+    };
+    let is_bearer = |scheme: &&str| scheme.eq_ignore_ascii_case("bearer");
+    let Some((scheme, token)) = said.to_str().ok().and_then(|it| it.split_once(' ')) else {
+        return Err(Denied::Malformed("the Authorization header is malformed"));
+    };
+    if Some(scheme).filter(is_bearer).is_none() {
+        return Err(Denied::Missing);
+    }
+    match token.trim() {
+        "" => Err(Denied::Malformed("the Authorization header is malformed")),
+        long if long.len() > TOKEN_BYTES_MAX => {
+            Err(Denied::Invalid(format!("the token is longer than {TOKEN_BYTES_MAX} bytes")))
+        }
+        token => Ok(token),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::Sees;
+
+    fn read_all(said: &[&str]) -> Result<String, Denied> {
+        let mut headers = HeaderMap::new();
+        for it in said {
+            headers.append(header::AUTHORIZATION, it.parse().unwrap());
+        }
+        read(&headers).map(str::to_owned)
+    }
+
+    #[test]
+    fn one_bearer_token_is_read_and_nothing_else() {
+        assert_eq!(read_all(&["Bearer abc"]).unwrap(), "abc");
+        assert_eq!(read_all(&["bEARER   a.b-c "]).unwrap(), "a.b-c");
+        assert!(matches!(read_all(&[]), Err(Denied::Missing)));
+        assert!(matches!(read_all(&["Basic abc"]), Err(Denied::Missing)));
+        for wrong in [vec!["Bearer"], vec!["Bearer  "], vec!["Bearer a", "Bearer a"], vec![""]] {
+            assert!(matches!(read_all(&wrong), Err(Denied::Malformed(_))), "{wrong:?}");
+        }
+        let long = format!("Bearer {}", "x".repeat(TOKEN_BYTES_MAX + 1));
+        assert!(matches!(read_all(&[&long]), Err(Denied::Invalid(_))));
+    }
+
+    #[test]
+    fn neither_tokens_nor_identities_are_shown() {
+        let mut tokens = BearerTokens::default();
+        tokens.add("s3cret-s3cret-s3cret", Identity::new("ada", Sees::Own).unwrap()).unwrap();
+        let access = Access::new(tokens, None);
+        assert!(access.is_restricted() && !Access::default().is_restricted());
+        assert!(!format!("{access:?}").contains("s3cret"));
+    }
+}
