@@ -1,10 +1,14 @@
 //! The MCP face: translates tool calls to the runtime's service, over whatever transport.
 
 mod answer;
+mod call;
 mod catalog;
+mod elicit;
+mod log;
 mod parent;
 mod progress;
 mod server;
+mod tasks;
 mod tools;
 
 pub use catalog::{ToolSchemas, schemas};

@@ -9,6 +9,7 @@ mod advice;
 mod ancestors;
 #[cfg(test)]
 mod approval_tests;
+mod approvals;
 mod attempt;
 mod batch;
 #[cfg(test)]
@@ -72,6 +73,7 @@ mod sharing_tests;
 mod spending;
 #[cfg(test)]
 mod spending_tests;
+mod standing;
 mod steer;
 mod submission;
 #[cfg(test)]
@@ -89,8 +91,10 @@ mod workers;
 
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
+pub use approvals::{Question, Questions};
 pub use handle::{Caller, DispatcherHandle, Ticket};
 pub use message::{Paused, Progress};
 pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
 pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};
+pub use standing::Standing;

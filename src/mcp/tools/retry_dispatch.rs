@@ -1,11 +1,11 @@
 //! `retry_dispatch`: runs again what did not succeed, and keeps the rest.
 
-use rmcp::{RoleServer, service::RequestContext};
-
 use crate::{
     mcp::{
         DispatchServer,
+        call::{Call, Outcome},
         catalog::{Effect, Entry},
+        log,
         parent::parent,
         progress,
     },
@@ -31,8 +31,17 @@ pub(super) fn entry() -> Entry {
 pub(super) async fn call(
     server: &DispatchServer,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
-) -> Result<DispatchResult, Refusal> {
-    let ticket = server.handle().retry(plan::check_retry(args)?, parent(context)?).await?;
-    progress::finish(server, ticket, context).await
+    call: &Call<'_>,
+) -> Result<Outcome, Refusal> {
+    let ticket = match call.round.ticket() {
+        // An earlier round has dispatched it.
+        Some(ticket) => ticket,
+        None => {
+            let (request, parent) = (plan::check_retry(args)?, parent(call.context)?);
+            let ticket = server.handle().retry(request, parent).await?;
+            log::follow_for_session(server, ticket.dispatch, call.context);
+            ticket
+        }
+    };
+    progress::finish(server, ticket, call).await
 }
