@@ -219,8 +219,12 @@ mod tests {
     #[test]
     fn a_state_is_read_as_it_was_written() {
         let left: BTreeSet<_> = [3, 17].map(TaskIdx::from_usize).into();
-        let before =
-            Before { dispatch: ID.parse().unwrap(), wait_ms: 45_000, number: 2, left: left.clone() };
+        let before = Before {
+            dispatch: ID.parse().unwrap(),
+            wait_ms: 45_000,
+            number: 2,
+            left: left.clone(),
+        };
         let state = before.write("abc");
         assert_eq!(state, format!("pd1.{ID}.45000.2.3-17.abc"));
         let round = open(&state).unwrap();

@@ -108,7 +108,11 @@ pub(super) struct Asking<'a> {
 }
 
 impl<'a> Asking<'a> {
-    pub(super) fn new(server: &'a DispatchServer, dispatch: DispatchId, call: &'a Call<'a>) -> Self {
+    pub(super) fn new(
+        server: &'a DispatchServer,
+        dispatch: DispatchId,
+        call: &'a Call<'a>,
+    ) -> Self {
         let (way, left) = (Way::of(call), call.round.left());
         Self { server, call, dispatch, way, left, out: None }
     }
@@ -119,7 +123,7 @@ impl<'a> Asking<'a> {
             return Ok(());
         }
         let handle = self.server.handle();
-        for question in handle.questions(self.dispatch).next().await? {
+        for question in handle.questions(self.dispatch).read().await? {
             let Some(response) = response_to(&question, &self.call.round.responses) else {
                 continue;
             };
@@ -159,39 +163,40 @@ impl<'a> Asking<'a> {
     }
 
     async fn follow(&mut self, questions: &mut Questions) -> Result<Vec<Question>, Refusal> {
-        let asked = &self.server.asked;
+        let (asked, dispatch) = (&self.server.asked, self.dispatch);
         let mut others = asked.0.subscribe();
-        let mut open = questions.next().await?;
         loop {
-            let dispatch = self.dispatch;
+            // Whoever lets go of a question afterwards is heard of, and it is read again whether it
+            // is one still.
             others.mark_unchanged();
-            let mut mine = open.iter().filter(|it| !self.left.contains(&it.task));
+            let open = questions.read().await?;
+            let mut mine = open.into_iter().filter(|it| !self.left.contains(&it.task));
             if self.way == Way::Answer {
                 let free = mine.filter(|it| asked.is_free(dispatch, it.task));
-                let free: Vec<_> = free.take(QUESTIONS_MAX).cloned().collect();
+                let free: Vec<_> = free.take(QUESTIONS_MAX).collect();
                 if !free.is_empty() {
                     return Ok(free);
                 }
             } else if let Some((question, claim)) =
-                mine.find_map(|it| Some((it.clone(), asked.claim(dispatch, it.task)?)))
+                mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
             {
-                open = self.put(&question, claim, questions).await?;
+                self.put(&question, claim, questions).await?;
                 continue;
             }
             tokio::select! {
-                news = questions.next() => open = news?,
+                () = questions.changed() => (),
                 _ = others.changed() => (),
             }
         }
     }
 
-    /// Puts one question to the client; ends with what is asked then.
+    /// Puts one question to the client, and does what is answered.
     async fn put(
         &mut self,
         question: &Question,
         claim: Claim<'a>,
         questions: &mut Questions,
-    ) -> Result<Vec<Question>, Refusal> {
+    ) -> Result<(), Refusal> {
         let request = ServerRequest::ElicitRequest(elicitation(self.dispatch, question));
         let options = PeerRequestOptions::no_options();
         let sent = self.call.context.peer.send_request_with_option(request, options).await;
@@ -211,9 +216,9 @@ impl<'a> Asking<'a> {
                 debug!(%error, "a client could not be asked for an approval");
                 Verdict::Nothing
             }
-            Answer::NotNeeded(open) => {
+            Answer::NotNeeded => {
                 self.withdraw().await;
-                return Ok(open);
+                return Ok(());
             }
         };
         // The claim is held until the decision stands, so that nobody else is asked meanwhile.
@@ -221,7 +226,7 @@ impl<'a> Asking<'a> {
         settle(self.server.handle(), self.dispatch, question, verdict).await;
         self.left.insert(question.task);
         drop(claim);
-        self.server.handle().questions(self.dispatch).next().await
+        Ok(())
     }
 
     async fn await_answer(
@@ -235,10 +240,10 @@ impl<'a> Asking<'a> {
             tokio::select! {
                 biased;
                 answer = &mut answer => return Ok(Answer::Given(answer)),
-                open = questions.next() => {
-                    let open = open?;
+                () = questions.changed() => {
+                    let open = questions.read().await?;
                     if !open.iter().any(|it| it.task == question.task) {
-                        return Ok(Answer::NotNeeded(open));
+                        return Ok(Answer::NotNeeded);
                     }
                 }
             }
@@ -249,8 +254,8 @@ impl<'a> Asking<'a> {
 /// What became of a question.
 enum Answer {
     Given(Result<ClientResult, ServiceError>),
-    /// Somebody else has decided; what is asked now.
-    NotNeeded(Vec<Question>),
+    /// Somebody else has decided.
+    NotNeeded,
 }
 
 /// What a user says to a question.
@@ -301,7 +306,8 @@ pub(super) async fn settle(
 
 /// The questions as a client is asked them, by their keys.
 pub(super) fn requests(dispatch: DispatchId, questions: &[Question]) -> InputRequests {
-    let request = |it: &Question| (key_of(it), InputRequest::Elicitation(elicitation(dispatch, it)));
+    let request =
+        |it: &Question| (key_of(it), InputRequest::Elicitation(elicitation(dispatch, it)));
     questions.iter().map(request).collect()
 }
 
@@ -369,7 +375,39 @@ mod tests {
     fn a_question_is_a_form_with_the_decisions() {
         let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
         let asked = serde_json::to_string_pretty(&requests(dispatch, &[question()])).unwrap();
-        expect![[r#""#]].assert_eq(&asked);
+        expect![[r#"
+            {
+              "approval/deploy": {
+                "method": "elicitation/create",
+                "params": {
+                  "mode": "form",
+                  "message": "Task \"deploy\" of dispatch 01890a5d-ac96-774b-bcce-b302099a8057 waits for approval: may it go out?",
+                  "requestedSchema": {
+                    "type": "object",
+                    "properties": {
+                      "decision": {
+                        "type": "string",
+                        "title": "Decision",
+                        "description": "reject fails the task; any other decision lets it run",
+                        "enum": [
+                          "canary",
+                          "all",
+                          "reject"
+                        ]
+                      },
+                      "note": {
+                        "type": "string",
+                        "title": "Note",
+                        "description": "stands in the result and the trace"
+                      }
+                    },
+                    "required": [
+                      "decision"
+                    ]
+                  }
+                }
+              }
+            }"#]].assert_eq(&asked);
     }
 
     #[test]

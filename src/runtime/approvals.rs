@@ -40,8 +40,6 @@ pub struct Questions {
     handle: DispatcherHandle,
     dispatch: DispatchId,
     listening: Option<Listening>,
-    /// Whether there may be news that nobody was told.
-    is_stale: bool,
 }
 
 /// Where news come from.
@@ -56,7 +54,7 @@ enum Listening {
 impl DispatcherHandle {
     /// Follows what a dispatch asks.
     pub fn questions(&self, dispatch: DispatchId) -> Questions {
-        Questions { handle: self.clone(), dispatch, listening: None, is_stale: true }
+        Questions { handle: self.clone(), dispatch, listening: None }
     }
 
     async fn open_questions(&self, dispatch: DispatchId) -> Result<Vec<Question>, Refusal> {
@@ -66,19 +64,19 @@ impl DispatcherHandle {
 }
 
 impl Questions {
-    /// What is asked: at once the first time, and then as soon as it may be something else. Dropping
-    /// the future loses nothing.
-    pub async fn next(&mut self) -> Result<Vec<Question>, Refusal> {
+    /// What is asked now.
+    pub async fn read(&mut self) -> Result<Vec<Question>, Refusal> {
         if self.listening.is_none() {
             // What is asked from now on is heard of; what was asked before is looked up.
             self.listen().await;
         }
-        while !self.is_stale {
-            self.is_stale = self.hear().await;
-        }
-        let open = self.handle.open_questions(self.dispatch).await?;
-        self.is_stale = false;
-        Ok(open)
+        self.handle.open_questions(self.dispatch).await
+    }
+
+    /// Waits until something else may be asked than what was read last. Dropping the future loses
+    /// nothing.
+    pub async fn changed(&mut self) {
+        while !self.hear().await {}
     }
 
     async fn listen(&mut self) {
@@ -106,8 +104,9 @@ impl Questions {
                 now != std::mem::replace(n_waits, now)
             }
             Some(Listening::Elsewhere(changes)) => {
-                changes.next().await;
+                // The pause comes first: what is dropped here must not have been heard.
                 tokio::time::sleep(LOOK_EVERY).await;
+                changes.next().await;
                 true
             }
             None => true,

@@ -74,6 +74,8 @@ mod spending;
 #[cfg(test)]
 mod spending_tests;
 mod standing;
+#[cfg(test)]
+mod standing_tests;
 mod steer;
 mod submission;
 #[cfg(test)]
@@ -89,9 +91,9 @@ mod tracer;
 mod work;
 mod workers;
 
+pub use approvals::{Question, Questions};
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
-pub use approvals::{Question, Questions};
 pub use handle::{Caller, DispatcherHandle, Ticket};
 pub use message::{Paused, Progress};
 pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};

@@ -1,5 +1,7 @@
 //! How a dispatch stands as a whole, for faces whose clients come back to ask.
 
+use std::time::Duration;
+
 use super::{
     approvals::{Question, questions_of},
     document::Meta,
@@ -12,6 +14,8 @@ use crate::{
     ports::{DispatchRow, RecordFilter, StoredTask},
 };
 
+/// How long to wait for the newest word, at most.
+const TOLD_MAX: Duration = Duration::from_millis(200);
 /// How many tasks are named.
 const NAMES_MAX: usize = 3;
 
@@ -51,8 +55,7 @@ impl DispatcherHandle {
         let filter = RecordFilter { after, limit: 1, ..RecordFilter::default() };
         let last = journal.records(dispatch, filter).await.map_err(|it| query::refuse(&it))?;
         let is_open = row.ended_at.is_none();
-        let live = if is_open { self.follow(dispatch).await } else { None };
-        let live = live.map(|it| it.borrow().clone());
+        let live = if is_open { self.live_progress(dispatch).await } else { None };
         let progress = live.unwrap_or_else(|| progress_of(&row, &tasks));
         let now = self.now();
         let ended_at = row.ended_at.unwrap_or(now);
@@ -67,6 +70,15 @@ impl DispatcherHandle {
             questions: if is_open { questions_of(&tasks) } else { Vec::new() },
             line: progress.tell(now),
         })
+    }
+
+    /// How a dispatch goes that is live in this process. Whoever begins to follow is told anew, and
+    /// nobody guesses when something ends that is not followed.
+    async fn live_progress(&self, dispatch: DispatchId) -> Option<Progress> {
+        let mut progress = self.follow(dispatch).await?;
+        let _told = tokio::time::timeout(TOLD_MAX, progress.changed()).await;
+        let progress = progress.borrow().clone();
+        Some(progress)
     }
 }
 

@@ -7,6 +7,7 @@
 #![cfg(test)]
 #![cfg(unix)]
 
+mod asking;
 mod budget;
 mod claude;
 mod client;
@@ -22,6 +23,7 @@ mod nesting;
 mod processes;
 mod prune;
 mod python;
+mod raw;
 mod recipes;
 mod run;
 mod schema;
@@ -31,5 +33,6 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod tasks;
 mod upstreams;
 mod workers;
