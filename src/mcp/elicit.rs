@@ -51,10 +51,6 @@ impl Asked {
         let of = (dispatch, task);
         self.0.send_if_modified(|it| it.insert(of)).then_some(Claim { asked: self, of })
     }
-
-    fn is_free(&self, dispatch: DispatchId, task: TaskIdx) -> bool {
-        !self.0.borrow().contains(&(dispatch, task))
-    }
 }
 
 impl Drop for Claim<'_> {
@@ -81,10 +77,12 @@ impl Way {
         if !can_show_forms(context) || version < ProtocolVersion::V_2025_06_18 {
             return Self::Never;
         }
-        match version >= ProtocolVersion::V_2026_07_28 {
-            true if call.round.may_ask() => Self::Answer,
-            true => Self::Never,
-            false => Self::Request,
+        if version < ProtocolVersion::V_2026_07_28 {
+            Self::Request
+        } else if call.round.may_ask() {
+            Self::Answer
+        } else {
+            Self::Never
         }
     }
 }
@@ -166,21 +164,26 @@ impl<'a> Asking<'a> {
         let (asked, dispatch) = (&self.server.asked, self.dispatch);
         let mut others = asked.0.subscribe();
         loop {
-            // Whoever lets go of a question afterwards is heard of, and it is read again whether it
-            // is one still.
-            others.mark_unchanged();
+            // What others are asked now is not asked here, also if they decide in this moment:
+            // it is read again when they let go of it.
+            let taken = others.borrow_and_update().clone();
             let open = questions.read().await?;
-            let mut mine = open.into_iter().filter(|it| !self.left.contains(&it.task));
+            let is_mine = |it: &Question| {
+                !self.left.contains(&it.task) && !taken.contains(&(dispatch, it.task))
+            };
+            let mut mine = open.into_iter().filter(is_mine);
             if self.way == Way::Answer {
-                let free = mine.filter(|it| asked.is_free(dispatch, it.task));
-                let free: Vec<_> = free.take(QUESTIONS_MAX).collect();
-                if !free.is_empty() {
-                    return Ok(free);
+                let mine: Vec<_> = mine.take(QUESTIONS_MAX).collect();
+                if !mine.is_empty() {
+                    return Ok(mine);
                 }
             } else if let Some((question, claim)) =
                 mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
             {
-                self.put(&question, claim, questions).await?;
+                // Another call may have asked it, and have heard the answer, since it was read.
+                if questions.read().await?.contains(&question) {
+                    self.put(&question, claim, questions).await?;
+                }
                 continue;
             }
             tokio::select! {
@@ -276,16 +279,17 @@ impl Verdict {
             return Self::Nothing;
         };
         let text = |name: &str| response.content.as_ref()?.get(name)?.as_str();
-        match response.action {
-            ElicitationAction::Accept => {
-                let known = |it: &&str| question.decisions.iter().any(|known| known == it);
-                let Some(decision) = text("decision").filter(known) else { return Self::Nothing };
-                let note = text("note").map(|it| text::cut(it, NOTE_CHARS_MAX - 1));
-                Self::Decided(decision.to_owned(), note.filter(|it| !it.is_empty()))
-            }
-            ElicitationAction::Decline => Self::Declined,
-            _ => Self::Nothing,
+        if response.action == ElicitationAction::Decline {
+            return Self::Declined;
         }
+        let known = |it: &&str| question.decisions.iter().any(|known| known == it);
+        let decision = text("decision").filter(known);
+        let Some(decision) = decision.filter(|_| response.action == ElicitationAction::Accept)
+        else {
+            return Self::Nothing;
+        };
+        let note = text("note").map(|it| text::cut(it, NOTE_CHARS_MAX - 1));
+        Self::Decided(decision.to_owned(), note.filter(|it| !it.is_empty()))
     }
 }
 
@@ -443,8 +447,9 @@ mod tests {
         let task = TaskIdx::from_usize(0);
         let claim = asked.claim(dispatch, task);
         assert!(claim.is_some() && asked.claim(dispatch, task).is_none());
-        assert!(asked.is_free(dispatch, TaskIdx::from_usize(1)) && !asked.is_free(dispatch, task));
+        let other = asked.claim(dispatch, TaskIdx::from_usize(1));
+        assert!(other.is_some());
         drop(claim);
-        assert!(asked.is_free(dispatch, task));
+        assert!(asked.claim(dispatch, task).is_some());
     }
 }

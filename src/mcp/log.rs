@@ -255,25 +255,30 @@ impl Teller {
 
 /// How urgent an event is, and what it is called.
 fn judge(event: &TraceEvent) -> Option<(LoggingLevel, &'static str)> {
-    let is = |name: &str, value: &Value| event.data.get(name) == Some(value);
-    Some(match event.kind {
-        TraceKind::AttemptEnded if is("ok", &Value::Bool(true)) => {
-            (LoggingLevel::Debug, "task_succeeded")
-        }
-        TraceKind::AttemptEnded if event.data.contains_key("retry_at") => {
-            (LoggingLevel::Info, "attempt_failed")
-        }
-        TraceKind::AttemptEnded | TraceKind::GateFailed | TraceKind::TaskExpired => {
-            (LoggingLevel::Warning, "task_failed")
-        }
-        TraceKind::BudgetExceeded => (LoggingLevel::Warning, "budget_exceeded"),
-        TraceKind::GateReached if is("gate", &json!("approval")) => {
-            (LoggingLevel::Notice, "approval_wanted")
-        }
-        TraceKind::DispatchEnded => (LoggingLevel::Info, "dispatch_ended"),
-        TraceKind::AttemptStarted => (LoggingLevel::Debug, "attempt_started"),
-        _ => return None,
-    })
+    let data = &event.data;
+    let is_success = data.get("ok") == Some(&Value::Bool(true));
+    let is_approval = data.get("gate").is_some_and(|it| it == "approval");
+    let is = |kind: TraceKind| event.kind == kind;
+    let judged = if is(TraceKind::AttemptEnded) && is_success {
+        (LoggingLevel::Debug, "task_succeeded")
+    } else if is(TraceKind::AttemptEnded) && data.contains_key("retry_at") {
+        (LoggingLevel::Info, "attempt_failed")
+    } else if [TraceKind::AttemptEnded, TraceKind::GateFailed, TraceKind::TaskExpired]
+        .contains(&event.kind)
+    {
+        (LoggingLevel::Warning, "task_failed")
+    } else if is(TraceKind::BudgetExceeded) {
+        (LoggingLevel::Warning, "budget_exceeded")
+    } else if is(TraceKind::GateReached) && is_approval {
+        (LoggingLevel::Notice, "approval_wanted")
+    } else if is(TraceKind::DispatchEnded) {
+        (LoggingLevel::Info, "dispatch_ended")
+    } else if is(TraceKind::AttemptStarted) {
+        (LoggingLevel::Debug, "attempt_started")
+    } else {
+        return None;
+    };
+    Some(judged)
 }
 
 /// Names and codes only: what agents and callers wrote stands in the trace.

@@ -117,7 +117,7 @@ async fn tell(
 ) -> std::convert::Infallible {
     if let (Some(token), Some(mut progress)) = (token, handle.follow(dispatch).await) {
         let started = Instant::now();
-        let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut beat = tokio::time::interval_at(started + HEARTBEAT, HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut notices = Notices::default();
         loop {

@@ -96,11 +96,11 @@ fn progress_of(row: &DispatchRow, tasks: &[StoredTask]) -> Progress {
         n_running: running.count(),
         n_waiting: waiting.len(),
         waiting: names(&mut waiting.into_iter().map(|it| it.task_id)),
-        paused: match meta {
-            Some(meta) if meta.paused => Paused::Whole,
-            Some(meta) if !meta.paused_tasks.is_empty() => Paused::Tasks,
-            _ => Paused::Nothing,
-        },
+        paused: meta.map_or(Paused::Nothing, |it| match (it.paused, it.paused_tasks.is_empty()) {
+            (true, _) => Paused::Whole,
+            (false, false) => Paused::Tasks,
+            (false, true) => Paused::Nothing,
+        }),
         ..Progress::new(tasks.len())
     }
 }

@@ -36,10 +36,6 @@ fn accept(decision: &str) -> Value {
     json!({ "action": "accept", "content": { "decision": decision, "note": "by hand" } })
 }
 
-fn decide(id: &Value, decision: &str) -> Value {
-    json!({ "dispatch_id": id, "task_id": "one", "decision": decision })
-}
-
 async fn asks_in_the_way_of_each_revision(face: Face) {
     for version in face.versions() {
         let standin = StandIn::start().await;
