@@ -31,11 +31,11 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let (handle, states) = (service.handle.clone(), service.upstream_states());
     let bytes_max = settings.limits.document_bytes_max;
+    let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
     let serving = async {
         match address.zip(options) {
             None => {
-                let server = DispatchServer::new(handle, stop.clone(), bytes_max);
-                let serving = Box::pin(transport::serve_stdio(server, stop.clone()));
+                let serving = Box::pin(transport::serve_stdio(handler, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
             Some((address, options)) => {
@@ -44,9 +44,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 let address = server.local_addr();
                 info!(is_encrypted, %address, "serving /mcp, /sse and /health");
                 let extra = web::router(handle.clone(), states);
-                let closing = stop.clone();
-                let new_handler =
-                    move || DispatchServer::new(handle.clone(), closing.clone(), bytes_max);
+                let new_handler = move || handler.for_session();
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }
         }

@@ -1,10 +1,11 @@
 //! Tool results: the same JSON as text and as structured content, because clients show one or the
 //! other.
 
-use rmcp::model::{CallToolResult, ContentBlock};
+use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock};
 use serde::Serialize;
 use serde_json::Value;
 
+use super::call::Outcome;
 use crate::model::Refusal;
 
 /// What a tool answers, or why it refuses.
@@ -15,6 +16,16 @@ pub(super) fn answer<T: Serialize>(outcome: Result<T, Refusal>) -> CallToolResul
             Err(error) => CallToolResult::error(vec![ContentBlock::text(error.to_string())]),
         },
         Err(refusal) => refused(&refusal),
+    }
+}
+
+/// What a tool that waits comes to, or why it refuses.
+pub(super) fn respond(outcome: Result<Outcome, Refusal>) -> CallToolResponse {
+    match outcome {
+        Ok(Outcome::Result(result)) => answer(Ok(result)).into(),
+        Ok(Outcome::Task(task)) => task.into(),
+        Ok(Outcome::Asks(questions)) => questions.into(),
+        Err(refusal) => refused(&refusal).into(),
     }
 }
 

@@ -4,10 +4,14 @@ mod answer;
 mod caller;
 #[cfg(test)]
 mod caller_tests;
+mod call;
 mod catalog;
+mod elicit;
+mod log;
 mod parent;
 mod progress;
 mod server;
+mod tasks;
 mod tools;
 
 pub use catalog::{ToolSchemas, schemas};

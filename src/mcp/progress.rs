@@ -4,14 +4,20 @@ use std::time::Duration;
 
 use rmcp::{
     Peer, RoleServer,
-    model::{ProgressNotificationParam, ProgressToken},
+    model::{InputRequiredResult, ProgressNotificationParam, ProgressToken},
     service::RequestContext,
 };
 use tokio::time::{Instant, MissedTickBehavior};
 
-use super::DispatchServer;
+use super::{
+    DispatchServer,
+    call::{Call, Outcome},
+    elicit::Asking,
+    log::ForRequest,
+    tasks,
+};
 use crate::{
-    model::{DispatchId, DispatchResult, DispatchStatus, Refusal},
+    model::{DispatchId, DispatchStatus, Millis, Refusal},
     runtime::{DispatcherHandle, Progress, Ticket},
 };
 
@@ -23,38 +29,71 @@ const INTERVAL_MIN: Duration = Duration::from_millis(100);
 /// How long calls still wait when the server is about to end: quick work is answered whole.
 const CLOSING_WAIT: Duration = Duration::from_secs(2);
 
-/// Waits until the dispatch has ended, the wait is over, or nobody waits any more, which ends the
-/// wait but not the dispatch; answers what is there then.
-pub(super) async fn finish(
-    server: &DispatchServer,
-    Ticket { dispatch, wait_ms }: Ticket,
-    context: &RequestContext<RoleServer>,
-) -> Result<DispatchResult, Refusal> {
-    let handle = server.handle(context);
-    if wait_ms > 0 {
-        let finished = handle.finished(dispatch, Duration::from_millis(wait_ms));
-        if let Some(result) = attend(server, dispatch, finished, context).await? {
-            return Ok(result);
-        }
-    }
-    handle.result(dispatch).await
+/// How a wait came to its end.
+pub(super) enum Attended<T> {
+    /// What was waited for is there, or its time is over.
+    Ended(T),
+    /// People must be asked first.
+    Asks(InputRequiredResult),
+    /// Nobody waits any more.
+    GivenUp,
 }
 
-/// Tells the client how the dispatch goes until `ended`, or until nobody waits any more: `None`.
+/// Answers with a task where the client can come back for it. Otherwise waits until the dispatch
+/// has ended, the wait is over, or nobody waits any more, which ends the wait but not the dispatch;
+/// answers what is there then.
+///
+/// Who says that they will not wait gets the answer that they ask for, and no task.
+pub(super) async fn finish(
+    server: &DispatchServer,
+    ticket: Ticket,
+    call: &Call<'_>,
+) -> Result<Outcome, Refusal> {
+    let Ticket { dispatch, wait_ms } = ticket;
+    let handle = server.handle(call.context);
+    if wait_ms > 0 {
+        if tasks::is_wanted(call.context) {
+            let task = tasks::create(&handle, dispatch).await?;
+            return match task {
+                Some(task) => Ok(Outcome::Task(task)),
+                None => handle.result(dispatch).await.map(Outcome::Result),
+            };
+        }
+        let finished = handle.finished(dispatch, Duration::from_millis(wait_ms));
+        match attend(server, ticket, finished, call).await? {
+            Attended::Ended(result) => return Ok(Outcome::Result(result)),
+            Attended::Asks(asks) => return Ok(Outcome::Asks(asks)),
+            Attended::GivenUp => (),
+        }
+    }
+    handle.result(dispatch).await.map(Outcome::Result)
+}
+
+/// Tells the client how the dispatch goes, and asks its user what the dispatch asks, until `ended`,
+/// or until nobody waits any more.
 pub(super) async fn attend<T>(
     server: &DispatchServer,
-    dispatch: DispatchId,
+    ticket: Ticket,
     ended: impl Future<Output = Result<T, Refusal>>,
-    context: &RequestContext<RoleServer>,
-) -> Result<Option<T>, Refusal> {
+    call: &Call<'_>,
+) -> Result<Attended<T>, Refusal> {
+    let (dispatch, context) = (ticket.dispatch, call.context);
     let token = context.meta.get_progress_token();
+    let mut asking = Asking::new(server, dispatch, call);
+    asking.take_answers().await?;
+    let mut log = ForRequest::new(server, dispatch, context);
     let handle = server.handle(context);
-    tokio::select! {
+    let attended = tokio::select! {
         biased;
-        ended = ended => ended.map(Some),
-        () = given_up(server, context) => Ok(None),
+        ended = ended => ended.map(Attended::Ended),
+        () = given_up(server, context) => Ok(Attended::GivenUp),
+        asks = asking.run(ticket) => Ok(Attended::Asks(asks)),
         never = tell(&handle, dispatch, token, context.peer.clone()) => match never {},
-    }
+        never = log.run() => match never {},
+    };
+    asking.withdraw().await;
+    log.finish().await;
+    attended
 }
 
 /// Ends when a call must not wait any longer: its client cancelled it, or the server is about to
@@ -79,16 +118,18 @@ async fn tell(
 ) -> std::convert::Infallible {
     if let (Some(token), Some(mut progress)) = (token, handle.follow(dispatch).await) {
         let started = Instant::now();
-        let mut beat = tokio::time::interval(HEARTBEAT);
+        let mut beat = tokio::time::interval_at(started + HEARTBEAT, HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
         let mut notices = Notices::default();
         loop {
+            let mut is_beat = false;
             tokio::select! {
                 changed = progress.changed() => if changed.is_err() { break },
-                _ = beat.tick() => (),
+                _ = beat.tick() => is_beat = true,
             }
             let now = progress.borrow_and_update().clone();
-            if let Some(notice) = notices.next(&token, &now, started.elapsed())
+            let told = notices.next(&token, &now, (handle.now(), started.elapsed(), is_beat));
+            if let Some(notice) = told
                 && peer.notify_progress(notice).await.is_err()
             {
                 break;
@@ -107,10 +148,12 @@ async fn tell(
 struct Notices {
     n_told: u32,
     last: String,
+    done: f64,
 }
 
 impl Notices {
-    /// The next notice, unless it would say what the last one said.
+    /// The next notice; none if it would say what the last one said, unless it is time to say
+    /// anything. Where nobody knows how long it takes, it says how long it took.
     ///
     /// The protocol wants progress that always grows: a heartbeat without news adds a thousandth.
     #[expect(clippy::cast_precision_loss, reason = "counts of tasks")]
@@ -118,10 +161,13 @@ impl Notices {
         &mut self,
         token: &ProgressToken,
         progress: &Progress,
-        elapsed: Duration,
+        (now, elapsed, is_beat): (Millis, Duration, bool),
     ) -> Option<ProgressNotificationParam> {
-        let text = format!("{}, {} s", progress.describe(), elapsed.as_secs());
-        if text == self.last {
+        let mut text = progress.tell(now);
+        if progress.left(now).is_none() {
+            text = format!("{text}, {} s", elapsed.as_secs());
+        }
+        if text == self.last && !is_beat {
             return None;
         }
         self.n_told += 1;
@@ -129,6 +175,9 @@ impl Notices {
         let beat = f64::from(self.n_told.min(999)) / 1_000.0;
         let done =
             progress.n_ended as f64 + if progress.n_ended < progress.n_tasks { beat } else { 0.0 };
+        // What is added to a dispatch may be all that is left of it.
+        let done = done.max(self.done + 0.000_1);
+        self.done = done;
         let notice = ProgressNotificationParam::new(token.clone(), done);
         Some(notice.with_total(progress.n_tasks as f64).with_message(text))
     }
@@ -139,34 +188,34 @@ mod tests {
     use rmcp::model::NumberOrString;
 
     use super::*;
-    use crate::runtime::Paused;
 
     #[test]
-    fn the_same_is_not_told_twice() {
+    fn the_same_is_not_told_twice_but_for_heartbeats_and_progress_grows() {
         let token = ProgressToken(NumberOrString::Number(1));
         let mut notices = Notices::default();
-        let mut told = |n_ended, seconds: u64| {
-            let status = DispatchStatus::Running;
-            let (n_tasks, n_unsuccessful, running, n_running) = (2, 0, Vec::new(), 0);
-            let (waiting, n_waiting) = (Vec::new(), 0);
-            let progress = Progress {
-                status,
-                n_tasks,
-                n_ended,
-                n_unsuccessful,
-                running,
-                n_running,
-                waiting,
-                n_waiting,
-                paused: Paused::Nothing,
-                exceeded: None,
-            };
-            let notice = notices.next(&token, &progress, Duration::from_secs(seconds));
+        let mut told = |n_ended, seconds: u64, is_beat| {
+            let mut progress = Progress::new(2);
+            progress.n_ended = n_ended;
+            let when = (Millis(0), Duration::from_secs(seconds), is_beat);
+            let notice = notices.next(&token, &progress, when);
             notice.map(|it| (it.progress, it.message.unwrap()))
         };
-        assert_eq!(told(0, 0), Some((0.001, "0 of 2 done, 0 s".to_owned())));
-        assert_eq!(told(0, 0), None);
-        assert_eq!(told(0, 5), Some((0.002, "0 of 2 done, 5 s".to_owned())));
-        assert_eq!(told(1, 5), Some((1.003, "1 of 2 done, 5 s".to_owned())));
+        assert_eq!(told(0, 0, false), Some((0.001, "0 of 2 done, 0 s".to_owned())));
+        assert_eq!(told(0, 0, false), None);
+        assert_eq!(told(0, 5, true), Some((0.002, "0 of 2 done, 5 s".to_owned())));
+        assert_eq!(told(1, 5, false), Some((1.003, "1 of 2 done, 5 s".to_owned())));
+        assert_eq!(told(1, 5, true), Some((1.004, "1 of 2 done, 5 s".to_owned())));
+        let grown = told(0, 6, true).unwrap().0;
+        assert!(grown > 1.004 && grown < 2.0, "{grown}");
+    }
+
+    #[test]
+    fn what_is_left_is_told_where_it_is_known() {
+        let token = ProgressToken(NumberOrString::Number(1));
+        let mut progress = Progress::new(2);
+        progress.ends_at = Some(Millis(40_000));
+        let when = (Millis(0), Duration::from_secs(3), false);
+        let notice = Notices::default().next(&token, &progress, when).unwrap();
+        assert_eq!(notice.message.unwrap(), "0 of 2 done, ~40 s left");
     }
 }

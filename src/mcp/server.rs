@@ -1,19 +1,30 @@
 //! The server handler: says what there is, and hands calls to the tools.
+#![expect(deprecated, reason = "clients of every revision are served, also of those with logging")]
 
 use std::{borrow::Cow, io};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+        CallToolRequestParams, CallToolResponse, CancelTaskParams, GetTaskParams, GetTaskResult,
+        Implementation, InitializeRequestParams, InitializeResult, ListToolsResult,
+        PaginatedRequestParams, ServerCapabilities, ServerConfig, SetLevelRequestParams, Tool,
+        UpdateTaskParams,
     },
     service::RequestContext,
 };
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{answer, caller::Service, catalog, tools};
+use super::{
+    answer,
+    call::Call,
+    caller::Service,
+    catalog,
+    elicit::Asked,
+    log::{self, Level, Tellers},
+    tasks, tools,
+};
 use crate::{
     model::{ErrorCode, Refusal, json::Json},
     runtime::DispatcherHandle,
@@ -25,6 +36,11 @@ pub struct DispatchServer {
     service: Service,
     closing: CancellationToken,
     document_bytes_max: u64,
+    /// What users are being asked, in all sessions.
+    pub(super) asked: Asked,
+    /// What this session wants to hear.
+    pub(super) level: Level,
+    pub(super) tellers: Tellers,
 }
 
 impl DispatchServer {
@@ -35,7 +51,20 @@ impl DispatchServer {
         closing: CancellationToken,
         document_bytes_max: u64,
     ) -> Self {
-        Self { service: Service::new(handle), closing, document_bytes_max }
+        Self {
+            service: Service::new(handle),
+            closing,
+            document_bytes_max,
+            asked: Asked::default(),
+            level: Level::default(),
+            tellers: Tellers::new(),
+        }
+    }
+
+    /// The same for another session.
+    #[must_use]
+    pub fn for_session(&self) -> Self {
+        Self { level: Level::default(), ..self.clone() }
     }
 
     /// Cancelled when the server is about to end.
@@ -56,7 +85,8 @@ impl DispatchServer {
 
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let capabilities = ServerCapabilities::builder().enable_logging().enable_tools();
+        let mut info = ServerConfig::new(capabilities.enable_tasks().build());
         let mut implementation = Implementation::from_build_env();
         env!("CARGO_PKG_NAME").clone_into(&mut implementation.name);
         env!("CARGO_PKG_VERSION").clone_into(&mut implementation.version);
@@ -64,6 +94,47 @@ impl ServerHandler for DispatchServer {
         info.server_info = implementation;
         info.instructions = Some(catalog::INSTRUCTIONS.to_owned());
         info
+    }
+
+    async fn initialize(
+        &self,
+        request: InitializeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<InitializeResult, ErrorData> {
+        context.peer.set_peer_info(request.clone());
+        self.negotiate_initialize(&request).map(tasks::hide_from_handshake)
+    }
+
+    async fn set_level(
+        &self,
+        request: SetLevelRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        log::set_level(self, request.level, &context)
+    }
+
+    async fn get_task(
+        &self,
+        request: GetTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetTaskResult, ErrorData> {
+        tasks::get(self, request, &context).await
+    }
+
+    async fn update_task(
+        &self,
+        request: UpdateTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::update(self, request, &context).await
+    }
+
+    async fn cancel_task(
+        &self,
+        request: CancelTaskParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        tasks::cancel(self, request, &context).await
     }
 
     async fn list_tools(
@@ -84,13 +155,17 @@ impl ServerHandler for DispatchServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let arguments = request.arguments.unwrap_or_default();
+        let CallToolRequestParams { name, arguments, input_responses, request_state, .. } = request;
+        let arguments = arguments.unwrap_or_default();
         let fits = check_size(&arguments, self.document_bytes_max);
-        let answer = match fits.and_then(|()| Json::from_map(&arguments)) {
-            Ok(args) => tools::call(self, &request.name, &args, &context).await?,
-            Err(refusal) => answer::refused(&refusal),
-        };
-        Ok(answer.into())
+        match fits.and_then(|()| Json::from_map(&arguments)) {
+            Ok(args) => {
+                let rounds = (input_responses, request_state);
+                let call = Call::open((&name, &arguments), rounds, &context)?;
+                tools::call(self, &name, &args, &call).await
+            }
+            Err(refusal) => Ok(answer::refused(&refusal).into()),
+        }
     }
 }
 

@@ -13,7 +13,7 @@ use super::{
     gather::Gathered,
     history::History,
     lanes::Lanes,
-    message::{AttemptEnd, Ended, Paused, Progress},
+    message::{AttemptEnd, Ended, Progress},
     row::{self, PENDING, execution_time, is_end_of, may_end},
     spending,
     submission::{Backends, Submission},
@@ -54,12 +54,16 @@ pub(super) struct Live {
     /// was taken over from a dead process.
     pub(super) traces_from_store: bool,
     history: History,
-    running: BTreeSet<TaskIdx>,
+    pub(super) running: BTreeSet<TaskIdx>,
     /// Those that wait for an approval.
-    waiting: BTreeSet<TaskIdx>,
+    pub(super) waiting: BTreeSet<TaskIdx>,
+    /// How often those that wait for an approval were others than before.
+    pub(super) n_waits: u64,
+    /// When the end was guessed last, and the guess.
+    pub(super) guessed: Option<(Millis, Millis)>,
     last_seq: u64,
-    n_ended: usize,
-    n_unsuccessful: usize,
+    pub(super) n_ended: usize,
+    pub(super) n_unsuccessful: usize,
     /// For each task that ended, the longest chain of execution times up to its end.
     pub(super) chains: Vec<Millis>,
     longest_chain: Millis,
@@ -90,18 +94,6 @@ impl Live {
         }
         let lanes = Lanes::new(&document, &backends);
         let scheduler = first_scheduler((dispatch, created_at), &document, &graph, &lanes);
-        let progress = Progress {
-            status: DispatchStatus::Running,
-            n_tasks,
-            n_ended: 0,
-            n_unsuccessful: 0,
-            running: Vec::new(),
-            n_running: 0,
-            waiting: Vec::new(),
-            n_waiting: 0,
-            paused: Paused::Nothing,
-            exceeded: None,
-        };
         Self {
             id: dispatch,
             created_at,
@@ -115,11 +107,13 @@ impl Live {
             pool: None,
             rows,
             waiters: Vec::new(),
-            progress: watch::Sender::new(progress),
+            progress: watch::Sender::new(Progress::new(n_tasks)),
             traces_from_store: n_tasks > TRACE_FILES_MAX,
             history: History::default(),
             running: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            n_waits: 0,
+            guessed: None,
             last_seq: 0,
             n_ended: 0,
             n_unsuccessful: 0,
@@ -284,24 +278,6 @@ impl Live {
         !tasks.is_empty() && tasks.iter().all(is_final)
     }
 
-    /// Tells those who follow how it goes.
-    pub(super) fn publish(&self, status: DispatchStatus) {
-        let name = |it: &TaskIdx| self.document.tasks[it.as_usize()].task_id.clone();
-        let some = |of: &BTreeSet<TaskIdx>| of.iter().take(3).map(name).collect();
-        self.progress.send_replace(Progress {
-            status,
-            n_tasks: self.rows.len(),
-            n_ended: self.n_ended,
-            n_unsuccessful: self.n_unsuccessful,
-            running: some(&self.running),
-            n_running: self.running.len(),
-            waiting: some(&self.waiting),
-            n_waiting: self.waiting.len(),
-            paused: self.paused(),
-            exceeded: self.scheduler.exceeded(),
-        });
-    }
-
     /// What stands in the store of a dispatch that has ended, but for `meta` and `caller`.
     pub(super) fn stored(
         &mut self,
@@ -380,14 +356,6 @@ impl Live {
         batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
     }
 
-    fn paused(&self) -> Paused {
-        match self.scheduler.paused_tasks().next() {
-            _ if self.scheduler.is_paused() => Paused::Whole,
-            Some(_) => Paused::Tasks,
-            None => Paused::Nothing,
-        }
-    }
-
     fn note_task(
         &mut self,
         (now, task): (Millis, TaskIdx),
@@ -424,11 +392,12 @@ impl Live {
     }
 
     fn note_waiting(&mut self, task: TaskIdx) {
-        if row::waits_for_approval(&self.rows[task.as_usize()]) {
-            self.waiting.insert(task);
+        let is_news = if row::waits_for_approval(&self.rows[task.as_usize()]) {
+            self.waiting.insert(task)
         } else {
-            self.waiting.remove(&task);
-        }
+            self.waiting.remove(&task)
+        };
+        self.n_waits += u64::from(is_news);
     }
 
     fn count_end(&mut self, task: TaskIdx, event: &Event) {

@@ -12,10 +12,15 @@ use super::{
 use crate::{
     model::{
         AgentEvent, Attempt, BudgetLimit, DispatchId, DispatchStatus, Evidence, Failure,
-        FailureCode, Refusal, TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage,
+        FailureCode, Millis, Refusal, TaskId, TaskIdx, TaskSpec, UpstreamCall, Usage, text,
     },
     ports::{Request, RequestId, Tenure},
 };
+
+/// How much of a task's name is told.
+const NAME_CHARS_MAX: usize = 60;
+/// What is expected to end sooner than this is not spoken of.
+const LEFT_MIN: Millis = Millis(1_000);
 
 /// What the dispatcher is told by handles.
 #[derive(Debug)]
@@ -162,8 +167,12 @@ pub struct Progress {
     pub n_waiting: usize,
     /// What of it is paused.
     pub paused: Paused,
+    /// How often those that wait for one were others than before.
+    pub n_waits: u64,
     /// The limit of the budget that is exceeded.
     pub exceeded: Option<BudgetLimit>,
+    /// When it is expected to end, where there is reason to expect anything.
+    pub ends_at: Option<Millis>,
 }
 
 /// What of a dispatch is paused.
@@ -179,6 +188,36 @@ pub enum Paused {
 }
 
 impl Progress {
+    /// Nothing has happened yet.
+    pub(crate) fn new(n_tasks: usize) -> Self {
+        Self {
+            status: DispatchStatus::Running,
+            n_tasks,
+            n_ended: 0,
+            n_unsuccessful: 0,
+            running: Vec::new(),
+            n_running: 0,
+            waiting: Vec::new(),
+            n_waiting: 0,
+            paused: Paused::Nothing,
+            n_waits: 0,
+            exceeded: None,
+            ends_at: None,
+        }
+    }
+
+    /// How long it is still expected to take; `None` where nothing sensible can be said.
+    pub fn left(&self, now: Millis) -> Option<Millis> {
+        let left = self.ends_at?.since(now);
+        (left >= LEFT_MIN && self.status == DispatchStatus::Running).then_some(left)
+    }
+
+    /// One line for people: `7 of 12 done, running gen-user-writer, ~40 s left`.
+    pub fn tell(&self, now: Millis) -> String {
+        let left = self.left(now).map_or_else(String::new, |it| format!(", {} left", roughly(it)));
+        format!("{}{left}", self.describe())
+    }
+
     /// One line for people: `7 of 12 done, running gen-user-writer and 2 more`.
     pub fn describe(&self) -> String {
         let failed = match self.n_unsuccessful {
@@ -211,6 +250,46 @@ fn some(before: &str, names: &[TaskId], n_tasks: usize) -> String {
         0 => String::new(),
         n => format!(" and {n} more"),
     };
-    let names: Vec<_> = names.iter().map(TaskId::as_str).collect();
+    let name = |it: &TaskId| text::escape(&text::cut(it.as_str(), NAME_CHARS_MAX));
+    let names: Vec<_> = names.iter().map(name).collect();
     format!("{before}{}{more}", names.join(", "))
+}
+
+/// A span as people say it: `~40 s`, `~3 min`, `~2 h`.
+fn roughly(span: Millis) -> String {
+    let seconds = span.0.div_ceil(1_000);
+    match seconds {
+        0..10 => format!("~{seconds} s"),
+        10..=90 => format!("~{} s", seconds.div_ceil(5) * 5),
+        91..=5_400 => format!("~{} min", seconds.div_ceil(60)),
+        _ => format!("~{} h", seconds.div_ceil(3_600)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spans_are_said_roughly() {
+        let said = [1_000, 9_001, 38_000, 89_000, 90_001, 3_600_000, 5_400_001].map(Millis);
+        let said = said.map(roughly);
+        assert_eq!(said, ["~1 s", "~10 s", "~40 s", "~90 s", "~2 min", "~60 min", "~2 h"]);
+    }
+
+    #[test]
+    fn a_line_says_what_runs_and_how_long_it_takes() {
+        let mut progress = Progress::new(12);
+        progress.n_ended = 7;
+        progress.n_running = 3;
+        progress.running = [TaskId::new("gen-user-writer"), TaskId::new(&"x".repeat(100))].into();
+        let names = format!("gen-user-writer, {}…", "x".repeat(60));
+        let before = format!("7 of 12 done, running {names} and 1 more");
+        assert_eq!(progress.tell(Millis(0)), before);
+        progress.ends_at = Some(Millis(50_000));
+        assert_eq!(progress.tell(Millis(10_500)), format!("{before}, ~40 s left"));
+        assert_eq!(progress.tell(Millis(49_500)), before, "less than a second is not said");
+        progress.status = DispatchStatus::Success;
+        assert_eq!(progress.left(Millis(0)), None);
+    }
 }

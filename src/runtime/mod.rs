@@ -9,6 +9,7 @@ mod advice;
 mod ancestors;
 #[cfg(test)]
 mod approval_tests;
+mod approvals;
 mod attempt;
 mod batch;
 #[cfg(test)]
@@ -73,6 +74,9 @@ mod sharing_tests;
 mod spending;
 #[cfg(test)]
 mod spending_tests;
+mod standing;
+#[cfg(test)]
+mod standing_tests;
 mod steer;
 mod submission;
 #[cfg(test)]
@@ -91,6 +95,7 @@ mod views_tests;
 mod work;
 mod workers;
 
+pub use approvals::{Question, Questions};
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{Caller, DispatcherHandle, Ticket};
@@ -98,3 +103,4 @@ pub use message::{Paused, Progress};
 pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;
 pub use retention::{PruneMode, Pruned, PrunedDispatch, Retention};
+pub use standing::Standing;

@@ -4,15 +4,16 @@ use std::{collections::BTreeMap, pin::Pin};
 
 use parallel_dispatch::model::DispatchId;
 use rmcp::{
-    ClientHandler, ClientLifecycleMode, RoleClient,
+    ClientHandler, ClientLifecycleMode, ErrorData, RoleClient,
     model::{
-        CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
-        Implementation, ProgressNotificationParam, ProtocolVersion, Tool,
+        CallToolRequest, CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientConfig,
+        ClientRequest, ElicitRequestParams, ElicitResult, ElicitationAction, Implementation,
+        ProgressNotificationParam, ProtocolVersion, Tool,
     },
     serve_client, serve_client_with_lifecycle,
     service::{
-        NotificationContext, PeerRequestOptions, RequestHandle, RunningService, RxJsonRpcMessage,
-        TxJsonRpcMessage,
+        NotificationContext, Peer, PeerRequestOptions, RequestContext, RequestHandle,
+        RunningService, RxJsonRpcMessage, TxJsonRpcMessage,
     },
     transport::{
         IntoTransport, StreamableHttpClientTransport,
@@ -57,10 +58,12 @@ pub(crate) struct Answer {
     pub(crate) content: Value,
 }
 
-/// A client that remembers the progress that it was told.
+/// A client that remembers the progress that it was told, and what its user was asked: who says
+/// `go` to everything.
 struct Ear {
     config: ClientConfig,
     progress: watch::Sender<Vec<ProgressNotificationParam>>,
+    asked: watch::Sender<Vec<String>>,
 }
 
 impl Face {
@@ -80,17 +83,31 @@ impl Face {
 
     /// Starts the program and opens a session with it.
     pub(crate) async fn open(self, space: &TestSpace, version: &ProtocolVersion) -> Client {
+        self.open_as(space, version, ClientCapabilities::default()).await
+    }
+
+    /// The same for a client that says that it can do more.
+    pub(crate) async fn open_as(
+        self,
+        space: &TestSpace,
+        version: &ProtocolVersion,
+        can: ClientCapabilities,
+    ) -> Client {
+        let who = (version, can);
         let (session, program) = match self {
-            Self::Stdio => return Client::over_stdio(space.start(&["serve"]), version).await,
+            Self::Stdio => {
+                let mut program = space.start(&["serve"]);
+                (greet(program.streams(), who).await, program)
+            }
             Self::Http => {
                 let (program, url) = space.serve_http().await;
                 let config = StreamableHttpClientTransportConfig::with_uri(format!("{url}/mcp"));
                 let transport = StreamableHttpClientTransport::with_client(http(), config);
-                (greet(transport, version).await, program)
+                (greet(transport, who).await, program)
             }
             Self::Sse => {
                 let (program, url) = space.serve_http().await;
-                (greet(over_sse(&url).await, version).await, program)
+                (greet(over_sse(&url).await, who).await, program)
             }
         };
         Client::new(session, program).await
@@ -100,7 +117,8 @@ impl Face {
 impl Client {
     /// Opens a session with a program that serves its standard streams.
     pub(crate) async fn over_stdio(mut program: Program, version: &ProtocolVersion) -> Self {
-        let session = greet(program.streams(), version).await;
+        let who = (version, ClientCapabilities::default());
+        let session = greet(program.streams(), who).await;
         Self::new(session, program).await
     }
 
@@ -206,6 +224,21 @@ impl Client {
         within(self.session.send_cancellable_request(request, options)).await.unwrap()
     }
 
+    /// Calls a tool and answers whatever comes first, be it a task or a question.
+    pub(crate) async fn call_once(&self, tool: &str, arguments: Value) -> CallToolResponse {
+        within(self.session.call_tool_once(params(tool, arguments))).await.unwrap()
+    }
+
+    /// The other side, for what is no tool.
+    pub(crate) fn peer(&self) -> &Peer<RoleClient> {
+        &self.session
+    }
+
+    /// What the user was asked so far.
+    pub(crate) fn asked(&self) -> Vec<String> {
+        self.session.service().asked.borrow().clone()
+    }
+
     /// Waits until so many progress notifications came, and answers them.
     pub(crate) async fn progress(&self, n_told: usize) -> Vec<ProgressNotificationParam> {
         let mut told = self.session.service().progress.subscribe();
@@ -214,11 +247,11 @@ impl Client {
 }
 
 impl Ear {
-    fn new(version: &ProtocolVersion) -> Self {
-        let who = Implementation::new("test", "1");
-        let mut config = ClientConfig::new(ClientCapabilities::default(), who);
+    fn new(version: &ProtocolVersion, can: ClientCapabilities) -> Self {
+        let mut config = ClientConfig::new(can, Implementation::new("test", "1"));
         config.protocol_version = version.clone();
-        Self { config, progress: watch::Sender::new(Vec::new()) }
+        let (progress, asked) = (watch::Sender::new(Vec::new()), watch::Sender::new(Vec::new()));
+        Self { config, progress, asked }
     }
 }
 
@@ -234,6 +267,16 @@ impl ClientHandler for Ear {
     ) {
         self.progress.send_modify(|it| it.push(params));
     }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        _: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, ErrorData> {
+        let asked = serde_json::to_string(&request).unwrap();
+        self.asked.send_modify(|it| it.push(asked));
+        Ok(ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "decision": "go" })))
+    }
 }
 
 /// The id of a dispatch in an answer.
@@ -244,7 +287,7 @@ pub(crate) fn id_of(result: &Value) -> DispatchId {
 /// Opens a session in the way of the revision.
 fn greet<T, E, A>(
     transport: T,
-    version: &ProtocolVersion,
+    (version, can): (&ProtocolVersion, ClientCapabilities),
 ) -> Pin<Box<impl Future<Output = Session> + use<T, E, A>>>
 where
     T: IntoTransport<RoleClient, E, A>,
@@ -252,7 +295,7 @@ where
 {
     let version = version.clone();
     Box::pin(async move {
-        let ear = Ear::new(&version);
+        let ear = Ear::new(&version, can);
         let session = if version == ProtocolVersion::V_2026_07_28 {
             let preferred_versions = vec![version.clone()];
             let discover = ClientLifecycleMode::Discover { preferred_versions };

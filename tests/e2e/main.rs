@@ -8,6 +8,7 @@
 #![cfg(unix)]
 
 mod access;
+mod asking;
 mod budget;
 mod claude;
 mod client;
@@ -25,6 +26,7 @@ mod nesting;
 mod processes;
 mod prune;
 mod python;
+mod raw;
 mod recipes;
 mod run;
 mod schema;
@@ -34,5 +36,6 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod tasks;
 mod upstreams;
 mod workers;

@@ -5,7 +5,9 @@ use rmcp::{RoleServer, service::RequestContext};
 use crate::{
     mcp::{
         DispatchServer,
+        call::{Call, Outcome},
         catalog::{Effect, Entry},
+        log,
         parent::parent,
         progress,
     },
@@ -35,12 +37,21 @@ pub(super) fn entry() -> Entry {
 pub(super) async fn call(
     server: &DispatchServer,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
-) -> Result<DispatchResult, Refusal> {
-    let handle = server.handle(context);
-    let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
-    let ticket = handle.dispatch(args, caller).await?;
-    progress::finish(server, ticket, context).await
+    call: &Call<'_>,
+) -> Result<Outcome, Refusal> {
+    let ticket = match call.round.ticket() {
+        // An earlier round has dispatched it.
+        Some(ticket) => ticket,
+        None => {
+            let context = call.context;
+            let handle = server.handle(context);
+            let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
+            let ticket = handle.dispatch(args, caller).await?;
+            log::follow_for_session(server, ticket.dispatch, context);
+            ticket
+        }
+    };
+    progress::finish(server, ticket, call).await
 }
 
 /// Claude Code names each call; a call that it sends again must not dispatch again.

@@ -1,15 +1,15 @@
 //! `get_result`: answers where a dispatch stands, now or after a wait.
 
-use rmcp::{RoleServer, service::RequestContext};
-
 use crate::{
     mcp::{
         DispatchServer,
+        call::{Call, Outcome},
         catalog::{Effect, Entry},
-        progress,
+        progress::{self, Attended},
     },
     model::{DispatchResult, GetResultRequest, Refusal, View, json::Json},
     plan,
+    runtime::Ticket,
 };
 
 pub(super) const NAME: &str = "get_result";
@@ -29,14 +29,17 @@ pub(super) fn entry() -> Entry {
 pub(super) async fn call(
     server: &DispatchServer,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
-) -> Result<DispatchResult, Refusal> {
+    call: &Call<'_>,
+) -> Result<Outcome, Refusal> {
     let mut request = plan::check_get_result(args)?;
-    let handle = server.handle(context);
-    if let Some(millis) = request.wait_ms.take() {
-        let wait_ms = Some(millis);
-        let wait = GetResultRequest { wait_ms, view: Some(View::Summary), ..request.clone() };
-        progress::attend(server, request.dispatch_id, handle.get_result(wait), context).await?;
+    let handle = server.handle(call.context);
+    if let Some(wait_ms) = request.wait_ms.take() {
+        let ticket = Ticket { dispatch: request.dispatch_id, wait_ms };
+        let (wait_ms, view) = (Some(wait_ms), Some(View::Summary));
+        let ended = handle.get_result(GetResultRequest { wait_ms, view, ..request.clone() });
+        if let Attended::Asks(asks) = progress::attend(server, ticket, ended, call).await? {
+            return Ok(Outcome::Asks(asks));
+        }
     }
-    handle.get_result(request).await
+    handle.get_result(request).await.map(Outcome::Result)
 }

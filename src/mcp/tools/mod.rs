@@ -13,9 +13,13 @@ mod plan_tasks;
 mod read_trace;
 mod retry_dispatch;
 
-use rmcp::{ErrorData, RoleServer, model::CallToolResult, service::RequestContext};
+use rmcp::{ErrorData, model::CallToolResponse};
 
-use super::{DispatchServer, answer::answer};
+use super::{
+    DispatchServer,
+    answer::{answer, respond},
+    call::Call,
+};
 use crate::model::{json::Json, text};
 
 /// Calls the tool of that name; an unknown name is a protocol error.
@@ -23,20 +27,23 @@ pub(super) async fn call(
     server: &DispatchServer,
     name: &str,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
-) -> Result<CallToolResult, ErrorData> {
-    let handle = &*server.handle(context);
-    Ok(match name {
+    call: &Call<'_>,
+) -> Result<CallToolResponse, ErrorData> {
+    match name {
+        dispatch::NAME => return Ok(respond(dispatch::call(server, args, call).await)),
+        get_result::NAME => return Ok(respond(get_result::call(server, args, call).await)),
+        retry_dispatch::NAME => return Ok(respond(retry_dispatch::call(server, args, call).await)),
+        _ => (),
+    }
+    let handle = &*server.handle(call.context);
+    let result = match name {
         plan_tasks::NAME => answer(plan_tasks::call(handle, args).await),
-        dispatch::NAME => answer(dispatch::call(server, args, context).await),
-        get_result::NAME => answer(get_result::call(server, args, context).await),
         read_trace::NAME => answer(read_trace::call(handle, args).await),
         cancel_dispatch::NAME => answer(cancel_dispatch::call(handle, args).await),
         approve_task::NAME => answer(approve_task::call(handle, args).await),
-        retry_dispatch::NAME => answer(retry_dispatch::call(server, args, context).await),
         control_dispatch::NAME => answer(control_dispatch::call(handle, args).await),
         _ if is_for_workers(name) && server.has_workers() => match name {
-            claim_task::NAME => answer(claim_task::call(server, args, context).await),
+            claim_task::NAME => answer(claim_task::call(server, args, call.context).await),
             heartbeat::NAME => answer(heartbeat::call(handle, args)),
             complete_task::NAME => answer(complete_task::call(handle, args).await),
             _ => answer(fail_task::call(handle, args)),
@@ -45,7 +52,8 @@ pub(super) async fn call(
             let shown = text::escape(&text::cut(name, 100));
             return Err(ErrorData::invalid_params(format!("unknown tool: {shown}"), None));
         }
-    })
+    };
+    Ok(result.into())
 }
 
 /// What each tool is, in the order in which clients see them.

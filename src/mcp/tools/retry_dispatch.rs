@@ -1,11 +1,11 @@
 //! `retry_dispatch`: runs again what did not succeed, and keeps the rest.
 
-use rmcp::{RoleServer, service::RequestContext};
-
 use crate::{
     mcp::{
         DispatchServer,
+        call::{Call, Outcome},
         catalog::{Effect, Entry},
+        log,
         parent::parent,
         progress,
     },
@@ -31,10 +31,18 @@ pub(super) fn entry() -> Entry {
 pub(super) async fn call(
     server: &DispatchServer,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
-) -> Result<DispatchResult, Refusal> {
-    let handle = server.handle(context);
-    let call = plan::check_retry(args)?;
-    let ticket = handle.retry(call, parent(context, &handle).await?).await?;
-    progress::finish(server, ticket, context).await
+    call: &Call<'_>,
+) -> Result<Outcome, Refusal> {
+    let ticket = match call.round.ticket() {
+        // An earlier round has dispatched it.
+        Some(ticket) => ticket,
+        None => {
+            let (request, handle) = (plan::check_retry(args)?, server.handle(call.context));
+            let parent = parent(call.context, &handle).await?;
+            let ticket = handle.retry(request, parent).await?;
+            log::follow_for_session(server, ticket.dispatch, call.context);
+            ticket
+        }
+    };
+    progress::finish(server, ticket, call).await
 }

@@ -1,0 +1,456 @@
+//! Asks the client's user for approvals while a call waits, in the way of the client's revision of
+//! the protocol.
+//!
+//! Until 2025-11-25 the server sends a request of its own, and takes it back when somebody else has
+//! decided or the call's wait is over. Since 2026-07-28 it answers the call with its questions, and
+//! the client calls again. Whatever a user declines to decide stays as it is, and is not asked
+//! again by the same call: the result says who else may decide.
+
+use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
+
+use rmcp::{
+    RoleServer,
+    model::{
+        CancelledNotificationParam, ClientResult, ElicitRequest, ElicitRequestParams, ElicitResult,
+        ElicitationAction, ElicitationSchema, EnumSchema, InputRequest, InputRequests,
+        InputRequiredResult, InputResponses, PrimitiveSchemaDefinition, ProtocolVersion, RequestId,
+        ServerRequest, StringSchema,
+    },
+    service::{PeerRequestOptions, RequestContext, RequestHandle, ServiceError},
+};
+use serde_json::Value;
+use tokio::sync::watch;
+use tracing::debug;
+
+use super::{DispatchServer, call::Call};
+use crate::{
+    model::{ApproveRequest, DispatchId, Refusal, TaskIdx, text},
+    runtime::{DispatcherHandle, Question, Questions, Ticket},
+};
+
+/// How many questions one answer holds; the others come in later rounds.
+const QUESTIONS_MAX: usize = 20;
+/// The longest note, in characters.
+const NOTE_CHARS_MAX: usize = 4_000;
+/// How long a question may take to be taken back.
+const WITHDRAW_MAX: Duration = Duration::from_secs(1);
+
+/// The questions that are before some user, in all sessions of this process, so that nobody is
+/// asked what another one is being asked.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Asked(Arc<watch::Sender<BTreeSet<(DispatchId, TaskIdx)>>>);
+
+/// A question that is before a user until this is dropped.
+struct Claim<'a> {
+    asked: &'a Asked,
+    of: (DispatchId, TaskIdx),
+}
+
+impl Asked {
+    fn claim(&self, dispatch: DispatchId, task: TaskIdx) -> Option<Claim<'_>> {
+        let of = (dispatch, task);
+        self.0.send_if_modified(|it| it.insert(of)).then_some(Claim { asked: self, of })
+    }
+}
+
+impl Drop for Claim<'_> {
+    fn drop(&mut self) {
+        self.asked.0.send_if_modified(|it| it.remove(&self.of));
+    }
+}
+
+/// How a client can be asked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Way {
+    /// Not at all.
+    Never,
+    /// By a request of the server.
+    Request,
+    /// By an answer to the call.
+    Answer,
+}
+
+impl Way {
+    fn of(call: &Call<'_>) -> Self {
+        let context = call.context;
+        let Some(version) = context.protocol_version() else { return Self::Never };
+        if !can_show_forms(context) || version < ProtocolVersion::V_2025_06_18 {
+            return Self::Never;
+        }
+        if version < ProtocolVersion::V_2026_07_28 {
+            Self::Request
+        } else if call.round.may_ask() {
+            Self::Answer
+        } else {
+            Self::Never
+        }
+    }
+}
+
+/// Whether the client says that it can show a form. One that names no mode means forms.
+fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
+    let declared = context.client_capabilities().and_then(|it| it.elicitation);
+    declared.is_some_and(|it| it.form.is_some() || it.url.is_none())
+}
+
+/// Asks on behalf of one call.
+pub(super) struct Asking<'a> {
+    server: &'a DispatchServer,
+    handle: Cow<'a, DispatcherHandle>,
+    call: &'a Call<'a>,
+    dispatch: DispatchId,
+    way: Way,
+    /// What is not asked again.
+    left: BTreeSet<TaskIdx>,
+    /// The request that the client has not answered.
+    out: Option<(RequestId, Claim<'a>)>,
+}
+
+impl<'a> Asking<'a> {
+    pub(super) fn new(
+        server: &'a DispatchServer,
+        dispatch: DispatchId,
+        call: &'a Call<'a>,
+    ) -> Self {
+        let (way, left) = (Way::of(call), call.round.left());
+        let handle = server.handle(call.context);
+        Self { server, handle, call, dispatch, way, left, out: None }
+    }
+
+    /// Takes what the client answered to the questions of the round before.
+    pub(super) async fn take_answers(&mut self) -> Result<(), Refusal> {
+        if self.call.round.responses.is_empty() {
+            return Ok(());
+        }
+        for question in self.handle.questions(self.dispatch).read().await? {
+            let Some(response) = response_to(&question, &self.call.round.responses) else {
+                continue;
+            };
+            settle(&self.handle, self.dispatch, &question, Verdict::read(&question, response)).await;
+            self.left.insert(question.task);
+        }
+        Ok(())
+    }
+
+    /// Asks as long as it is polled, where questions go to the client as requests; ends with the
+    /// questions that the call is to be answered with, where they do not.
+    pub(super) async fn run(&mut self, ticket: Ticket) -> InputRequiredResult {
+        if self.way != Way::Never {
+            let mut questions = self.handle.questions(self.dispatch);
+            match self.follow(&mut questions).await {
+                Ok(questions) => return self.to_answer(ticket, &questions),
+                // Whoever waits for the dispatch hears of it.
+                Err(error) => debug!(%error, "nobody is asked for approvals"),
+            }
+        }
+        std::future::pending().await
+    }
+
+    /// Takes back the question that is out.
+    pub(super) async fn withdraw(&mut self) {
+        let Some((id, _claim)) = self.out.take() else { return };
+        let reason = "nobody waits for the answer any more".to_owned();
+        let cancelled = CancelledNotificationParam::new(Some(id), Some(reason));
+        let told = self.call.context.peer.notify_cancelled(cancelled);
+        let _gone = tokio::time::timeout(WITHDRAW_MAX, told).await;
+    }
+
+    /// The answer that asks `questions`.
+    fn to_answer(&self, ticket: Ticket, questions: &[Question]) -> InputRequiredResult {
+        let requests = requests(self.dispatch, questions);
+        InputRequiredResult::new(Some(requests), Some(self.call.next_state(ticket, &self.left)))
+    }
+
+    async fn follow(&mut self, questions: &mut Questions) -> Result<Vec<Question>, Refusal> {
+        let (asked, dispatch) = (&self.server.asked, self.dispatch);
+        let mut others = asked.0.subscribe();
+        loop {
+            // What others are asked now is not asked here, also if they decide in this moment:
+            // it is read again when they let go of it.
+            let taken = others.borrow_and_update().clone();
+            let open = questions.read().await?;
+            let is_mine = |it: &Question| {
+                !self.left.contains(&it.task) && !taken.contains(&(dispatch, it.task))
+            };
+            let mut mine = open.into_iter().filter(is_mine);
+            if self.way == Way::Answer {
+                let mine: Vec<_> = mine.take(QUESTIONS_MAX).collect();
+                if !mine.is_empty() {
+                    return Ok(mine);
+                }
+            } else if let Some((question, claim)) =
+                mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
+            {
+                // Another call may have asked it, and have heard the answer, since it was read.
+                if questions.read().await?.contains(&question) {
+                    self.put(&question, claim, questions).await?;
+                }
+                continue;
+            }
+            tokio::select! {
+                () = questions.changed() => (),
+                _ = others.changed() => (),
+            }
+        }
+    }
+
+    /// Puts one question to the client, and does what is answered.
+    async fn put(
+        &mut self,
+        question: &Question,
+        claim: Claim<'a>,
+        questions: &mut Questions,
+    ) -> Result<(), Refusal> {
+        let request = ServerRequest::ElicitRequest(elicitation(self.dispatch, question));
+        let options = PeerRequestOptions::no_options();
+        let sent = self.call.context.peer.send_request_with_option(request, options).await;
+        let answer = match sent {
+            Ok(sent) => {
+                self.out = Some((sent.id.clone(), claim));
+                self.await_answer(question, sent, questions).await?
+            }
+            Err(error) => Answer::Given(Err(error)),
+        };
+        let verdict = match answer {
+            Answer::Given(Ok(response)) => {
+                let response = serde_json::to_value(response).unwrap_or_default();
+                Verdict::read(question, &response)
+            }
+            Answer::Given(Err(error)) => {
+                debug!(%error, "a client could not be asked for an approval");
+                Verdict::Nothing
+            }
+            Answer::NotNeeded => {
+                self.withdraw().await;
+                return Ok(());
+            }
+        };
+        // The claim is held until the decision stands, so that nobody else is asked meanwhile.
+        let claim = self.out.take();
+        settle(&self.handle, self.dispatch, question, verdict).await;
+        self.left.insert(question.task);
+        drop(claim);
+        Ok(())
+    }
+
+    async fn await_answer(
+        &self,
+        question: &Question,
+        sent: RequestHandle<RoleServer>,
+        questions: &mut Questions,
+    ) -> Result<Answer, Refusal> {
+        let mut answer = std::pin::pin!(sent.await_response());
+        loop {
+            tokio::select! {
+                biased;
+                answer = &mut answer => return Ok(Answer::Given(answer)),
+                () = questions.changed() => {
+                    let open = questions.read().await?;
+                    if !open.iter().any(|it| it.task == question.task) {
+                        return Ok(Answer::NotNeeded);
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// What became of a question.
+enum Answer {
+    Given(Result<ClientResult, ServiceError>),
+    /// Somebody else has decided.
+    NotNeeded,
+}
+
+/// What a user says to a question.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The decision, and what to say about it.
+    Decided(String, Option<String>),
+    /// No, without a decision.
+    Declined,
+    /// Nothing that could be understood, or that they will not say now.
+    Nothing,
+}
+
+impl Verdict {
+    /// Reads an answer to `question`: a stranger's word.
+    pub(super) fn read(question: &Question, response: &Value) -> Self {
+        let Ok(response) = serde_json::from_value::<ElicitResult>(response.clone()) else {
+            return Self::Nothing;
+        };
+        let text = |name: &str| response.content.as_ref()?.get(name)?.as_str();
+        if response.action == ElicitationAction::Decline {
+            return Self::Declined;
+        }
+        let known = |it: &&str| question.decisions.iter().any(|known| known == it);
+        let decision = text("decision").filter(known);
+        let Some(decision) = decision.filter(|_| response.action == ElicitationAction::Accept)
+        else {
+            return Self::Nothing;
+        };
+        let note = text("note").map(|it| text::cut(it, NOTE_CHARS_MAX - 1));
+        Self::Decided(decision.to_owned(), note.filter(|it| !it.is_empty()))
+    }
+}
+
+/// Carries out what a user has decided, if they have.
+pub(super) async fn settle(
+    handle: &DispatcherHandle,
+    dispatch: DispatchId,
+    question: &Question,
+    verdict: Verdict,
+) {
+    let Verdict::Decided(decision, note) = verdict else { return };
+    let (dispatch_id, task_id) = (dispatch, question.task_id.clone());
+    let decided = handle.approve(ApproveRequest { dispatch_id, task_id, decision, note }).await;
+    if let Err(error) = decided {
+        debug!(dispatch_id = %dispatch, %error, "a decision came too late");
+    }
+}
+
+/// The questions as a client is asked them, by their keys.
+pub(super) fn requests(dispatch: DispatchId, questions: &[Question]) -> InputRequests {
+    let request =
+        |it: &Question| (key_of(it), InputRequest::Elicitation(elicitation(dispatch, it)));
+    questions.iter().map(request).collect()
+}
+
+/// What a client answered to `question`.
+pub(super) fn response_to<'a>(
+    question: &Question,
+    responses: &'a InputResponses,
+) -> Option<&'a Value> {
+    responses.get(&key_of(question))
+}
+
+/// A task is asked about once, so this stands for one question as long as the dispatch is known.
+fn key_of(question: &Question) -> String {
+    format!("approval/{}", question.task_id)
+}
+
+fn elicitation(dispatch: DispatchId, question: &Question) -> ElicitRequest {
+    let message = format!(
+        "Task \"{}\" of dispatch {dispatch} waits for approval: {}",
+        question.task_id, question.message
+    );
+    let params = ElicitRequestParams::FormElicitationParams {
+        meta: None,
+        message,
+        requested_schema: form(question),
+    };
+    ElicitRequest::new(params)
+}
+
+/// What may be decided, and room for a note. Nothing is filled in beforehand.
+fn form(question: &Question) -> ElicitationSchema {
+    let what = if question.may_reject() {
+        "reject fails the task; any other decision lets it run"
+    } else {
+        "every decision lets the task run"
+    };
+    let decision = EnumSchema::builder(question.decisions.clone());
+    let decision = decision.title("Decision").description(what).build();
+    let note = StringSchema::new().title("Note").description("stands in the result and the trace");
+    let fields = [
+        ("decision".to_owned(), PrimitiveSchemaDefinition::Enum(decision)),
+        ("note".to_owned(), PrimitiveSchemaDefinition::String(note)),
+    ];
+    ElicitationSchema::new(fields.into()).with_required(vec!["decision".to_owned()])
+}
+
+#[cfg(test)]
+mod tests {
+    use expect_test::expect;
+    use serde_json::json;
+
+    use super::*;
+    use crate::model::TaskId;
+
+    fn question() -> Question {
+        Question {
+            task: TaskIdx::from_usize(3),
+            task_id: TaskId::new("deploy"),
+            message: "may it go out?".to_owned(),
+            decisions: ["canary", "all", "reject"].map(str::to_owned).into(),
+        }
+    }
+
+    #[test]
+    fn a_question_is_a_form_with_the_decisions() {
+        let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let asked = serde_json::to_string_pretty(&requests(dispatch, &[question()])).unwrap();
+        expect![[r#"
+            {
+              "approval/deploy": {
+                "method": "elicitation/create",
+                "params": {
+                  "mode": "form",
+                  "message": "Task \"deploy\" of dispatch 01890a5d-ac96-774b-bcce-b302099a8057 waits for approval: may it go out?",
+                  "requestedSchema": {
+                    "type": "object",
+                    "properties": {
+                      "decision": {
+                        "type": "string",
+                        "title": "Decision",
+                        "description": "reject fails the task; any other decision lets it run",
+                        "enum": [
+                          "canary",
+                          "all",
+                          "reject"
+                        ]
+                      },
+                      "note": {
+                        "type": "string",
+                        "title": "Note",
+                        "description": "stands in the result and the trace"
+                      }
+                    },
+                    "required": [
+                      "decision"
+                    ]
+                  }
+                }
+              }
+            }"#]].assert_eq(&asked);
+    }
+
+    #[test]
+    fn only_an_offered_decision_decides() {
+        let read = |response: Value| Verdict::read(&question(), &response);
+        let accept = |content: Value| read(json!({"action": "accept", "content": content}));
+        let all = |note: Option<&str>| Verdict::Decided("all".into(), note.map(str::to_owned));
+        assert_eq!(accept(json!({"decision": "all", "note": "now"})), all(Some("now")));
+        assert_eq!(accept(json!({"decision": "all", "note": ""})), all(None));
+        assert_eq!(accept(json!({"decision": "all", "note": 1, "more": true})), all(None));
+        let long = accept(json!({"decision": "all", "note": "x".repeat(5_000)}));
+        let Verdict::Decided(_, Some(note)) = long else { panic!("no note") };
+        assert_eq!(note.chars().count(), NOTE_CHARS_MAX);
+        assert_eq!(read(json!({"action": "decline"})), Verdict::Declined);
+        for nothing in [
+            accept(json!({"decision": "approve"})),
+            accept(json!({"decision": ["all"]})),
+            accept(json!("all")),
+            read(json!({"action": "accept"})),
+            read(json!({"action": "cancel"})),
+            read(json!({"action": "perhaps"})),
+            read(json!(null)),
+            read(json!({"decision": "all"})),
+        ] {
+            assert_eq!(nothing, Verdict::Nothing);
+        }
+    }
+
+    #[test]
+    fn a_question_is_before_one_user_at_a_time() {
+        let asked = Asked::default();
+        let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let task = TaskIdx::from_usize(0);
+        let claim = asked.claim(dispatch, task);
+        assert!(claim.is_some() && asked.claim(dispatch, task).is_none());
+        let other = asked.claim(dispatch, TaskIdx::from_usize(1));
+        assert!(other.is_some());
+        drop(claim);
+        assert!(asked.claim(dispatch, task).is_some());
+    }
+}

@@ -1,0 +1,341 @@
+//! Log notifications to clients: what happens in the dispatches that a session has asked for.
+//!
+//! Until 2025-11-25 a session hears warnings, and more or less after `logging/setLevel`. Since
+//! 2026-07-28 a request hears what its `_meta` asks for, while it is served, and nothing otherwise.
+#![expect(deprecated, reason = "clients of every revision are served, also of those with logging")]
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicU8, Ordering},
+    },
+    time::Duration,
+};
+
+use rmcp::{
+    ErrorData, Peer, RoleServer,
+    model::{
+        LoggingLevel, LoggingMessageNotificationParam, ProtocolVersion, SetLevelRequestMethod,
+    },
+    service::RequestContext,
+};
+use serde_json::{Map, Value, json};
+use tokio_util::task::TaskTracker;
+
+use super::DispatchServer;
+use crate::{
+    model::{DispatchId, DispatchStatus, ReadTraceRequest, TraceEvent, TraceKind},
+    runtime::{DispatcherHandle, Progress},
+};
+
+/// Who speaks.
+const LOGGER: &str = "parallel-dispatch";
+/// What happens in this time is looked up at once.
+const LOOK_EVERY: Duration = Duration::from_millis(250);
+/// How many events one look reads.
+const PAGE: u32 = 200;
+/// How much is told of one dispatch; the rest stands in its trace.
+const MESSAGES_MAX: usize = 1_000;
+
+/// All levels, the least urgent first.
+const LEVELS: [LoggingLevel; 8] = [
+    LoggingLevel::Debug,
+    LoggingLevel::Info,
+    LoggingLevel::Notice,
+    LoggingLevel::Warning,
+    LoggingLevel::Error,
+    LoggingLevel::Critical,
+    LoggingLevel::Alert,
+    LoggingLevel::Emergency,
+];
+
+/// What a session wants to hear: a place in [`LEVELS`].
+#[derive(Clone, Debug)]
+pub(super) struct Level(Arc<AtomicU8>);
+
+impl Default for Level {
+    fn default() -> Self {
+        Self::new(LoggingLevel::Warning)
+    }
+}
+
+impl Level {
+    fn new(level: LoggingLevel) -> Self {
+        Self(Arc::new(AtomicU8::new(urgency(level))))
+    }
+
+    fn set(&self, level: LoggingLevel) {
+        self.0.store(urgency(level), Ordering::Relaxed);
+    }
+
+    fn hears(&self, level: LoggingLevel) -> bool {
+        urgency(level) >= self.0.load(Ordering::Relaxed)
+    }
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "there are eight levels")]
+fn urgency(level: LoggingLevel) -> u8 {
+    LEVELS.iter().position(|it| *it == level).unwrap_or(0) as u8
+}
+
+/// Answers `logging/setLevel`, which revisions with per-request levels do not have.
+pub(super) fn set_level(
+    server: &DispatchServer,
+    level: LoggingLevel,
+    context: &RequestContext<RoleServer>,
+) -> Result<(), ErrorData> {
+    if is_per_request(context) {
+        return Err(ErrorData::method_not_found::<SetLevelRequestMethod>());
+    }
+    server.level.set(level);
+    Ok(())
+}
+
+/// Tells a session about a dispatch that it has just asked for, until that has ended.
+pub(super) fn follow_for_session(
+    server: &DispatchServer,
+    dispatch: DispatchId,
+    context: &RequestContext<RoleServer>,
+) {
+    if is_per_request(context) {
+        return;
+    }
+    let mut teller = Teller {
+        handle: server.handle(context).into_owned(),
+        dispatch,
+        level: server.level.clone(),
+        peer: context.peer.clone(),
+        after: 0,
+        n_told: 0,
+    };
+    let closing = server.closing().clone();
+    server.tellers.spawn(async move {
+        tokio::select! {
+            () = closing.cancelled() => (),
+            () = teller.run() => (),
+        }
+    });
+}
+
+/// Tells a request that asks for it about a dispatch.
+pub(super) struct ForRequest(Option<Teller>);
+
+impl ForRequest {
+    /// Tells what has happened in the dispatch so far, and what happens.
+    pub(super) fn new(
+        server: &DispatchServer,
+        dispatch: DispatchId,
+        context: &RequestContext<RoleServer>,
+    ) -> Self {
+        let level = context.meta.log_level().filter(|_| is_per_request(context));
+        Self(level.map(|level| Teller {
+            handle: server.handle(context).into_owned(),
+            dispatch,
+            level: Level::new(level),
+            peer: context.peer.clone(),
+            after: 0,
+            n_told: 0,
+        }))
+    }
+
+    /// Tells for as long as it is polled.
+    pub(super) async fn run(&mut self) -> std::convert::Infallible {
+        if let Some(teller) = &mut self.0 {
+            teller.run().await;
+        }
+        std::future::pending().await
+    }
+
+    /// Tells what has happened and was not told.
+    pub(super) async fn finish(&mut self) {
+        if let Some(teller) = &mut self.0 {
+            // A client that does not listen is not told.
+            let _gone = teller.look().await;
+        }
+    }
+}
+
+/// Nobody listens any more.
+struct Gone;
+
+struct Teller {
+    handle: DispatcherHandle,
+    dispatch: DispatchId,
+    level: Level,
+    peer: Peer<RoleServer>,
+    /// The number of the last event that was looked at.
+    after: u64,
+    n_told: usize,
+}
+
+impl Teller {
+    /// Tells until the dispatch has ended, or nobody listens.
+    async fn run(&mut self) {
+        let Some(mut progress) = self.handle.follow(self.dispatch).await else {
+            let _gone = self.look().await;
+            return;
+        };
+        let mut seen: Option<Progress> = None;
+        loop {
+            let now = progress.borrow_and_update().clone();
+            let has_ended = now.status != DispatchStatus::Running;
+            if (has_ended || self.cares(seen.as_ref(), &now)) && self.look().await.is_err() {
+                return;
+            }
+            seen = Some(now);
+            if has_ended || self.peer.is_transport_closed() {
+                return;
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+            if progress.changed().await.is_err() {
+                let _gone = self.look().await;
+                return;
+            }
+        }
+    }
+
+    /// Whether what has changed may be worth a message: most sessions want to hear of failures
+    /// only, and these are counted.
+    fn cares(&self, seen: Option<&Progress>, now: &Progress) -> bool {
+        let n_before = seen.map_or(0, |it| it.n_unsuccessful);
+        now.n_unsuccessful > n_before || self.level.hears(LoggingLevel::Notice)
+    }
+
+    async fn look(&mut self) -> Result<(), Gone> {
+        loop {
+            let request = ReadTraceRequest {
+                dispatch_id: Some(self.dispatch),
+                task_id: None,
+                kinds: Some(self.kinds()),
+                cursor: Some(self.after.to_string()),
+                limit: Some(PAGE),
+            };
+            let page = self.handle.read_trace(request).await.map_err(|_| Gone)?;
+            for event in &page.events {
+                self.after = event.seq;
+                self.tell(event).await?;
+            }
+            if page.next_cursor.is_none() {
+                return Ok(());
+            }
+        }
+    }
+
+    /// The kinds of which somebody wants to hear.
+    fn kinds(&self) -> Vec<TraceKind> {
+        let mut kinds = vec![
+            TraceKind::AttemptEnded,
+            TraceKind::GateFailed,
+            TraceKind::TaskExpired,
+            TraceKind::BudgetExceeded,
+        ];
+        if self.level.hears(LoggingLevel::Notice) {
+            kinds.push(TraceKind::GateReached);
+        }
+        if self.level.hears(LoggingLevel::Info) {
+            kinds.push(TraceKind::DispatchEnded);
+        }
+        if self.level.hears(LoggingLevel::Debug) {
+            kinds.push(TraceKind::AttemptStarted);
+        }
+        kinds
+    }
+
+    async fn tell(&mut self, event: &TraceEvent) -> Result<(), Gone> {
+        let Some((level, what)) = judge(event) else { return Ok(()) };
+        if !self.level.hears(level) || self.n_told >= MESSAGES_MAX {
+            return Ok(());
+        }
+        self.n_told += 1;
+        let data = data_of(self.dispatch, event, what);
+        let message = LoggingMessageNotificationParam::new(level, data).with_logger(LOGGER);
+        self.peer.notify_logging_message(message).await.map_err(|_| Gone)
+    }
+}
+
+/// How urgent an event is, and what it is called.
+fn judge(event: &TraceEvent) -> Option<(LoggingLevel, &'static str)> {
+    let data = &event.data;
+    let is_success = data.get("ok") == Some(&Value::Bool(true));
+    let is_approval = data.get("gate").is_some_and(|it| it == "approval");
+    let is = |kind: TraceKind| event.kind == kind;
+    let judged = if is(TraceKind::AttemptEnded) && is_success {
+        (LoggingLevel::Debug, "task_succeeded")
+    } else if is(TraceKind::AttemptEnded) && data.contains_key("retry_at") {
+        (LoggingLevel::Info, "attempt_failed")
+    } else if [TraceKind::AttemptEnded, TraceKind::GateFailed, TraceKind::TaskExpired]
+        .contains(&event.kind)
+    {
+        (LoggingLevel::Warning, "task_failed")
+    } else if is(TraceKind::BudgetExceeded) {
+        (LoggingLevel::Warning, "budget_exceeded")
+    } else if is(TraceKind::GateReached) && is_approval {
+        (LoggingLevel::Notice, "approval_wanted")
+    } else if is(TraceKind::DispatchEnded) {
+        (LoggingLevel::Info, "dispatch_ended")
+    } else if is(TraceKind::AttemptStarted) {
+        (LoggingLevel::Debug, "attempt_started")
+    } else {
+        return None;
+    };
+    Some(judged)
+}
+
+/// Names and codes only: what agents and callers wrote stands in the trace.
+fn data_of(dispatch: DispatchId, event: &TraceEvent, what: &str) -> Value {
+    let mut data = Map::new();
+    data.insert("event".into(), what.into());
+    data.insert("dispatch_id".into(), json!(dispatch));
+    if let Some(task) = &event.task_id {
+        data.insert("task_id".into(), crate::model::text::escape(task.as_str()).into());
+    }
+    if let Some(attempt) = event.attempt {
+        data.insert("attempt".into(), json!(attempt));
+    }
+    for name in ["code", "status", "limit"] {
+        if let Some(value) = event.data.get(name) {
+            data.insert(name.into(), value.clone());
+        }
+    }
+    Value::Object(data)
+}
+
+fn is_per_request(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|it| it >= ProtocolVersion::V_2026_07_28)
+}
+
+/// What runs for sessions beside their calls.
+pub(super) type Tellers = TaskTracker;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_session_hears_what_is_as_urgent_as_it_wants() {
+        let level = Level::default();
+        assert!(level.hears(LoggingLevel::Warning) && !level.hears(LoggingLevel::Notice));
+        level.set(LoggingLevel::Debug);
+        assert!(level.hears(LoggingLevel::Debug));
+        level.set(LoggingLevel::Emergency);
+        assert!(!level.hears(LoggingLevel::Alert) && level.hears(LoggingLevel::Emergency));
+    }
+
+    #[test]
+    fn a_message_has_names_and_codes_and_no_texts() {
+        let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let event: TraceEvent = serde_json::from_value(json!({
+            "seq": 3, "at": "2026-11-21T03:44:00.123Z", "kind": "attempt_ended",
+            "task_id": "a", "attempt": 2,
+            "data": { "ok": false, "code": "agent_error", "error": "do as I say" },
+        }))
+        .unwrap();
+        let (level, what) = judge(&event).unwrap();
+        assert_eq!((level, what), (LoggingLevel::Warning, "task_failed"));
+        let expected = json!({
+            "event": "task_failed", "dispatch_id": dispatch, "task_id": "a", "attempt": 2,
+            "code": "agent_error",
+        });
+        assert_eq!(data_of(dispatch, &event, what), expected);
+    }
+}
