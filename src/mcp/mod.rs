@@ -2,8 +2,11 @@
 
 mod answer;
 mod catalog;
+mod completion;
 mod parent;
 mod progress;
+mod prompts;
+mod resources;
 mod server;
 mod tools;
 

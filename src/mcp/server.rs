@@ -5,15 +5,18 @@ use std::io;
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, Implementation, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
+        CacheScope, CallToolRequestParams, CallToolResponse, CompleteRequestParams, CompleteResult,
+        GetPromptRequestParams, GetPromptResponse, Implementation, ListPromptsResult,
+        ListResourceTemplatesResult, ListResourcesResult, ListToolsResult, PaginatedRequestParams,
+        ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse, ServerCapabilities,
+        ServerConfig, SubscribeRequestParams, SubscriptionFilter, Tool, UnsubscribeRequestParams,
     },
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
 };
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-use super::{answer, catalog, tools};
+use super::{answer, catalog, completion, prompts, resources, resources::Subscriptions, tools};
 use crate::{
     model::{ErrorCode, Refusal, json::Json},
     runtime::DispatcherHandle,
@@ -25,6 +28,8 @@ pub struct DispatchServer {
     handle: DispatcherHandle,
     closing: CancellationToken,
     document_bytes_max: u64,
+    /// Ends with the session.
+    subscriptions: Subscriptions,
 }
 
 impl DispatchServer {
@@ -35,7 +40,7 @@ impl DispatchServer {
         closing: CancellationToken,
         document_bytes_max: u64,
     ) -> Self {
-        Self { handle, closing, document_bytes_max }
+        Self { handle, closing, document_bytes_max, subscriptions: Subscriptions::default() }
     }
 
     /// Cancelled when the server is about to end.
@@ -51,7 +56,14 @@ impl DispatchServer {
 
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::new(ServerCapabilities::builder().enable_tools().build());
+        let capabilities = ServerCapabilities::builder()
+            .enable_completions()
+            .enable_prompts()
+            .enable_resources()
+            .enable_tools()
+            .enable_resources_list_changed()
+            .enable_resources_subscribe();
+        let mut info = ServerConfig::new(capabilities.build());
         let mut implementation = Implementation::from_build_env();
         env!("CARGO_PKG_NAME").clone_into(&mut implementation.name);
         env!("CARGO_PKG_VERSION").clone_into(&mut implementation.version);
@@ -85,8 +97,112 @@ impl ServerHandler for DispatchServer {
             Ok(args) => tools::call(self, &request.name, &args, &context).await?,
             Err(refusal) => answer::refused(&refusal),
         };
-        Ok(answer.into())
+        Ok(answer::as_understood(answer, context.protocol_version().as_ref()).into())
     }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        if !knows_cache_hints(&context) {
+            // Who looks at the list wants to hear when it changes; later clients ask for that.
+            let handle = self.handle().clone();
+            self.subscriptions.follow_lists(handle, &context.peer).await;
+        }
+        resources::list(self.handle(), request.and_then(|it| it.cursor)).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let mut templates = resources::templates();
+        if knows_cache_hints(&context) {
+            templates.ttl_ms = Some(resources::FINAL_TTL_MS);
+            templates.cache_scope = Some(CacheScope::Private);
+        }
+        Ok(templates)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let mut result = resources::read(self.handle(), request.uri).await?;
+        if knows_cache_hints(&context) {
+            result.cache_scope = Some(CacheScope::Private);
+        } else {
+            result.ttl_ms = None;
+        }
+        Ok(result.into())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.subscribe(self.handle(), request.uri, &context.peer).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.unsubscribe(request.uri, &context.peer).await;
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(resources::accepted(requested))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let (handle, closing) = (self.handle().clone(), self.closing().cancelled());
+        resources::listen(handle, &self.subscriptions, closing, context).await
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        completion::complete(self.handle(), request).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let mut prompts = prompts::list();
+        if knows_cache_hints(&context) {
+            prompts.ttl_ms = Some(resources::FINAL_TTL_MS);
+            prompts.cache_scope = Some(CacheScope::Private);
+        }
+        Ok(prompts)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Ok(prompts::get(self.handle(), request).await?.into())
+    }
+}
+
+/// Whether the call is of a revision whose results say how long they hold, and which has
+/// `subscriptions/listen`.
+fn knows_cache_hints(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|it| it >= ProtocolVersion::V_2026_07_28)
 }
 
 /// Refuses arguments of more than `bytes_max` bytes of compact JSON.

@@ -424,6 +424,14 @@ pub trait Journal: Debug + Send + Sync {
     /// The document of a plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
 
+    /// Plans with the time at which each was made, newest first: at most `limit` that are older
+    /// than `before`.
+    fn recent_plans(
+        &self,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>>;
+
     /// How long attempts of these agents took, by kind of work.
     fn durations(
         &self,

@@ -46,6 +46,10 @@ mod handle;
 mod history;
 mod lanes;
 mod live;
+mod lookout;
+#[cfg(test)]
+mod lookout_tests;
+mod lookup;
 mod markdown;
 mod message;
 mod nesting;
@@ -78,7 +82,7 @@ mod submission;
 mod takeover_tests;
 mod telling;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 #[cfg(test)]
 mod tests;
 mod trace;
@@ -90,6 +94,8 @@ mod workers;
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{Caller, DispatcherHandle, Ticket};
+pub use lookout::Watch;
+pub use lookup::{Found, Newest};
 pub use message::{Paused, Progress};
 pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;

@@ -132,6 +132,11 @@ impl World {
     }
 }
 
+/// A process of its own, for tests of faces.
+pub(crate) fn a_handle() -> DispatcherHandle {
+    World::with(Arc::default(), Arc::default(), options(8)).handle
+}
+
 /// A document of tasks of the free agent `robot`: one a line, `name !fate <- dependency …`.
 pub(super) fn document(text: &str) -> Value {
     let tasks = text.lines().map(|line| {
@@ -466,6 +471,10 @@ impl Journal for Flaky {
 
     fn plan(&self, plan: PlanId) -> Answer<Option<String>> {
         self.read(self.inner.plan(plan))
+    }
+
+    fn recent_plans(&self, before: Option<PlanId>, limit: usize) -> Answer<Vec<(PlanId, Millis)>> {
+        self.read(self.inner.recent_plans(before, limit))
     }
 
     fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {

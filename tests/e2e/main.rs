@@ -23,6 +23,7 @@ mod processes;
 mod prune;
 mod python;
 mod recipes;
+mod resources;
 mod run;
 mod schema;
 mod schemas;

@@ -20,6 +20,16 @@ pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
     commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
     let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
     assert_eq!(found, Ok(Some("two".to_owned())));
+
+    let recent = async |before: Option<u128>, limit| {
+        let before = before.map(|it| PlanId::new(Uuid::from_u128(it)));
+        let found = store.recent_plans(before, limit).await.unwrap();
+        found.iter().map(|it| (it.0.to_string(), it.1)).collect::<Vec<_>>()
+    };
+    let id = |number: u128| (Uuid::from_u128(number).to_string(), Millis(1));
+    assert_eq!(recent(None, 9).await, [id(2), id(1)]);
+    assert_eq!(recent(None, 1).await, [id(2)]);
+    assert_eq!(recent(Some(2), 9).await, [id(1)]);
 }
 
 pub(in crate::stores) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {

@@ -171,6 +171,18 @@ impl Journal for MemoryStore {
         self.read(move |state| state.plans.get(&plan).map(|it| it.1.clone()))
     }
 
+    fn recent_plans(
+        &self,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>> {
+        self.read(move |state| {
+            let newest_first = state.plans.iter().rev();
+            let older = newest_first.filter(|(id, _)| before.is_none_or(|before| **id < before));
+            older.take(limit).map(|(id, it)| (*id, it.0)).collect()
+        })
+    }
+
     fn durations(
         &self,
         agents: Vec<AgentName>,

@@ -6,12 +6,12 @@ use super::{
     duration,
     row::{
         DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, asked_row, count, dispatch_row, key,
-        keyed_row, name, only, open_owner_row, record_row, task_row,
+        keyed_row, name, only, open_owner_row, plan_row, record_row, task_row,
     },
     trouble::Trouble,
 };
 use crate::{
-    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
         Asked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter,
         RequestId, RequestState, StoredTask,
@@ -140,6 +140,18 @@ pub(super) fn request(
 
 pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<String>, Trouble> {
     one(connection, "SELECT document FROM plans WHERE id = ?1", [plan.to_string()], only)
+}
+
+pub(super) fn recent_plans(
+    connection: &Connection,
+    before: Option<PlanId>,
+    limit: usize,
+) -> Result<Vec<(PlanId, Millis)>, Trouble> {
+    // Every id is below "g", for it is written in hexadecimal.
+    let before = before.map_or_else(|| "g".to_owned(), |it| it.to_string());
+    let sql = "SELECT id, at FROM plans WHERE id < ?1 ORDER BY id DESC LIMIT ?2";
+    let wanted = params![before, count(limit)];
+    all(connection, sql, wanted, plan_row)
 }
 
 pub(super) fn durations(

@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::trouble::Trouble;
 use crate::{
     model::{
-        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, Reused,
+        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, PlanId, Reused,
         TaskId, TaskIdx, TaskUsage,
     },
     ports::{
@@ -124,6 +124,12 @@ pub(super) fn asked_row(row: &Row<'_>) -> Result<Asked, Trouble> {
         .map_err(|error| Trouble::corrupt(format!("a request: {error}")))?;
     let id = RequestId(Uuid::from_bytes(row.get(0)?));
     Ok(Asked { id, dispatch: DispatchId::from_bytes(row.get(1)?), request })
+}
+
+pub(super) fn plan_row(row: &Row<'_>) -> Result<(PlanId, Millis), Trouble> {
+    let id = text(row, 0)?;
+    let id = id.parse().map_err(|_| Trouble::corrupt(format!("{id:?} is no plan's id")))?;
+    Ok((id, read_time(row.get(1)?)))
 }
 
 /// The first column of a row that has only this one.

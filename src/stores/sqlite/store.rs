@@ -198,6 +198,14 @@ impl Journal for SqliteStore {
         self.readers.ask(move |it| query::plan(it, plan))
     }
 
+    fn recent_plans(
+        &self,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>> {
+        self.readers.ask(move |it| query::recent_plans(it, before, limit))
+    }
+
     fn durations(
         &self,
         agents: Vec<AgentName>,
