@@ -184,7 +184,8 @@ impl DispatcherHandle {
         dispatch: DispatchId,
         view: View,
     ) -> Result<DispatchResult, Refusal> {
-        self.answer(ResultQuery { view, chars_max: usize::MAX, ..ResultQuery::page(dispatch) }).await
+        self.answer(ResultQuery { view, chars_max: usize::MAX, ..ResultQuery::page(dispatch) })
+            .await
     }
 
     /// Answers `get_result`, after waiting if that was asked for.

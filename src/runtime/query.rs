@@ -35,7 +35,13 @@ pub(super) struct ResultQuery {
 impl ResultQuery {
     /// The first page of everything.
     pub(super) fn page(dispatch: DispatchId) -> Self {
-        Self { dispatch, tasks: None, view: View::Full, start: 0, chars_max: report::PAGE_CHARS_MAX }
+        Self {
+            dispatch,
+            tasks: None,
+            view: View::Full,
+            start: 0,
+            chars_max: report::PAGE_CHARS_MAX,
+        }
     }
 }
 

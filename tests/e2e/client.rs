@@ -7,13 +7,14 @@ use rmcp::{
     ClientHandler, ClientLifecycleMode, RoleClient,
     model::{
         CallToolRequest, CallToolRequestParams, ClientCapabilities, ClientConfig, ClientRequest,
-        Implementation, ProgressNotificationParam, ProtocolVersion, ResourceUpdatedNotificationParam,
-        ServerNotification, SubscribeRequestParams, SubscriptionFilter, Tool,
+        Implementation, ProgressNotificationParam, ProtocolVersion,
+        ResourceUpdatedNotificationParam, ServerNotification, SubscribeRequestParams,
+        SubscriptionFilter, Tool,
     },
     serve_client, serve_client_with_lifecycle,
     service::{
-        NotificationContext, Peer, PeerRequestOptions, RequestHandle, RunningService, RxJsonRpcMessage,
-        TxJsonRpcMessage,
+        NotificationContext, Peer, PeerRequestOptions, RequestHandle, RunningService,
+        RxJsonRpcMessage, TxJsonRpcMessage,
     },
     transport::{
         IntoTransport, StreamableHttpClientTransport,

@@ -27,7 +27,8 @@ impl Arguments {
                 texts.insert(argument.name, text);
             }
         }
-        let missing = entry.arguments.iter().find(|it| it.is_required && !texts.contains_key(it.name));
+        let missing =
+            entry.arguments.iter().find(|it| it.is_required && !texts.contains_key(it.name));
         match missing {
             None => Ok(Self(texts)),
             Some(it) => {

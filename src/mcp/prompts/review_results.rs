@@ -62,14 +62,7 @@ pub(super) async fn messages(
     let json = serde_json::to_string(&result)
         .map_err(|error| ErrorData::internal_error(error.to_string(), None))?;
     let (uri, mime) = (ResourceUri::Dispatch(id).to_string(), "application/json".to_owned());
-    let embedded = PromptMessage::new_resource(
-        Role::User,
-        uri,
-        Some(mime),
-        Some(json),
-        None,
-        None,
-        None,
-    );
+    let embedded =
+        PromptMessage::new_resource(Role::User, uri, Some(mime), Some(json), None, None, None);
     Ok(vec![PromptMessage::new_text(Role::User, text), embedded])
 }

@@ -68,14 +68,15 @@ impl Feed {
     /// What is new; waits for ever where nothing is subscribed to. Dropping the future loses
     /// nothing.
     pub(super) async fn next(&mut self) -> News {
+        let Self { resources, lists } = self;
         let lists = async {
-            match &mut self.lists {
+            match lists {
                 Some(lists) => lists.next().await,
                 None => future::pending().await,
             }
         };
         tokio::select! {
-            Some((uri, ())) = self.resources.next() => News::Updated(uri),
+            Some((uri, ())) = resources.next() => News::Updated(uri),
             Some(()) = lists => News::ListChanged,
             else => future::pending().await,
         }

@@ -66,12 +66,14 @@ impl Session {
 
 /// A dispatch of so many tasks that never end.
 async fn dispatch(handle: &DispatcherHandle, n_tasks: usize) -> DispatchId {
-    let task = |it| json!({
-        "task_id": format!("t{it}"),
-        "agent": "robot",
-        "description": "hang",
-        "input_data": { "fate": "hang" },
-    });
+    let task = |it| {
+        json!({
+            "task_id": format!("t{it}"),
+            "agent": "robot",
+            "description": "hang",
+            "input_data": { "fate": "hang" },
+        })
+    };
     let document = json!({ "tasks": (0..n_tasks).map(task).collect::<Vec<_>>() });
     handle.dispatch_document(&Json::from_value(&document).unwrap()).await.unwrap()
 }

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::trouble::Trouble;
 use crate::{
     model::{
-        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, PlanId, Reused,
-        TaskId, TaskIdx, TaskUsage,
+        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, PlanId,
+        Reused, TaskId, TaskIdx, TaskUsage,
     },
     ports::{
         Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
