@@ -126,7 +126,8 @@ impl<'a> Asking<'a> {
             let Some(response) = response_to(&question, &self.call.round.responses) else {
                 continue;
             };
-            settle(&self.handle, self.dispatch, &question, Verdict::read(&question, response)).await;
+            settle(&self.handle, self.dispatch, &question, Verdict::read(&question, response))
+                .await;
             self.left.insert(question.task);
         }
         Ok(())

@@ -1,15 +1,18 @@
 //! The MCP face: translates tool calls to the runtime's service, over whatever transport.
 
 mod answer;
+mod call;
 mod caller;
 #[cfg(test)]
 mod caller_tests;
-mod call;
 mod catalog;
+mod completion;
 mod elicit;
 mod log;
 mod parent;
 mod progress;
+mod prompts;
+mod resources;
 mod server;
 mod tasks;
 mod tools;

@@ -6,12 +6,15 @@ use std::{borrow::Cow, io};
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
-        CallToolRequestParams, CallToolResponse, CancelTaskParams, GetTaskParams, GetTaskResult,
-        Implementation, InitializeRequestParams, InitializeResult, ListToolsResult,
-        PaginatedRequestParams, ServerCapabilities, ServerConfig, SetLevelRequestParams, Tool,
-        UpdateTaskParams,
+        CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams,
+        CompleteRequestParams, CompleteResult, GetPromptRequestParams, GetPromptResponse,
+        GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams, InitializeResult,
+        ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
+        PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
+        ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
+        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
     },
-    service::RequestContext,
+    service::{RequestContext, SubscriptionContext},
 };
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
@@ -20,9 +23,11 @@ use super::{
     answer,
     call::Call,
     caller::Service,
-    catalog,
+    catalog, completion,
     elicit::Asked,
     log::{self, Level, Tellers},
+    prompts,
+    resources::{self, Subscriptions},
     tasks, tools,
 };
 use crate::{
@@ -41,6 +46,8 @@ pub struct DispatchServer {
     /// What this session wants to hear.
     pub(super) level: Level,
     pub(super) tellers: Tellers,
+    /// Ends with the session.
+    subscriptions: Subscriptions,
 }
 
 impl DispatchServer {
@@ -58,13 +65,15 @@ impl DispatchServer {
             asked: Asked::default(),
             level: Level::default(),
             tellers: Tellers::new(),
+            subscriptions: Subscriptions::default(),
         }
     }
 
     /// The same for another session.
     #[must_use]
     pub fn for_session(&self) -> Self {
-        Self { level: Level::default(), ..self.clone() }
+        let (level, subscriptions) = (Level::default(), Subscriptions::default());
+        Self { level, subscriptions, ..self.clone() }
     }
 
     /// Cancelled when the server is about to end.
@@ -85,8 +94,16 @@ impl DispatchServer {
 
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder().enable_logging().enable_tools();
-        let mut info = ServerConfig::new(capabilities.enable_tasks().build());
+        let capabilities = ServerCapabilities::builder()
+            .enable_completions()
+            .enable_logging()
+            .enable_prompts()
+            .enable_resources()
+            .enable_tools()
+            .enable_resources_list_changed()
+            .enable_resources_subscribe()
+            .enable_tasks();
+        let mut info = ServerConfig::new(capabilities.build());
         let mut implementation = Implementation::from_build_env();
         env!("CARGO_PKG_NAME").clone_into(&mut implementation.name);
         env!("CARGO_PKG_VERSION").clone_into(&mut implementation.version);
@@ -158,15 +175,122 @@ impl ServerHandler for DispatchServer {
         let CallToolRequestParams { name, arguments, input_responses, request_state, .. } = request;
         let arguments = arguments.unwrap_or_default();
         let fits = check_size(&arguments, self.document_bytes_max);
-        match fits.and_then(|()| Json::from_map(&arguments)) {
+        let response = match fits.and_then(|()| Json::from_map(&arguments)) {
             Ok(args) => {
                 let rounds = (input_responses, request_state);
                 let call = Call::open((&name, &arguments), rounds, &context)?;
-                tools::call(self, &name, &args, &call).await
+                tools::call(self, &name, &args, &call).await?
             }
-            Err(refusal) => Ok(answer::refused(&refusal).into()),
-        }
+            Err(refusal) => answer::refused(&refusal).into(),
+        };
+        Ok(answer::as_understood(response, context.protocol_version().as_ref()))
     }
+
+    async fn list_resources(
+        &self,
+        request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourcesResult, ErrorData> {
+        if !knows_cache_hints(&context) {
+            // Who looks at the list wants to hear when it changes; later clients ask for that.
+            let handle = self.handle(&context).into_owned();
+            self.subscriptions.follow_lists(handle, &context.peer).await;
+        }
+        resources::list(&self.handle(&context), request.and_then(|it| it.cursor)).await
+    }
+
+    async fn list_resource_templates(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListResourceTemplatesResult, ErrorData> {
+        let mut templates = resources::templates();
+        if knows_cache_hints(&context) {
+            templates.ttl_ms = Some(resources::FINAL_TTL_MS);
+            templates.cache_scope = Some(CacheScope::Private);
+        }
+        Ok(templates)
+    }
+
+    async fn read_resource(
+        &self,
+        request: ReadResourceRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ReadResourceResponse, ErrorData> {
+        let mut result = resources::read(&self.handle(&context), request.uri).await?;
+        if knows_cache_hints(&context) {
+            result.cache_scope = Some(CacheScope::Private);
+        } else {
+            result.ttl_ms = None;
+        }
+        Ok(result.into())
+    }
+
+    async fn subscribe(
+        &self,
+        request: SubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        let handle = self.handle(&context);
+        self.subscriptions.subscribe(&handle, request.uri, &context.peer).await
+    }
+
+    async fn unsubscribe(
+        &self,
+        request: UnsubscribeRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<(), ErrorData> {
+        self.subscriptions.unsubscribe(request.uri, &context.peer).await;
+        Ok(())
+    }
+
+    fn accepted_subscription_filter(
+        &self,
+        requested: &SubscriptionFilter,
+    ) -> Option<SubscriptionFilter> {
+        Some(resources::accepted(requested))
+    }
+
+    async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
+        let handle = self.handle(context.request_context()).into_owned();
+        let closing = self.closing().cancelled();
+        resources::listen(handle, &self.subscriptions, closing, context).await
+    }
+
+    async fn complete(
+        &self,
+        request: CompleteRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CompleteResult, ErrorData> {
+        completion::complete(&self.handle(&context), request).await
+    }
+
+    async fn list_prompts(
+        &self,
+        _request: Option<PaginatedRequestParams>,
+        context: RequestContext<RoleServer>,
+    ) -> Result<ListPromptsResult, ErrorData> {
+        let mut prompts = prompts::list();
+        if knows_cache_hints(&context) {
+            prompts.ttl_ms = Some(resources::FINAL_TTL_MS);
+            prompts.cache_scope = Some(CacheScope::Private);
+        }
+        Ok(prompts)
+    }
+
+    async fn get_prompt(
+        &self,
+        request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<GetPromptResponse, ErrorData> {
+        Ok(prompts::get(&self.handle(&context), request).await?.into())
+    }
+}
+
+/// Whether the call is of a revision whose results say how long they hold, and which has
+/// `subscriptions/listen`.
+fn knows_cache_hints(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version().is_some_and(|it| it >= ProtocolVersion::V_2026_07_28)
 }
 
 /// Refuses arguments of more than `bytes_max` bytes of compact JSON.

@@ -39,6 +39,28 @@ impl AgentName {
     }
 }
 
+/// An agent that documents may name, and who does its work now.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
+pub struct AgentReport {
+    /// Its name.
+    pub name: AgentName,
+    /// What it is for.
+    pub description: String,
+    /// Whether somebody serves it.
+    pub is_available: bool,
+    /// Who does its work: an upstream or a kind of program, and what it is called there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub served_by: Option<String>,
+    /// Why nobody serves it, and what to do about it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub problem: Option<String>,
+    /// What the caller should know of who serves it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub warnings: Vec<String>,
+    /// How long one attempt may take, in seconds, unless its task says it.
+    pub timeout_seconds: f64,
+}
+
 impl fmt::Display for AgentName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.0)

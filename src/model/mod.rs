@@ -36,7 +36,7 @@ mod upstream;
 mod usage;
 mod work;
 
-pub use agent::AgentName;
+pub use agent::{AgentName, AgentReport};
 pub use approval::{ApprovalReport, ApprovalSpec, WaitingFor};
 pub use budget::{
     Budget, BudgetLimit, BudgetSpec, MicroUsd, OnExceeded, Settlement, Spend, Spent, TaskUsage,

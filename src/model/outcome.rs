@@ -207,3 +207,16 @@ impl TaskStatus {
         }
     }
 }
+
+impl DispatchStatus {
+    /// The status as it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Running => "running",
+            Self::Success => "success",
+            Self::Partial => "partial",
+            Self::Failure => "failure",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}

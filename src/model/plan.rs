@@ -168,3 +168,14 @@ pub enum RecommendedDispatch {
     /// Each task waits for the one before.
     Sequential,
 }
+
+impl RecommendedDispatch {
+    /// The word as it is written in JSON.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Parallel => "parallel",
+            Self::Single => "single",
+            Self::Sequential => "sequential",
+        }
+    }
+}

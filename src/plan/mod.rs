@@ -14,6 +14,7 @@ mod fuzzing;
 mod graph;
 mod markdown;
 mod order;
+mod page;
 mod part;
 mod phrase;
 mod reference;
@@ -41,6 +42,7 @@ pub use estimate::{DurationKeys, Estimate, History, duration_key};
 #[doc(hidden)]
 pub use fuzzing::fuzz_document;
 pub use graph::{Edge, TaskGraph};
+pub use page::page;
 pub use part::{Pattern, Scope};
 pub use reference::{RESOLVED_BYTES_MAX, has_references, referenced_ids, resolve};
 pub use report::{critical_path, makespan, report};

@@ -441,6 +441,15 @@ pub trait Journal: Debug + Send + Sync {
     /// A plan.
     fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>>;
 
+    /// Plans with the time at which each was made, newest first: at most `limit` that are older
+    /// than `before`; those that belong to `caller`, or all.
+    fn recent_plans(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>>;
+
     /// How long attempts of these agents took, by kind of work.
     fn durations(
         &self,

@@ -14,6 +14,7 @@ use super::{
     dispatcher::Dispatcher,
     document::{Meta, StoredDocument},
     forecast::Forecast,
+    lookout,
     message::{Inboxes, Message, Submitted},
     options::{Dependencies, Options},
     orphans::{self, Adopter},
@@ -53,6 +54,7 @@ pub struct DispatcherHandle {
     pub(super) workers: Option<Arc<dyn WorkBoard>>,
     /// Whose view of the service it is; nobody's is the whole.
     pub(super) viewer: Option<Box<Viewer>>,
+    pub(super) lookout: mpsc::UnboundedSender<lookout::Order>,
 }
 
 /// Who asks for a dispatch.
@@ -107,13 +109,18 @@ impl DispatcherHandle {
             options.recover,
             shutdown.clone(),
         );
+        let (lookout, orders) = mpsc::unbounded_channel();
+        let looking = lookout::run(Arc::clone(&dependencies.journal), orders, shutdown.clone());
         let upkeep = retention::run(dependencies.clone(), options.retention, shutdown);
         let task = tokio::spawn(async move {
-            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
+            let writing = tracer::run(from_traces, files, journal);
+            tokio::join!(dispatcher.run(), writing, watch, looking, upkeep);
         });
         let options = Arc::new(options);
         let (workers, viewer) = (None, None);
-        (Self { dependencies, options, rules, control, submissions, workers, viewer }, task)
+        let handle =
+            Self { dependencies, options, rules, control, submissions, workers, viewer, lookout };
+        (handle, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -125,12 +132,6 @@ impl DispatcherHandle {
     pub async fn plan_whole(&self, args: &Json<'_>) -> Result<PlanReport, Refusal> {
         let checked = plan::check_plan(args, &self.rules())?;
         let id = PlanId::new(Uuid::now_v7());
-        let workers = checked.config.max_workers.unwrap_or(self.options.max_workers);
-        let mut tasks = checked.tasks.clone();
-        for it in &mut tasks {
-            defaults::task(it, &self.options);
-        }
-        let forecast = Forecast::make(&self.dependencies.journal, &tasks).await;
         let document = serde_json::json!({ "tasks": checked.tasks, "config": checked.config });
         let at = self.dependencies.clock.now();
         let (document, caller) = (document.to_string(), self.caller_name());
@@ -140,7 +141,18 @@ impl DispatcherHandle {
             .commit(vec![write].into())
             .await
             .map_err(|it| query::refuse(&it))?;
-        Ok(plan::report(id, checked, &forecast.expected, workers))
+        Ok(self.plan_report(id, checked).await)
+    }
+
+    /// What a plan means by what is known now.
+    pub(super) async fn plan_report(&self, id: PlanId, checked: Checked) -> PlanReport {
+        let workers = checked.config.max_workers.unwrap_or(self.options.max_workers);
+        let mut tasks = checked.tasks.clone();
+        for it in &mut tasks {
+            defaults::task(it, &self.options);
+        }
+        let forecast = Forecast::make(&self.dependencies.journal, &tasks).await;
+        plan::report(id, checked, &forecast.expected, workers)
     }
 
     /// Checks what `dispatch` takes and makes it durable.
@@ -178,7 +190,8 @@ impl DispatcherHandle {
         dispatch: DispatchId,
         view: View,
     ) -> Result<DispatchResult, Refusal> {
-        self.answer(ResultQuery { view, is_paged: false, ..ResultQuery::page(dispatch) }).await
+        self.answer(ResultQuery { view, chars_max: usize::MAX, ..ResultQuery::page(dispatch) })
+            .await
     }
 
     /// Answers `get_result`, after waiting if that was asked for.
@@ -248,7 +261,7 @@ impl DispatcherHandle {
         query::result(&self.dependencies.journal, query, now).await
     }
 
-    async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
+    pub(super) async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
         let stored = self.dependencies.journal.plan(plan).await.map_err(|it| query::refuse(&it))?;
         let stored = stored.ok_or_else(|| {
             let message = format!("there is no plan {plan}");

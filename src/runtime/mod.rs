@@ -47,6 +47,10 @@ mod handle;
 mod history;
 mod lanes;
 mod live;
+mod lookout;
+#[cfg(test)]
+mod lookout_tests;
+mod lookup;
 mod markdown;
 mod message;
 mod nesting;
@@ -99,6 +103,8 @@ pub use approvals::{Question, Questions};
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{Caller, DispatcherHandle, Ticket};
+pub use lookout::Watch;
+pub use lookup::{Found, Newest};
 pub use message::{Paused, Progress};
 pub use options::{AgentExpect, AgentOptions, Dependencies, Options, Recover};
 pub use paths::Paths;

@@ -5,7 +5,7 @@ use std::sync::{Arc, OnceLock};
 use futures::future::BoxFuture;
 
 use crate::{
-    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
         Asked, Changes, Committed, Digest, DispatchRow, Journal, KeyedDispatch, KnownResult,
         OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState, StoreError,
@@ -103,6 +103,18 @@ impl Journal for OwnJournal {
             return Box::pin(async { Ok(Vec::new()) });
         }
         self.inner.recent(Some(Arc::clone(&self.caller)), before, limit)
+    }
+
+    fn recent_plans(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> Answer<Vec<(PlanId, Millis)>> {
+        if caller.is_some_and(|it| it != self.caller) {
+            return Box::pin(async { Ok(Vec::new()) });
+        }
+        self.inner.recent_plans(Some(Arc::clone(&self.caller)), before, limit)
     }
 
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {

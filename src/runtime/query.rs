@@ -28,14 +28,20 @@ pub(super) struct ResultQuery {
     pub(super) view: View,
     /// A position in the selected tasks.
     pub(super) start: usize,
-    /// Whether the answer must fit one page.
-    pub(super) is_paged: bool,
+    /// How many characters the results may have together.
+    pub(super) chars_max: usize,
 }
 
 impl ResultQuery {
     /// The first page of everything.
     pub(super) fn page(dispatch: DispatchId) -> Self {
-        Self { dispatch, tasks: None, view: View::Full, start: 0, is_paged: true }
+        Self {
+            dispatch,
+            tasks: None,
+            view: View::Full,
+            start: 0,
+            chars_max: report::PAGE_CHARS_MAX,
+        }
     }
 }
 
@@ -176,7 +182,7 @@ async fn fill_page(
     let name_of = |it: TaskIdx| {
         tasks.get(it.as_usize()).map_or_else(String::new, |it| it.task_id.to_string())
     };
-    let mut pager = report::Pager::new(query.is_paged);
+    let mut pager = report::Pager::new(query.chars_max);
     let mut at = query.start.min(selected.len());
     while at < selected.len() {
         let chunk = &selected[at..selected.len().min(at + OUTPUTS_PAGE)];
@@ -250,9 +256,14 @@ fn place(tasks: &[StoredTask], name: &TaskId) -> Result<TaskIdx, Refusal> {
             || "get_result with view \"summary\" lists the tasks".to_owned(),
             |it| format!("did you mean \"{it}\"?"),
         );
-        let message = format!("the dispatch has no task \"{name}\"");
-        Refusal::of(ErrorCode::UnknownTask, "/task_ids", &message, &hint)
+        no_task(name, &hint)
     })
+}
+
+/// The refusal that says that a dispatch has no such task.
+pub(super) fn no_task(name: &TaskId, hint: &str) -> Refusal {
+    let message = format!("the dispatch has no task \"{name}\"");
+    Refusal::of(ErrorCode::UnknownTask, "/task_ids", &message, hint)
 }
 
 /// Keeps as many events as fit one answer, and says where to go on.

@@ -19,6 +19,8 @@ use crate::{
 pub(super) const ANSWER_CHARS_MAX: usize = 40_000;
 /// What an answer needs besides its results.
 const ENVELOPE_CHARS: usize = 4_000;
+/// The most that the results of one answer of a tool may have, in characters of JSON text.
+pub(super) const PAGE_CHARS_MAX: usize = ANSWER_CHARS_MAX - ENVELOPE_CHARS;
 
 /// One page of a dispatch's results.
 pub(super) struct Page {
@@ -34,10 +36,9 @@ pub(super) struct Pager {
 }
 
 impl Pager {
-    /// A pager for one answer, or for everything.
-    pub(super) fn new(is_paged: bool) -> Self {
-        let chars_left = if is_paged { ANSWER_CHARS_MAX - ENVELOPE_CHARS } else { usize::MAX };
-        Self { results: Vec::new(), chars_left }
+    /// A pager for so many characters.
+    pub(super) fn new(chars_max: usize) -> Self {
+        Self { results: Vec::new(), chars_left: chars_max }
     }
 
     /// Takes a result if it fits; cuts its output if it would not fit any page.

@@ -144,6 +144,11 @@ impl World {
     }
 }
 
+/// A process of its own, for tests of faces.
+pub(crate) fn a_handle() -> DispatcherHandle {
+    World::with(Arc::default(), Arc::default(), options(8)).handle
+}
+
 /// A document of tasks of the free agent `robot`: one a line, `name !fate <- dependency …`.
 pub(crate) fn document(text: &str) -> Value {
     let tasks = text.lines().map(|line| {
@@ -488,6 +493,15 @@ impl Journal for Flaky {
 
     fn plan(&self, plan: PlanId) -> Answer<Option<StoredPlan>> {
         self.read(self.inner.plan(plan))
+    }
+
+    fn recent_plans(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> Answer<Vec<(PlanId, Millis)>> {
+        self.read(self.inner.recent_plans(caller, before, limit))
     }
 
     fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {

@@ -8,7 +8,8 @@ use rmcp::{
     model::{
         CallToolRequest, CallToolRequestParams, CallToolResponse, ClientCapabilities, ClientConfig,
         ClientRequest, ElicitRequestParams, ElicitResult, ElicitationAction, Implementation,
-        ProgressNotificationParam, ProtocolVersion, Tool,
+        ProgressNotificationParam, ProtocolVersion, ResourceUpdatedNotificationParam,
+        ServerNotification, SubscribeRequestParams, SubscriptionFilter, Tool,
     },
     serve_client, serve_client_with_lifecycle,
     service::{
@@ -58,13 +59,18 @@ pub(crate) struct Answer {
     pub(crate) content: Value,
 }
 
-/// A client that remembers the progress that it was told, and what its user was asked: who says
-/// `go` to everything.
+/// A client that remembers what it was told, and what its user was asked: who says `go` to
+/// everything.
 struct Ear {
     config: ClientConfig,
     progress: watch::Sender<Vec<ProgressNotificationParam>>,
     asked: watch::Sender<Vec<String>>,
+    /// The resources that changed, and `lists` for their lists.
+    news: watch::Sender<Vec<String>>,
 }
+
+/// What stands for changed lists among changed resources.
+pub(crate) const LISTS: &str = "lists";
 
 impl Face {
     /// The revisions that this face serves, oldest first.
@@ -165,14 +171,73 @@ impl Client {
         let result = result.unwrap();
         let text = &result.content[0].as_text().unwrap().text;
         let content = result.structured_content.unwrap();
-        assert_eq!(result.content.len(), 1);
+        let links = &result.content[1..];
+        assert!(links.iter().all(|it| it.as_resource_link().is_some()), "{links:?}");
+        assert!(links.is_empty() || self.version() >= ProtocolVersion::V_2025_06_18);
+        let n_chars = |it| serde_json::to_string(it).unwrap().chars().count();
+        let in_links: usize = links.iter().map(n_chars).sum();
         assert_eq!(serde_json::from_str::<Value>(text).unwrap(), content);
-        assert!(text.chars().count() <= ANSWER_CHARS_MAX, "{tool} answers too much");
+        let n_chars = text.chars().count() + in_links;
+        assert!(n_chars <= ANSWER_CHARS_MAX, "{tool} answers too much");
         let is_error = result.is_error.unwrap_or(false);
         if !is_error {
             schema::check(&content, &self.outputs[tool]);
         }
         Answer { is_error, content }
+    }
+
+    /// The resources that an answer links to.
+    pub(crate) async fn links(&self, tool: &str, arguments: Value) -> Vec<String> {
+        let result = within(self.session.call_tool(params(tool, arguments))).await.unwrap();
+        let links = result.content.iter().filter_map(|it| it.as_resource_link());
+        links.map(|it| it.uri.clone()).collect()
+    }
+
+    /// The session itself.
+    pub(crate) fn peer(&self) -> &Peer<RoleClient> {
+        self.session.peer()
+    }
+
+    /// The revision that is spoken.
+    pub(crate) fn version(&self) -> ProtocolVersion {
+        self.session.peer_info().unwrap().protocol_version.clone()
+    }
+
+    /// Hears of changes of these resources and of the lists from now on, in the way of the
+    /// revision.
+    pub(crate) async fn follow(&self, uris: &[String]) {
+        if self.version() < ProtocolVersion::V_2026_07_28 {
+            for uri in uris {
+                let subscribe = SubscribeRequestParams::new(uri.clone());
+                #[expect(deprecated, reason = "it is what these revisions have")]
+                within(self.session.subscribe(subscribe)).await.unwrap();
+            }
+            within(self.session.list_resources(None)).await.unwrap();
+            return;
+        }
+        let filter = SubscriptionFilter::builder().resources_list_changed();
+        let filter = filter.resource_subscriptions(uris.iter().cloned()).build();
+        let mut subscription = within(self.session.listen(filter.clone())).await.unwrap();
+        assert_eq!(subscription.acknowledged(), &filter);
+        let news = self.session.service().news.clone();
+        tokio::spawn(async move {
+            while let Ok(Some(notification)) = subscription.next().await {
+                let told = match notification {
+                    ServerNotification::ResourceUpdatedNotification(it) => it.params.uri,
+                    ServerNotification::ResourceListChangedNotification(_) => LISTS.to_owned(),
+                    other => panic!("nobody wanted {other:?}"),
+                };
+                news.send_modify(|it| it.push(told));
+            }
+        });
+    }
+
+    /// Waits until each of these was told of `n` times at least, and answers all that was told.
+    pub(crate) async fn news(&self, of: &[&str], n: usize) -> Vec<String> {
+        let mut news = self.session.service().news.subscribe();
+        let count = |all: &[String], wanted: &str| all.iter().filter(|it| *it == wanted).count();
+        let has_all = |all: &Vec<String>| of.iter().all(|it| count(all, it) >= n);
+        within(news.wait_for(has_all)).await.unwrap().clone()
     }
 
     /// Calls a tool that must do what it is asked.
@@ -251,7 +316,7 @@ impl Ear {
         let mut config = ClientConfig::new(can, Implementation::new("test", "1"));
         config.protocol_version = version.clone();
         let (progress, asked) = (watch::Sender::new(Vec::new()), watch::Sender::new(Vec::new()));
-        Self { config, progress, asked }
+        Self { config, progress, asked, news: watch::Sender::new(Vec::new()) }
     }
 }
 
@@ -276,6 +341,18 @@ impl ClientHandler for Ear {
         let asked = serde_json::to_string(&request).unwrap();
         self.asked.send_modify(|it| it.push(asked));
         Ok(ElicitResult::new(ElicitationAction::Accept).with_content(json!({ "decision": "go" })))
+    }
+
+    async fn on_resource_updated(
+        &self,
+        params: ResourceUpdatedNotificationParam,
+        _: NotificationContext<RoleClient>,
+    ) {
+        self.news.send_modify(|it| it.push(params.uri));
+    }
+
+    async fn on_resource_list_changed(&self, _: NotificationContext<RoleClient>) {
+        self.news.send_modify(|it| it.push(LISTS.to_owned()));
     }
 }
 

@@ -35,6 +35,7 @@ macro_rules! over_every_face {
         }
     )*};
 }
+pub(crate) use over_every_face;
 
 over_every_face! {
     introduces_itself => e2e_stdio_introduces_itself, e2e_http_introduces_itself,

@@ -28,6 +28,7 @@ mod prune;
 mod python;
 mod raw;
 mod recipes;
+mod resources;
 mod run;
 mod schema;
 mod schemas;

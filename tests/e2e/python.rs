@@ -59,6 +59,14 @@ async fn e2e_the_official_client_gets_the_same_result_everywhere() {
     assert_eq!(one["waves"][0].as_array().unwrap().len(), 3);
     assert_eq!(one["read_only"], json!(["plan_tasks", "get_result", "read_trace"]));
     assert_eq!((&one["is_refused"], &one["codes"][0]), (&json!(true), &json!("missing_field")));
+    assert_eq!((&one["lists_both"], &one["has_output"]), (&json!(true), &json!(true)));
+    assert_eq!(one["templates"].as_array().unwrap().len(), 4);
+    assert_eq!(one["completed"].as_array().unwrap().len(), 3);
+    assert!(one["page"].as_str().unwrap().starts_with("mermaid\nflowchart TD"), "{one}");
+    assert_eq!(one["agents"], json!(["coder", "debug", "research", "tool"]));
+    assert_eq!(one["prompts"].as_array().unwrap().len(), 3);
+    assert_eq!(one["reviewed"], "success");
+    assert_eq!(one["heard"], json!(["ResourcesListChanged", "ResourceUpdated"]));
     let warning = one["result"]["warnings"][0].as_str().unwrap();
     assert!(warning.contains("embedded Archon"), "{warning}");
 }
@@ -76,6 +84,10 @@ fn without_chance(seen: &Value) -> Value {
         "waves": seen["waves"],
         "kinds": seen["kinds"],
         "codes": seen["codes"],
+        "resources": ["lists_both", "templates", "completed", "page", "agents", "traced", "has_output"]
+            .map(|it| &seen[it]),
+        "prompts": [&seen["prompts"], &seen["reviewed"]],
+        "heard": seen["heard"],
         "status": result["status"],
         "tasks": tasks,
         "counts": counts.map(|it| &result["summary"][it]),

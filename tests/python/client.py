@@ -18,6 +18,12 @@ import httpx2
 from mcp import Client, StdioServerParameters, stdio_client
 from mcp.client.sse import sse_client
 from mcp.client.streamable_http import streamable_http_client
+from mcp.types import (
+    PromptReference,
+    ResourceListChangedNotification,
+    ResourceTemplateReference,
+    ResourceUpdatedNotification,
+)
 
 warnings.simplefilter("ignore")
 
@@ -45,7 +51,96 @@ async def use(client: Client, document: dict) -> dict:
         "kinds": sorted({it["kind"] for it in trace["events"]}),
         "is_refused": refusal.is_error,
         "codes": [it["code"] for it in json.loads(refusal.content[0].text)["errors"]],
+        **await use_resources(client, result["dispatch_id"], plan["plan_id"]),
+        **await use_prompts(client, result["dispatch_id"]),
     }
+
+
+async def use_resources(client: Client, dispatch: str, plan: str) -> dict:
+    """Lists, completes and reads resources."""
+    listed = [it.uri for it in (await client.list_resources()).resources]
+    templates = (await client.list_resource_templates()).resource_templates
+    task = ResourceTemplateReference(type="ref/resource", uri=templates[1].uri_template)
+    tasks = await client.complete(
+        task, {"name": "task_id", "value": "gen-"}, context_arguments={"id": dispatch}
+    )
+    contents = {}
+    for uri in [
+        f"dispatch://{dispatch}",
+        f"dispatch://{dispatch}/tasks/{tasks.completion.values[0]}",
+        f"trace://{dispatch}/{tasks.completion.values[0]}",
+        f"plan://{plan}",
+        "settings://agents",
+    ]:
+        [content] = (await client.read_resource(uri)).contents
+        is_json = content.mime_type == "application/json"
+        contents[uri.split("://")[0]] = json.loads(content.text) if is_json else content.text
+    return {
+        "lists_both": {f"dispatch://{dispatch}", f"plan://{plan}"} <= set(listed),
+        "templates": [it.uri_template for it in templates],
+        "completed": tasks.completion.values,
+        "page": contents["plan"].split("```")[1],
+        "agents": [it["name"] for it in contents["settings"]],
+        "traced": [it["kind"] for it in contents["trace"]["events"]],
+        "has_output": contents["dispatch"]["output"] is not None,
+    }
+
+
+async def use_prompts(client: Client, dispatch: str) -> dict:
+    """Lists, completes and gets prompts."""
+    prompts = (await client.list_prompts()).prompts
+    review = PromptReference(type="ref/prompt", name="review-results")
+    ids = await client.complete(review, {"name": "dispatch_id", "value": dispatch})
+    got = await client.get_prompt("review-results", {"dispatch_id": ids.completion.values[0]})
+    return {
+        "prompts": [it.name for it in prompts],
+        "reviewed": json.loads(got.messages[1].content.resource.text)["status"],
+    }
+
+
+async def follow(client: Client, document: dict, heard: "Heard") -> list[str]:
+    """Hears that a dispatch was listed, and that one that somebody decided on went on."""
+    task = document["tasks"][0] | {"approval": {"message": "go on?"}}
+    held = {"tasks": [task], "wait": False}
+    if client.protocol_version >= "2026-07-28":
+        async with client.listen(resources_list_changed=True) as lists:
+            result = await call(client, "dispatch", held)
+            kinds = [type(await anext(aiter(lists))).__name__]
+        uri = f"dispatch://{result['dispatch_id']}"
+        async with client.listen(resource_subscriptions=[uri]) as changes:
+            await approve(client, result)
+            kinds.append(type(await anext(aiter(changes))).__name__)
+        return kinds
+    await client.list_resources(cache_mode="refresh")
+    result = await call(client, "dispatch", held)
+    await heard.wait_for(ResourceListChangedNotification)
+    await client.subscribe_resource(f"dispatch://{result['dispatch_id']}")
+    await approve(client, result)
+    await heard.wait_for(ResourceUpdatedNotification)
+    return ["ResourcesListChanged", "ResourceUpdated"]
+
+
+async def approve(client: Client, result: dict) -> None:
+    """Lets the dispatch's only task go on."""
+    task = result["results"][0]["task_id"]
+    decision = {"dispatch_id": result["dispatch_id"], "task_id": task, "decision": "approve"}
+    await call(client, "approve_task", decision)
+
+
+class Heard:
+    """What the server told without being asked."""
+
+    def __init__(self) -> None:
+        self.sender, self.receiver = anyio.create_memory_object_stream(1_000)
+
+    async def hear(self, message: object) -> None:
+        """Is called with each message."""
+        self.sender.send_nowait(message)
+
+    async def wait_for(self, kind: type) -> None:
+        """Waits until something of this kind was told."""
+        while not isinstance(getattr(message := await self.receiver.receive(), "root", message), kind):
+            pass
 
 
 async def call(client: Client, tool: str, arguments: dict) -> dict:
@@ -80,20 +175,22 @@ async def main() -> None:
         env=dict(os.environ),
     )
     ways = {
-        "stdio modern": lambda: Client(stdio_client(stdio), mode="2026-07-28"),
-        "stdio auto": lambda: Client(stdio_client(stdio), mode="auto"),
-        "stdio legacy": lambda: Client(stdio_client(stdio), mode="legacy"),
-        "http modern": lambda: Client(http(url, headers), mode="2026-07-28"),
-        "http auto": lambda: Client(http(url, headers), mode="auto"),
-        "http legacy": lambda: Client(http(url, headers), mode="legacy"),
-        "sse auto": lambda: Client(sse_client(f"{url}/sse", headers), mode="auto"),
-        "sse legacy": lambda: Client(sse_client(f"{url}/sse", headers), mode="legacy"),
+        "stdio modern": (lambda: stdio_client(stdio), "2026-07-28"),
+        "stdio auto": (lambda: stdio_client(stdio), "auto"),
+        "stdio legacy": (lambda: stdio_client(stdio), "legacy"),
+        "http modern": (lambda: http(url, headers), "2026-07-28"),
+        "http auto": (lambda: http(url, headers), "auto"),
+        "http legacy": (lambda: http(url, headers), "legacy"),
+        "sse auto": (lambda: sse_client(f"{url}/sse", headers), "auto"),
+        "sse legacy": (lambda: sse_client(f"{url}/sse", headers), "legacy"),
     }
     seen = {}
-    for way, connect in ways.items():
+    for way, (transport, mode) in ways.items():
         with anyio.fail_after(ANSWER_MAX):
-            async with connect() as client:
+            heard = Heard()
+            async with Client(transport(), mode=mode, message_handler=heard.hear) as client:
                 seen[way] = await use(client, document)
+                seen[way]["heard"] = await follow(client, document, heard)
     json.dump(seen, sys.stdout)
 
 

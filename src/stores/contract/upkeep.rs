@@ -21,6 +21,25 @@ pub(in crate::stores) async fn plans_read_back(store: Store, _: Maintained) {
     commit(&store, vec![plan(1, "one"), plan(2, "two")]).await;
     let found = store.plan(PlanId::new(Uuid::from_u128(2))).await;
     assert_eq!(found, Ok(Some(StoredPlan { document: "two".to_owned(), caller: None })));
+    let of_ada = Write::Plan {
+        plan: PlanId::new(Uuid::from_u128(3)),
+        at: Millis(1),
+        document: "three".to_owned(),
+        caller: Some("ada".into()),
+    };
+    commit(&store, vec![of_ada]).await;
+
+    let recent = async |caller: Option<&str>, before: Option<u128>, limit| {
+        let before = before.map(|it| PlanId::new(Uuid::from_u128(it)));
+        let found = store.recent_plans(caller.map(Into::into), before, limit).await.unwrap();
+        found.iter().map(|it| (it.0.to_string(), it.1)).collect::<Vec<_>>()
+    };
+    let id = |number: u128| (Uuid::from_u128(number).to_string(), Millis(1));
+    assert_eq!(recent(None, None, 9).await, [id(3), id(2), id(1)]);
+    assert_eq!(recent(None, None, 1).await, [id(3)]);
+    assert_eq!(recent(None, Some(2), 9).await, [id(1)]);
+    assert_eq!(recent(Some("ada"), None, 9).await, [id(3)]);
+    assert_eq!(recent(Some("ada"), Some(3), 9).await, []);
 }
 
 pub(in crate::stores) async fn what_ended_first_comes_first(store: Store, upkeep: Maintained) {

@@ -173,6 +173,20 @@ impl Journal for MemoryStore {
         self.read(move |state| state.plans.get(&plan).map(|it| it.1.clone()))
     }
 
+    fn recent_plans(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>> {
+        self.read(move |state| {
+            let newest_first = state.plans.iter().rev();
+            let own = newest_first.filter(|(_, it)| caller.is_none() || it.1.caller == caller);
+            let older = own.filter(|(id, _)| before.is_none_or(|before| **id < before));
+            older.take(limit).map(|(id, it)| (*id, it.0)).collect()
+        })
+    }
+
     fn durations(
         &self,
         agents: Vec<AgentName>,

@@ -6,12 +6,12 @@ use super::{
     duration,
     row::{
         DISPATCH_COLUMNS, RECORD_COLUMNS, TASK_COLUMNS, asked_row, count, dispatch_row, key,
-        keyed_row, name, only, open_owner_row, plan_row, record_row, task_row,
+        keyed_row, listed_plan_row, name, only, open_owner_row, plan_row, record_row, task_row,
     },
     trouble::Trouble,
 };
 use crate::{
-    model::{AgentName, DispatchId, DurationKey, Durations, PlanId, TaskIdx},
+    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
         Asked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter,
         RequestId, RequestState, StoredPlan, StoredTask,
@@ -144,6 +144,21 @@ pub(super) fn request(
 pub(super) fn plan(connection: &Connection, plan: PlanId) -> Result<Option<StoredPlan>, Trouble> {
     let sql = "SELECT document, caller FROM plans WHERE id = ?1";
     one(connection, sql, [plan.to_string()], plan_row)
+}
+
+pub(super) fn recent_plans(
+    connection: &Connection,
+    caller: Option<&str>,
+    before: Option<PlanId>,
+    limit: usize,
+) -> Result<Vec<(PlanId, Millis)>, Trouble> {
+    // Every id is below "g", for it is written in hexadecimal.
+    let before = before.map_or_else(|| "g".to_owned(), |it| it.to_string());
+    let of_caller = if caller.is_some() { "caller = ?3 AND" } else { "?3 IS NULL AND" };
+    let sql =
+        format!("SELECT id, at FROM plans WHERE {of_caller} id < ?1 ORDER BY id DESC LIMIT ?2");
+    let wanted = params![before, count(limit), caller];
+    all(connection, &sql, wanted, listed_plan_row)
 }
 
 pub(super) fn durations(

@@ -10,8 +10,8 @@ use uuid::Uuid;
 use super::trouble::Trouble;
 use crate::{
     model::{
-        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, Reused,
-        TaskId, TaskIdx, TaskUsage,
+        AgentName, ApprovalReport, DispatchId, Evidence, Failure, FailureCode, Millis, PlanId,
+        Reused, TaskId, TaskIdx, TaskUsage,
     },
     ports::{
         Asked, DispatchRow, Epoch, KeyedDispatch, OpenOwner, OwnerId, Record, RequestId,
@@ -129,6 +129,13 @@ pub(super) fn asked_row(row: &Row<'_>) -> Result<Asked, Trouble> {
 
 pub(super) fn plan_row(row: &Row<'_>) -> Result<StoredPlan, Trouble> {
     Ok(StoredPlan { document: row.get(0)?, caller: row.get(1)? })
+}
+
+/// A plan's id and time.
+pub(super) fn listed_plan_row(row: &Row<'_>) -> Result<(PlanId, Millis), Trouble> {
+    let id = text(row, 0)?;
+    let id = id.parse().map_err(|_| Trouble::corrupt(format!("{id:?} is no plan's id")))?;
+    Ok((id, read_time(row.get(1)?)))
 }
 
 /// The first column of a row that has only this one.

@@ -199,6 +199,15 @@ impl Journal for SqliteStore {
         self.readers.ask(move |it| query::plan(it, plan))
     }
 
+    fn recent_plans(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<PlanId>,
+        limit: usize,
+    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>> {
+        self.readers.ask(move |it| query::recent_plans(it, caller.as_deref(), before, limit))
+    }
+
     fn durations(
         &self,
         agents: Vec<AgentName>,

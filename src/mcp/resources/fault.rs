@@ -1,0 +1,32 @@
+//! Why a resource cannot be had, as an error of the protocol.
+
+use rmcp::ErrorData;
+
+use super::uri::UriFault;
+use crate::model::{ErrorCode, Refusal};
+
+/// A refusal as an error of the protocol. Clients show only its message, so the hint is in it.
+pub(in crate::mcp) fn to_error(refusal: &Refusal) -> ErrorData {
+    let body = refusal.to_body();
+    let message = format!("{}: {}", body.error.message, body.error.hint);
+    let data = serde_json::to_value(&body).ok();
+    match refusal.code() {
+        ErrorCode::UnknownDispatch | ErrorCode::UnknownTask | ErrorCode::UnknownPlan => {
+            ErrorData::resource_not_found(message, data)
+        }
+        ErrorCode::StorageUnavailable | ErrorCode::Internal | ErrorCode::Busy => {
+            ErrorData::internal_error(message, data)
+        }
+        _ => ErrorData::invalid_params(message, data),
+    }
+}
+
+impl From<UriFault> for ErrorData {
+    fn from(fault: UriFault) -> Self {
+        let message = format!("{fault}: resources/list and resources/templates/list say what is");
+        match fault {
+            UriFault::Unknown(_) => Self::resource_not_found(message, None),
+            UriFault::Malformed { .. } => Self::invalid_params(message, None),
+        }
+    }
+}
