@@ -2,6 +2,7 @@
 
 mod clock;
 mod doctor;
+mod monitoring;
 mod programs;
 mod recipes;
 mod serve;

@@ -24,7 +24,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let stop = CancellationToken::new();
     let interrupted = signals::interrupted();
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
-    let (handle, states) = (service.handle.clone(), service.upstream_states());
+    let (handle, monitored) = (service.handle.clone(), service.monitored());
     let bytes_max = settings.limits.document_bytes_max;
     let serving = async {
         match arguments.http {
@@ -36,8 +36,9 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
             Some(address) => {
                 let server = HttpServer::bind(address, options(&settings)).await?;
                 let address = server.local_addr();
-                info!(%address, "serving /mcp, /sse and /health");
-                let extra = web::router(handle.clone(), states);
+                info!(%address, "serving /mcp, /sse, /health and /metrics");
+                let monitored = monitored.context("nothing is counted")?;
+                let extra = web::router(handle.clone(), monitored);
                 let closing = stop.clone();
                 let new_handler =
                     move || DispatchServer::new(handle.clone(), closing.clone(), bytes_max);

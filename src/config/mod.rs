@@ -22,6 +22,7 @@ mod load;
 mod place;
 mod settings;
 mod supply;
+mod telemetry;
 mod upstream;
 mod worker;
 mod yaml;
@@ -38,5 +39,6 @@ pub use settings::{
     LogFormat, Logging, Mcp, Server, Settings,
 };
 pub use supply::{SecretText, SupplyError, child_environment};
+pub use telemetry::{Otlp, OtlpProtocol, Telemetry};
 pub use upstream::{Protocol, Transport, Upstream};
 pub use worker::Worker;

@@ -6,6 +6,7 @@ mod parent;
 mod progress;
 mod server;
 mod tools;
+mod trace;
 
 pub use catalog::{ToolSchemas, schemas};
 pub use server::DispatchServer;

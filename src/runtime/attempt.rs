@@ -17,7 +17,7 @@ use super::{
 };
 use crate::{
     confine::Workspaces,
-    model::{Attempt, DispatchId, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage},
+    model::{Attempt, DispatchId, Failure, FailureCode, Lineage, Millis, TaskIdx, TaskSpec, Usage},
     plan,
     ports::{AgentBackend, AttemptCall, CallLog, Checks, Clock, EventLog, Heartbeat, Journal},
 };
@@ -43,6 +43,8 @@ pub(super) struct AttemptJob {
     pub(super) workspaces: Workspaces,
     pub(super) checks: Arc<dyn Checks>,
     pub(super) cancelled: CancellationToken,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<Lineage>,
     /// Where progress is told.
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
@@ -117,6 +119,7 @@ async fn run_agent(
         calls,
         heartbeat: heartbeat.clone(),
         events,
+        trace: job.trace.clone(),
     };
     let mut work = job.backend.run(call);
     tokio::select! {

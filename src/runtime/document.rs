@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{
         AgentName, CacheMode, DispatchConfig, DispatchId, MicroUsd, Millis, OnFailure, TaskIdx,
-        TaskSpec, TriggerRule,
+        TaskSpec, TraceContext, TriggerRule,
     },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
@@ -113,6 +113,9 @@ pub(super) struct Meta {
     /// The budget that it was accepted with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) budget: Option<StoredBudget>,
+    /// The trace that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl StoredConfig {
@@ -290,6 +293,7 @@ impl Meta {
             budget: None,
             parent: None,
             nested: Vec::new(),
+            trace: None,
         }
     }
 

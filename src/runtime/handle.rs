@@ -23,12 +23,13 @@ use super::{
     rules::OwnedRules,
     sharing::Caps,
     submission::{Extras, Submission, bind_all, digest},
-    tracer,
+    tracer::{self, Sinks},
 };
 use crate::{
     model::{
         AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest,
-        ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
+        ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TraceContext, TracePage, View,
+        json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::{WorkBoard, Write},
@@ -50,6 +51,7 @@ pub struct DispatcherHandle {
     pub(super) control: mpsc::UnboundedSender<Message>,
     submissions: mpsc::Sender<Message>,
     pub(super) workers: Option<Arc<dyn WorkBoard>>,
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// Who asks for a dispatch.
@@ -97,8 +99,11 @@ impl DispatcherHandle {
             (Arc::clone(&rules), caps),
             shutdown.clone(),
         );
-        let (files, journal) =
-            (Arc::clone(&dependencies.traces), Arc::clone(&dependencies.journal));
+        let sinks = Sinks {
+            files: Arc::clone(&dependencies.traces),
+            spans: dependencies.spans.clone(),
+            journal: Arc::clone(&dependencies.journal),
+        };
         let watch = orphans::run(
             Adopter { dependencies: dependencies.clone(), control: control.downgrade() },
             options.recover,
@@ -106,10 +111,10 @@ impl DispatcherHandle {
         );
         let upkeep = retention::run(dependencies.clone(), options.retention, shutdown);
         let task = tokio::spawn(async move {
-            tokio::join!(dispatcher.run(), tracer::run(from_traces, files, journal), watch, upkeep);
+            tokio::join!(dispatcher.run(), tracer::run(from_traces, sinks), watch, upkeep);
         });
         let options = Arc::new(options);
-        (Self { dependencies, options, rules, control, submissions, workers: None }, task)
+        (Self { dependencies, options, rules, control, submissions, workers: None, trace: None }, task)
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.
@@ -295,6 +300,7 @@ impl DispatcherHandle {
         let dispatch = DispatchId::new(Uuid::now_v7());
         let mut meta = Meta::new(trace_dir, warnings, retry_of, wants_context);
         let above = parent.as_ref().map(|it| it.dispatch);
+        meta.trace = self.trace_of(parent.as_ref()).await?;
         meta.parent = parent;
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);

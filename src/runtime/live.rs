@@ -58,7 +58,7 @@ pub(super) struct Live {
     /// Those that wait for an approval.
     waiting: BTreeSet<TaskIdx>,
     last_seq: u64,
-    n_ended: usize,
+    pub(super) n_ended: usize,
     n_unsuccessful: usize,
     /// For each task that ended, the longest chain of execution times up to its end.
     pub(super) chains: Vec<Millis>,
@@ -423,8 +423,9 @@ impl Live {
             if !self.traces_from_store {
                 let history = self.history.take(task);
                 let (target, document) = (self.trace_target(), Arc::clone(&self.document));
-                let row = row.clone();
-                batch.traces.push(TaskTrace { target, document, task, row, history, output });
+                let (row, meta) = (row.clone(), Arc::clone(&self.meta));
+                let trace = TaskTrace { target, document, meta, task, row, history, output };
+                batch.traces.push(trace);
             }
         }
         batch.writes.push(Write::Task { dispatch: self.id, task, row });

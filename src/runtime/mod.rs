@@ -48,6 +48,7 @@ mod lanes;
 mod live;
 mod markdown;
 mod message;
+mod metering;
 mod nesting;
 #[cfg(test)]
 mod nesting_tests;
@@ -69,6 +70,7 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod spans;
 mod spending;
 #[cfg(test)]
 mod spending_tests;

@@ -94,6 +94,8 @@ impl World {
             clock: Arc::new(TokioClock(Instant::now(), Arc::clone(&clock_jump))),
             ownership: Arc::clone(&owners) as _,
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
+            meter: None,
+            spans: None,
         };
         let shutdown = CancellationToken::new();
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
@@ -252,6 +254,8 @@ impl Script {
                 duration_ms: 1,
                 ok: true,
                 error: None,
+                code: None,
+                span_id: None,
                 request_bytes: 1,
                 response_bytes: 1,
                 usage: None,

@@ -305,6 +305,8 @@ fn failed_call() -> UpstreamCall {
         duration_ms: 5,
         ok: false,
         error: Some("größer als erlaubt".to_owned()),
+        code: Some(crate::model::FailureCode::UpstreamLimit),
+        span_id: Some(crate::model::SpanId::new(&[7; 8])),
         request_bytes: 1,
         response_bytes: u64::from(u32::MAX) + 1,
         usage: None,

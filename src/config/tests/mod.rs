@@ -385,6 +385,10 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
+    loaded.telemetry.otlp = serde_json::from_value(json!({ "enabled": true, "endpoint": "http://a",
+        "traces_endpoint": "http://a", "protocol": "http/json", "headers": { "A": "b" },
+        "service_name": "s", "resource_attributes": ["a=b"], "sample_ratio": 1.0 }))
+    .unwrap();
     loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
     let settings = flatten(&serde_json::to_value(&loaded).unwrap());
     let known = settings.iter().map(|it| {

@@ -8,6 +8,7 @@ use crate::{
         catalog::{Effect, Entry},
         parent::parent,
         progress,
+        trace::trace,
     },
     model::{DispatchRequest, DispatchResult, Refusal, json::Json},
     runtime::Caller,
@@ -38,7 +39,7 @@ pub(super) async fn call(
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
     let caller = Caller { key: call_key(context), parent: parent(context)? };
-    let ticket = server.handle().dispatch(args, caller).await?;
+    let ticket = server.handle().in_trace(trace(context)).dispatch(args, caller).await?;
     progress::finish(server, ticket, context).await
 }
 

@@ -8,6 +8,7 @@ use crate::{
         catalog::{Effect, Entry},
         parent::parent,
         progress,
+        trace::trace,
     },
     model::{DispatchResult, Refusal, RetryRequest, json::Json},
     plan,
@@ -33,6 +34,7 @@ pub(super) async fn call(
     args: &Json<'_>,
     context: &RequestContext<RoleServer>,
 ) -> Result<DispatchResult, Refusal> {
-    let ticket = server.handle().retry(plan::check_retry(args)?, parent(context)?).await?;
+    let handle = server.handle().in_trace(trace(context));
+    let ticket = handle.retry(plan::check_retry(args)?, parent(context)?).await?;
     progress::finish(server, ticket, context).await
 }
