@@ -47,9 +47,8 @@ impl Monitoring {
             }
             Role::Run | Role::Other => None,
         };
-        let address = |(name, it): (&String, &crate::config::Upstream)| {
-            Some((name.clone(), it.url.clone()?))
-        };
+        let address =
+            |(name, it): (&String, &crate::config::Upstream)| Some((name.clone(), it.url.clone()?));
         let servers = settings.upstreams.iter().filter_map(address);
         let exporter = Exporter::start(&settings.telemetry.otlp, servers, metrics.clone())?;
         Ok(Self { metrics, exporter })

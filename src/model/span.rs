@@ -236,13 +236,16 @@ mod tests {
         assert_eq!(json, format!(r#"{{"traceparent":"{PARENT}","tracestate":"a=1,b@c=x y"}}"#));
         assert_eq!(serde_json::from_str::<TraceContext>(&json).unwrap(), context);
         let plain = PARENT.parse::<TraceContext>().unwrap();
-        assert_eq!(serde_json::from_str::<TraceContext>(
-            &serde_json::to_string(&plain).unwrap()).unwrap(), plain);
+        assert_eq!(
+            serde_json::from_str::<TraceContext>(&serde_json::to_string(&plain).unwrap()).unwrap(),
+            plain
+        );
     }
 
     #[test]
     fn of_flags_only_one_counts_and_of_later_versions_what_is_known() {
-        let flags = |it: &str| PARENT.replace("-01", it).parse().map(|it: TraceContext| it.is_sampled);
+        let flags =
+            |it: &str| PARENT.replace("-01", it).parse().map(|it: TraceContext| it.is_sampled);
         assert_eq!(
             [flags("-00"), flags("-02"), flags("-03"), flags("-ff")],
             [Ok(false), Ok(false), Ok(true), Ok(true)]

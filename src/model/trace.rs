@@ -4,9 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{
-    Attempt, DispatchId, DispatchListing, FailureCode, SpanId, TaskId, Timestamp, Usage,
-};
+use super::{Attempt, DispatchId, DispatchListing, FailureCode, SpanId, TaskId, Timestamp, Usage};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]

@@ -114,7 +114,10 @@ impl DispatcherHandle {
             tokio::join!(dispatcher.run(), tracer::run(from_traces, sinks), watch, upkeep);
         });
         let options = Arc::new(options);
-        (Self { dependencies, options, rules, control, submissions, workers: None, trace: None }, task)
+        (
+            Self { dependencies, options, rules, control, submissions, workers: None, trace: None },
+            task,
+        )
     }
 
     /// Checks a document or a request, stores the plan, and says what it means; cut to one answer.

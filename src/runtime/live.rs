@@ -424,8 +424,7 @@ impl Live {
                 let history = self.history.take(task);
                 let (target, document) = (self.trace_target(), Arc::clone(&self.document));
                 let (row, meta) = (row.clone(), Arc::clone(&self.meta));
-                let trace = TaskTrace { target, document, meta, task, row, history, output };
-                batch.traces.push(trace);
+                batch.traces.push(TaskTrace { target, document, meta, task, row, history, output });
             }
         }
         batch.writes.push(Write::Task { dispatch: self.id, task, row });

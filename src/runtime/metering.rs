@@ -5,12 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    dispatcher::Dispatcher,
-    handle::DispatcherHandle,
-    live::Live,
-    options::Dependencies,
-    orphans::LEASE,
-    row::execution_time,
+    dispatcher::Dispatcher, handle::DispatcherHandle, live::Live, options::Dependencies,
+    orphans::LEASE, row::execution_time,
 };
 use crate::{
     model::{FailureCode, TaskIdx},

@@ -72,10 +72,7 @@ pub(super) enum Job {
 }
 
 /// Writes files until the channel closes.
-pub(super) async fn run(
-    mut jobs: mpsc::Receiver<Job>,
-    sinks: Sinks,
-) {
+pub(super) async fn run(mut jobs: mpsc::Receiver<Job>, sinks: Sinks) {
     let mut tracer = Tracer { sinks, begun: BTreeMap::new(), writes: JoinSet::new() };
     let mut heard = Vec::new();
     loop {

@@ -84,9 +84,7 @@ impl Face {
             Self::Stdio => return Client::over_stdio(space.start(&["serve"]), version).await,
             Self::Http => {
                 let (program, url) = space.serve_http().await;
-                let config = StreamableHttpClientTransportConfig::with_uri(format!("{url}/mcp"));
-                let transport = StreamableHttpClientTransport::with_client(http(), config);
-                (greet(transport, version).await, program)
+                return Client::over_http(program, &url, version).await;
             }
             Self::Sse => {
                 let (program, url) = space.serve_http().await;
@@ -102,6 +100,13 @@ impl Client {
     pub(crate) async fn over_stdio(mut program: Program, version: &ProtocolVersion) -> Self {
         let session = greet(program.streams(), version).await;
         Self::new(session, program).await
+    }
+
+    /// Opens a session with a program that serves HTTP at `url`.
+    pub(crate) async fn over_http(program: Program, url: &str, version: &ProtocolVersion) -> Self {
+        let config = StreamableHttpClientTransportConfig::with_uri(format!("{url}/mcp"));
+        let transport = StreamableHttpClientTransport::with_client(http(), config);
+        Self::new(greet(transport, version).await, program).await
     }
 
     async fn new(session: Session, program: Program) -> Self {

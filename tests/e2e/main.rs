@@ -10,6 +10,7 @@
 mod budget;
 mod claude;
 mod client;
+mod collector;
 mod commands;
 mod control;
 mod crash;
@@ -31,5 +32,6 @@ mod space;
 #[path = "../support/sse.rs"]
 mod sse;
 mod standin;
+mod telemetry;
 mod upstreams;
 mod workers;

@@ -23,9 +23,7 @@ use super::{
 };
 use crate::{
     agents::call::Traced,
-    model::{
-        AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall,
-    },
+    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall},
     ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
 

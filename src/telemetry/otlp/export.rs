@@ -58,8 +58,8 @@ impl Exporter {
     ) -> Result<Option<Self>, TelemetryError> {
         let Some(url) = settings.url() else { return Ok(None) };
         let url = Url::parse(&url).map_err(|it| TelemetryError::Collector(it.to_string()))?;
-        let client = client(&url)
-            .map_err(|it| TelemetryError::Collector(it.without_url().to_string()))?;
+        let client =
+            client(&url).map_err(|it| TelemetryError::Collector(it.without_url().to_string()))?;
         let (sender, spans) = mpsc::channel(QUEUE_MAX);
         let stop = CancellationToken::new();
         let telling = Telling {
@@ -277,4 +277,125 @@ fn client(url: &Url) -> Result<Client, reqwest::Error> {
         builder = builder.no_proxy();
     }
     builder.build()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeMap, iter};
+
+    use tokio::{
+        io::{AsyncReadExt as _, AsyncWriteExt as _},
+        net::TcpListener,
+    };
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{
+        model::{DispatchId, DispatchStatus, Millis, SpanId},
+        ports::Spanned,
+    };
+
+    fn span() -> Span {
+        let dispatch = DispatchId::new(Uuid::now_v7());
+        Span {
+            trace: TraceId::of_dispatch(dispatch),
+            id: SpanId::new(&[7; 8]),
+            parent: None,
+            state: None,
+            started_at: Millis(1),
+            ended_at: Millis(2),
+            dispatch,
+            what: Spanned::Dispatch { status: DispatchStatus::Success, n_tasks: 1, retry_of: None },
+        }
+    }
+
+    fn metrics() -> Arc<Metrics> {
+        Arc::new(Metrics::new(iter::empty(), iter::empty(), Millis(0)))
+    }
+
+    fn count(metrics: &Metrics, outcome: &str) -> u64 {
+        let line = format!("dispatch_spans_total{{outcome=\"{outcome}\"}} ");
+        let text = metrics.render(&[]);
+        text.lines().find_map(|it| it.strip_prefix(&line)).unwrap().parse().unwrap()
+    }
+
+    fn start(address: std::net::SocketAddr, metrics: &Arc<Metrics>) -> Exporter {
+        let settings = Otlp { endpoint: Some(format!("http://{address}")), ..Otlp::default() };
+        let started = Exporter::start(&settings, iter::empty(), Some(Arc::clone(metrics)));
+        started.unwrap().unwrap()
+    }
+
+    /// Answers each request with the next of `answers`, and says how many came.
+    async fn collector(
+        answers: &'static [&'static str],
+    ) -> (std::net::SocketAddr, tokio::sync::watch::Receiver<usize>) {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let (say, heard) = tokio::sync::watch::channel(0);
+        tokio::spawn(async move {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().await.unwrap();
+                let mut head = vec![0; 1_024];
+                let _n_read = stream.read(&mut head).await.unwrap();
+                let head = "HTTP/1.1 ".to_owned() + answer + "\r\nconnection: close\r\n";
+                stream.write_all((head + "content-length: 0\r\n\r\n").as_bytes()).await.unwrap();
+                stream.shutdown().await.unwrap();
+                say.send_modify(|it| *it += 1);
+            }
+        });
+        (address, heard)
+    }
+
+    #[tokio::test]
+    async fn who_tells_never_waits_and_what_there_is_no_room_for_is_lost() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let metrics = metrics();
+        let exporter = start(listener.local_addr().unwrap(), &metrics);
+        // Nobody answers there, and nothing here gives the exporter a turn.
+        exporter.spans().record(iter::repeat_with(span).take(QUEUE_MAX + 5).collect());
+        assert_eq!(count(&metrics, "dropped"), 5);
+    }
+
+    #[tokio::test]
+    async fn a_busy_collector_gets_the_spans_again() {
+        let (address, mut heard) =
+            collector(&["503 Busy\r\nretry-after: 0", "429 Busy\r\nretry-after: 0", "200 OK"])
+                .await;
+        let metrics = metrics();
+        let exporter = start(address, &metrics);
+        exporter.spans().record(vec![span(), span()]);
+        heard.wait_for(|it| *it == 3).await.unwrap();
+        exporter.stop().await;
+        assert_eq!((count(&metrics, "exported"), count(&metrics, "dropped")), (2, 0));
+    }
+
+    #[tokio::test]
+    async fn spans_that_a_collector_refuses_are_lost() {
+        let (address, mut heard) = collector(&["400 No", "200 OK"]).await;
+        let metrics = metrics();
+        let exporter = start(address, &metrics);
+        exporter.spans().record(vec![span()]);
+        heard.wait_for(|it| *it == 1).await.unwrap();
+        exporter.spans().record(vec![span()]);
+        exporter.stop().await;
+        assert_eq!((count(&metrics, "exported"), count(&metrics, "dropped")), (1, 1));
+    }
+
+    #[test]
+    fn what_the_settings_say_of_the_program_is_said() {
+        let settings = Otlp {
+            service_name: "s".to_owned(),
+            resource_attributes: vec!["a.b=c=d".to_owned(), "service.name=x".to_owned()],
+            ..Otlp::default()
+        };
+        let servers = [("a", "https://h/mcp"), ("b", "http://[::1]:7/mcp"), ("c", "no")];
+        let servers = servers.map(|it| (it.0.to_owned(), it.1.to_owned())).into_iter();
+        let teller = teller(&settings, servers);
+        let said: BTreeMap<_, _> = teller.resource.into_iter().collect();
+        assert_eq!((&*said["service.name"], &*said["a.b"]), ("s", "c=d"));
+        let place = |host: &str, port| (host.to_owned(), Some(port));
+        assert_eq!(teller.servers["a"], place("h", 443));
+        assert_eq!(teller.servers["b"], place("[::1]", 7));
+        assert!(!teller.servers.contains_key("c"));
+    }
 }
