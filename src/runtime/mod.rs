@@ -71,6 +71,8 @@ mod sharing;
 #[cfg(test)]
 mod sharing_tests;
 mod spans;
+#[cfg(test)]
+mod spans_tests;
 mod spending;
 #[cfg(test)]
 mod spending_tests;

@@ -25,7 +25,8 @@ use super::{
 use crate::{
     model::{
         AgentName, CacheMode, DispatchId, DispatchResult, DurationKey, Durations, Failure,
-        FailureCode, Millis, OnFailure, PlanId, Refusal, TaskResult, UpstreamCall, json::Json,
+        FailureCode, Millis, OnFailure, PlanId, Refusal, SpanId, TaskResult, UpstreamCall,
+        json::Json,
     },
     plan::{InputKind, Limits},
     ports::{
@@ -73,18 +74,31 @@ impl World {
 
     /// A process on a store that others use too, with a workspace on the disk.
     pub(super) fn in_workspace(store: Arc<Flaky>, root: &Path) -> Self {
-        Self::at(root, store, Arc::default(), options(8))
+        Self::at((root, store, Arc::default()), options(8), |_| ())
+    }
+
+    /// A process on a store that others use too, with other ports than usual.
+    pub(super) fn other(
+        store: Arc<Flaky>,
+        registry: Arc<Registry>,
+        change: impl FnOnce(&mut Dependencies),
+    ) -> Self {
+        Self::at((Path::new("/ws"), store, registry), options(8), change)
     }
 
     fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
-        Self::at(Path::new("/ws"), store, registry, options)
+        Self::at((Path::new("/ws"), store, registry), options, |_| ())
     }
 
-    fn at(root: &Path, store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
+    fn at(
+        (root, store, registry): (&Path, Arc<Flaky>, Arc<Registry>),
+        options: Options,
+        change: impl FnOnce(&mut Dependencies),
+    ) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let clock_jump = Arc::<AtomicU64>::default();
-        let dependencies = Dependencies {
+        let mut dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
@@ -97,6 +111,7 @@ impl World {
             meter: None,
             spans: None,
         };
+        change(&mut dependencies);
         let shutdown = CancellationToken::new();
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
@@ -255,7 +270,7 @@ impl Script {
                 ok: true,
                 error: None,
                 code: None,
-                span_id: None,
+                span_id: call.trace.as_ref().map(|_| SpanId::new(name.as_bytes())),
                 request_bytes: 1,
                 response_bytes: 1,
                 usage: None,
