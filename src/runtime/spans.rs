@@ -75,8 +75,9 @@ impl DispatcherHandle {
     /// The same for a caller who hands on a trace: what is dispatched through it belongs there.
     #[must_use]
     pub fn in_trace(&self, trace: Option<TraceContext>) -> Self {
-        let this = self.clone();
-        Self { trace: trace.or(this.trace), ..this }
+        let mut this = self.clone();
+        this.trace = trace.or(this.trace);
+        this
     }
 
     /// The trace that a new dispatch comes with: the caller's, or that of the task whose agent asks.
