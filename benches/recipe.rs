@@ -128,7 +128,8 @@ async fn bare(upstream: &Upstream) -> Result<Duration, Failed> {
         let meta = CallMeta {
             key: "dispatch/task".to_owned(),
             attempt: Attempt(1),
-            traceparent: None,
+            trace: None,
+            span_id: None,
             heartbeat: Heartbeat::default(),
         };
         let args = fields(json!({ "n": 7, "text": "of t-1" }));
@@ -156,6 +157,7 @@ fn attempt(input: Value) -> AttemptCall {
         calls: tokio::sync::mpsc::unbounded_channel().0,
         heartbeat: Heartbeat::default(),
         events: EventLog::default(),
+        trace: None,
     }
 }
 

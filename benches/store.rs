@@ -237,6 +237,8 @@ fn call(task: TaskIdx) -> RecordBody {
         duration_ms: 12,
         ok: true,
         error: None,
+        code: None,
+        span_id: None,
         request_bytes: 512,
         response_bytes: 2_048,
         usage: None,

@@ -99,7 +99,8 @@ async fn call(upstream: &Upstream, tool: &str) -> Result<Value, Failed> {
     let meta = CallMeta {
         key: "dispatch/task".to_owned(),
         attempt: Attempt(1),
-        traceparent: None,
+        trace: None,
+        span_id: None,
         heartbeat: Heartbeat::default(),
     };
     let (limit, never) = (Duration::from_secs(20), CancellationToken::new());

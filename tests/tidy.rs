@@ -25,7 +25,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("web", &["model", "runtime"]),
     ("cli", &["model", "plan", "runtime", "config"]),
     ("config", &["model"]),
-    ("telemetry", &["model", "config"]),
+    ("telemetry", &["model", "ports", "config"]),
     ("app", &[]),
 ];
 

@@ -62,6 +62,8 @@ impl Engine {
             clock: Arc::new(BenchClock::start()),
             ownership: Arc::new(LockFileOwners::join(&dir.join("state/owners"))?),
             paths,
+            meter: None,
+            spans: None,
         };
         let shutdown = CancellationToken::new();
         let options = options(dir, recover);

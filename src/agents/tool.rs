@@ -114,6 +114,7 @@ pub(super) mod testing {
             calls,
             heartbeat: Heartbeat::default(),
             events: EventLog::default(),
+            trace: None,
         }
     }
 

@@ -3,6 +3,7 @@
 mod access;
 mod clock;
 mod doctor;
+mod monitoring;
 mod programs;
 mod recipes;
 mod serve;

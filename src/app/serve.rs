@@ -29,7 +29,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let stop = CancellationToken::new();
     let interrupted = signals::interrupted();
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
-    let (handle, states) = (service.handle.clone(), service.upstream_states());
+    let (handle, monitored) = (service.handle.clone(), service.monitored());
     let bytes_max = settings.limits.document_bytes_max;
     let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
     let serving = async {
@@ -42,8 +42,9 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 let is_encrypted = options.tls.is_some();
                 let server = HttpServer::bind(address, options).await?;
                 let address = server.local_addr();
-                info!(is_encrypted, %address, "serving /mcp, /sse and /health");
-                let extra = web::router(handle.clone(), states);
+                info!(is_encrypted, %address, "serving /mcp, /sse, /health and /metrics");
+                let monitored = monitored.context("nothing is counted")?;
+                let extra = web::router(handle.clone(), monitored);
                 let new_handler = move || handler.for_session();
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }

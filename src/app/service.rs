@@ -8,6 +8,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
     clock::SystemClock,
+    monitoring::Monitoring,
     programs, recipes,
     upstreams::{self, ARCHON, CALL_TIMEOUT},
     workers::workers,
@@ -28,7 +29,7 @@ use crate::{
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
     upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
-    web::UpstreamStates,
+    web::Monitored,
 };
 
 /// How long hooks that wait may take at the end.
@@ -41,6 +42,8 @@ pub(super) struct Service {
     pub(super) handle: DispatcherHandle,
     dispatcher: JoinHandle<()>,
     upstreams: Upstreams,
+    monitoring: Monitoring,
+    clock: Arc<dyn Clock>,
 }
 
 /// The upstreams of the settings, and which of them serves the built-in agents.
@@ -103,6 +106,9 @@ impl Service {
         let agents = agents(settings, &upstreams, (paths.workspaces(), &clock), recipes);
         let agents = upstreams.with_hooks(agents);
         let workers = agents.workers();
+        let options = options(settings, role, recover);
+        let names = options.agents.keys().cloned();
+        let monitoring = Monitoring::start(settings, role, names, clock.now())?;
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
@@ -110,23 +116,27 @@ impl Service {
             checks: Arc::new(programs::checks(settings)),
             sources: sources(paths.workspaces(), &upstreams.archon),
             traces: Arc::new(TraceFileWriter::new(roots)),
-            clock,
+            clock: Arc::clone(&clock),
             ownership: Arc::new(owners),
             paths,
+            meter: monitoring.meter(),
+            spans: monitoring.spans(),
         };
-        let options = options(settings, role, recover);
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown);
         let handle = match workers {
             Some(workers) => handle.with_workers(Arc::new(workers)),
             None => handle,
         };
-        Ok(Self { handle, dispatcher, upstreams })
+        // A server outlives the trace that it was started in, unless an agent started it.
+        let is_traced = role != Role::Serve || settings.parent.is_some();
+        let handle = handle.in_trace(settings.trace.clone().filter(|_| is_traced));
+        Ok(Self { handle, dispatcher, upstreams, monitoring, clock })
     }
 
-    /// Says how each upstream stands, whenever it is asked.
-    pub(super) fn upstream_states(&self) -> UpstreamStates {
-        let all = self.upstreams.all.clone();
-        Arc::new(move || all.iter().map(|it| it.status()).collect())
+    /// What monitors may ask.
+    pub(super) fn monitored(&self) -> Option<Arc<dyn Monitored>> {
+        let Upstreams { all, archon, .. } = &self.upstreams;
+        self.monitoring.monitored(all.clone(), archon, &self.clock)
     }
 
     /// Waits until all work is put away, after the shutdown was asked for.
@@ -134,7 +144,7 @@ impl Service {
         drop(self.handle);
         // It ends by itself; that it panicked was logged.
         let _panicked = self.dispatcher.await;
-        self.upstreams.close().await;
+        tokio::join!(self.monitoring.stop(), self.upstreams.close());
     }
 }
 

@@ -8,8 +8,9 @@ use super::{
     command::may_be_passed_on,
     keys::{Kind, is_name},
     network,
-    place::{Base, to_mcp_url, to_origin},
+    place::{Base, to_address, to_mcp_url, to_origin},
     supply::SecretText,
+    telemetry::attribute,
     yaml::Yaml,
 };
 use crate::model::{FailureCode, RetrySpec, text};
@@ -61,6 +62,9 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Program, Some(text)) => return program(text, base).map(Some),
         (Kind::Texts, _) => return texts(value, "arguments", piece).map(Some),
         (Kind::Tools, _) => return texts(value, "tools", tool).map(Some),
+        (Kind::Attributes, _) => return texts(value, "attributes", attribute).map(Some),
+        (Kind::Endpoint, Some(text)) => return to_address(text).map(|it| Some(it.into())),
+        (Kind::Ratio, _) => ratio(value),
         (Kind::Url, Some(text)) => return to_mcp_url(text).map(|it| Some(it.into())),
         (Kind::Whole(min, max), _) => whole(min, max, value),
         (Kind::Seconds, _) => seconds(value),
@@ -74,6 +78,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
             | Kind::Scope
             | Kind::Destination
             | Kind::Url
+            | Kind::Endpoint
             | Kind::Argument
             | Kind::Expression
             | Kind::Secret
@@ -98,6 +103,9 @@ fn wanted(kind: Kind) -> String {
         Kind::Path => "a path".to_owned(),
         Kind::Destination => "`stderr` or a path".to_owned(),
         Kind::Url => "an address such as http://localhost:8051".to_owned(),
+        Kind::Endpoint => "an address such as http://localhost:4318".to_owned(),
+        Kind::Attributes => "a list of name=value".to_owned(),
+        Kind::Ratio => "a number from 0 to 1".to_owned(),
         Kind::Origins => "a list of origins".to_owned(),
         Kind::Hosts => "a list of hosts".to_owned(),
         Kind::Address => "an address such as https://login.example".to_owned(),
@@ -126,6 +134,11 @@ fn whole(min: u64, max: u64, value: &Yaml) -> Option<Value> {
 fn seconds(value: &Yaml) -> Option<Value> {
     let number = value.as_number()?.as_f64()?;
     (number > 0.0 && number <= DAY_SECONDS).then(|| number.into())
+}
+
+fn ratio(value: &Yaml) -> Option<Value> {
+    let number = value.as_number()?.as_f64()?;
+    (0.0..=1.0).contains(&number).then(|| number.into())
 }
 
 fn usd(value: &Yaml) -> Option<Value> {

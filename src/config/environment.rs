@@ -19,14 +19,24 @@ use super::{
     place::Base,
     yaml::Yaml,
 };
-use crate::model::ParentTask;
+use crate::model::{ParentTask, TraceContext};
 
 /// The only variables that are ever looked at; the rest may hold secrets.
-const VARIABLES: [&str; 13] = [
+const VARIABLES: [&str; 25] = [
     "ARCHON_MCP_URL",
     "CLAUDE_PROJECT_DIR",
     "DISPATCH_DEBUG",
     "HOME",
+    "OTEL_EXPORTER_OTLP_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_HEADERS",
+    "OTEL_EXPORTER_OTLP_PROTOCOL",
+    "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+    "OTEL_EXPORTER_OTLP_TRACES_HEADERS",
+    "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL",
+    "OTEL_RESOURCE_ATTRIBUTES",
+    "OTEL_SDK_DISABLED",
+    "OTEL_SERVICE_NAME",
+    "OTEL_TRACES_EXPORTER",
     "PARALLEL_DISPATCH_CONFIG",
     "PARALLEL_DISPATCH_MAX_WORKERS",
     ParentTask::VARIABLE,
@@ -34,6 +44,8 @@ const VARIABLES: [&str; 13] = [
     "PARALLEL_DISPATCH_TIMEOUT",
     "PARALLEL_DISPATCH_TRACE_DIR",
     "PATH",
+    TraceContext::TRACEPARENT_VARIABLE,
+    TraceContext::TRACESTATE_VARIABLE,
     "XDG_CONFIG_HOME",
     "XDG_STATE_HOME",
 ];
@@ -180,6 +192,12 @@ impl Environment {
             .ok()
     }
 
+    /// The trace that the process was started in; what is none counts as none.
+    pub(super) fn trace(&self) -> Option<TraceContext> {
+        let state = self.get(TraceContext::TRACESTATE_VARIABLE);
+        TraceContext::read(self.get(TraceContext::TRACEPARENT_VARIABLE)?, state)
+    }
+
     /// A directory that the XDG rules name: one that is not absolute is to be ignored.
     pub(super) fn get_dir(&self, name: &str) -> Option<PathBuf> {
         self.get(name).map(PathBuf::from).filter(|it| it.is_absolute())
@@ -242,7 +260,8 @@ impl Environment {
         entries
     }
 
-    fn entry(
+    /// The value that a text gives a key.
+    pub(super) fn entry(
         &self,
         source: Source,
         key: &str,

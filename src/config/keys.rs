@@ -26,6 +26,12 @@ pub(super) enum Kind {
     /// `stderr` or a path.
     Destination,
     Url,
+    /// An address as it is.
+    Endpoint,
+    /// A list of `name=value`.
+    Attributes,
+    /// A share: 0 to 1.
+    Ratio,
     Origins,
     /// A list of names and addresses of this machine.
     Hosts,
@@ -98,6 +104,7 @@ const BACKOFF: Kind = Kind::Whole(0, RetrySpec::BACKOFF_MS_MAX);
 const PROGRAM: Kind = Kind::Word(&["claude", "codex", "gemini", "custom"]);
 const GREETING: Kind = Kind::Word(&["legacy", "auto"]);
 const SEES: Kind = Kind::Word(&["own", "all"]);
+const OTLP: Kind = Kind::Word(&["http/protobuf", "http/json"]);
 const TRANSPORT: Kind = Kind::Word(&["http", "sse", "stdio"]);
 
 /// Every key there is.
@@ -180,6 +187,14 @@ pub(super) const KEYS: &[Key] = &[
     key("server.tokens.*.bearer", Kind::Secret, Reach::Owner),
     key("server.tokens.*.sees", SEES, Reach::Owner),
     key("state_dir", Kind::Path, Reach::Owner),
+    key("telemetry.otlp.enabled", Kind::Bool, Reach::Owner),
+    key("telemetry.otlp.endpoint", Kind::Endpoint, Reach::Owner),
+    key("telemetry.otlp.headers.*", Kind::Secret, Reach::Owner),
+    key("telemetry.otlp.protocol", OTLP, Reach::Owner),
+    key("telemetry.otlp.resource_attributes", Kind::Attributes, Reach::Owner),
+    key("telemetry.otlp.sample_ratio", Kind::Ratio, Reach::Owner),
+    key("telemetry.otlp.service_name", Kind::Argument, Reach::Owner),
+    key("telemetry.otlp.traces_endpoint", Kind::Endpoint, Reach::Owner),
     key("upstreams.*.args", Kind::Texts, Reach::Owner),
     key("upstreams.*.bearer", Kind::Secret, Reach::Owner),
     key("upstreams.*.breaker_failures", Kind::Whole(1, 1_000), Reach::Owner),
@@ -242,7 +257,7 @@ pub(super) fn check_inner_name(key: &Key, name: &str) -> Result<(), String> {
     let is_header = || (1..=64).contains(&name.len()) && name.bytes().all(is_inner);
     match key.path {
         "upstreams.*.env.*" => check_variable(name),
-        "upstreams.*.headers.*" if !is_header() => {
+        "upstreams.*.headers.*" | "telemetry.otlp.headers.*" if !is_header() => {
             Err("a header's name is 1 to 64 letters, digits, `_` and `-`".to_owned())
         }
         _ => Ok(()),

@@ -15,6 +15,7 @@ use super::{
     server::{self, Server},
     settings::{ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
     supply::SecretText,
+    telemetry::{self, Telemetry},
     worker,
 };
 use crate::model::{AgentName, text};
@@ -95,8 +96,9 @@ impl<'a> Loading<'a> {
         if !self.faults.is_empty() {
             return Err(ConfigErrors(self.faults));
         }
+        let trace = self.environment.trace();
         let mut loaded = self.finish()?;
-        loaded.settings.parent = parent;
+        (loaded.settings.parent, loaded.settings.trace) = (parent, trace);
         Ok(loaded)
     }
 
@@ -145,6 +147,7 @@ impl<'a> Loading<'a> {
         if let Some(path) = named_file(environment, self.flags) {
             stronger.push(file::read(&path, Presence::Required, &base, faults));
         }
+        stronger.push(telemetry::entries(environment, &mut self.warnings));
         stronger.push(environment.entries(faults));
         stronger.push(environment.flag_entries(self.flags, faults));
 
@@ -306,6 +309,7 @@ fn built_in(role: Role) -> Vec<super::layer::Entry> {
         "logging": Logging::default(),
         "limits": Limits::default(),
         "server": Server::default(),
+        "telemetry": Telemetry::default(),
         "upstreams": { ARCHON: { "url": ARCHON_URL } },
     }));
     // The trace root depends on the command and on the state directory, which is not known yet.

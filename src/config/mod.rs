@@ -24,6 +24,7 @@ mod place;
 mod server;
 mod settings;
 mod supply;
+mod telemetry;
 mod upstream;
 mod worker;
 mod yaml;
@@ -41,5 +42,6 @@ pub use settings::{
     LogFormat, Logging, Mcp, Settings,
 };
 pub use supply::{SecretText, SupplyError, child_environment, read_private};
+pub use telemetry::{Otlp, OtlpProtocol, Telemetry};
 pub use upstream::{Protocol, Transport, Upstream};
 pub use worker::Worker;

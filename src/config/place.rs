@@ -55,6 +55,15 @@ pub(super) fn to_mcp_url(text: &str) -> Result<String, String> {
     Ok(url.into())
 }
 
+/// Reads the address of a collector, and leaves it as it is.
+pub(super) fn to_address(text: &str) -> Result<String, String> {
+    let url = to_http_url(text)?;
+    if url.fragment().is_some() {
+        return Err("must not have a fragment".to_owned());
+    }
+    Ok(url.into())
+}
+
 /// Reads the origin of a web page: scheme, host, and perhaps a port.
 pub(super) fn to_origin(text: &str) -> Result<String, String> {
     let form = "must be an origin such as https://host or https://host:8443";

@@ -6,9 +6,12 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::{
-    command::CommandSettings, error::Source, server::Server, upstream::Upstream, worker::Worker,
+    command::CommandSettings, error::Source, server::Server, telemetry::Telemetry,
+    upstream::Upstream, worker::Worker,
 };
-use crate::model::{AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel};
+use crate::model::{
+    AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, TraceContext, ValidationLevel,
+};
 
 /// The name of the upstream that the built-in agents use.
 pub(super) const ARCHON: &str = "archon";
@@ -60,6 +63,11 @@ pub struct Settings {
     pub limits: Limits,
     /// Who may connect over HTTP, and how many.
     pub server: Server,
+    /// What is told to tracing systems.
+    pub telemetry: Telemetry,
+    /// The trace that this process was started in: `TRACEPARENT`, and `TRACESTATE` with it.
+    #[serde(skip)]
+    pub trace: Option<TraceContext>,
 }
 
 /// How dispatches run that do not say it themselves.

@@ -16,6 +16,7 @@ mod resources;
 mod server;
 mod tasks;
 mod tools;
+mod trace;
 
 pub use catalog::{ToolSchemas, schemas};
 pub use server::DispatchServer;

@@ -25,6 +25,7 @@ pub mod redact;
 mod report;
 mod request;
 mod retry;
+mod span;
 mod task;
 #[cfg(test)]
 pub(crate) mod testing;
@@ -65,6 +66,7 @@ pub use request::{
     TaskOverride, View,
 };
 pub use retry::RetrySpec;
+pub use span::{Lineage, NotATrace, SpanId, TraceContext, TraceId};
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{Attempt, DispatchId, DispatchListing, TaskId, Timestamp, Usage};
+use super::{Attempt, DispatchId, DispatchListing, FailureCode, SpanId, TaskId, Timestamp, Usage};
 
 /// One thing that happened.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
@@ -140,6 +140,12 @@ pub struct UpstreamCall {
     /// What went wrong, in one sentence.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// The same as a code.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub code: Option<FailureCode>,
+    /// Its span, where it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub span_id: Option<SpanId>,
     /// How many bytes of JSON were sent as arguments.
     pub request_bytes: u64,
     /// How many bytes of content came back.

@@ -7,7 +7,9 @@ use serde_json::{Map, Value};
 use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use crate::model::{AgentEvent, AgentName, Attempt, DispatchId, Failure, TaskId, UpstreamCall};
+use crate::model::{
+    AgentEvent, AgentName, Attempt, DispatchId, Failure, Lineage, TaskId, UpstreamCall,
+};
 
 /// Where an attempt notes the upstream calls it makes, as they end.
 pub type CallLog = mpsc::UnboundedSender<UpstreamCall>;
@@ -113,6 +115,8 @@ pub struct AttemptCall {
     pub heartbeat: Heartbeat,
     /// Where it is noted what the agent shows.
     pub events: EventLog,
+    /// The trace that it belongs to, if it does.
+    pub trace: Option<Lineage>,
 }
 
 /// One kind of agent.

@@ -8,10 +8,12 @@ mod clock;
 mod context;
 mod failpoint;
 mod journal;
+mod meter;
 mod ownership;
 mod record;
 mod request;
 mod reuse;
+mod spans;
 mod traces;
 mod upkeep;
 mod work;
@@ -29,10 +31,12 @@ pub use journal::{
     Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId,
     RecordFilter, StoreError, StoredPlan, StoredTask, TaskRow, Tenure, Write,
 };
+pub use meter::{Meter, Standing};
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
 pub use request::{Asked, Nest, Request, RequestId, RequestState};
 pub use reuse::{Digest, KnownResult, Remember};
+pub use spans::{Span, Spanned, Spans};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,
 };

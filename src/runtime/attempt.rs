@@ -18,7 +18,8 @@ use super::{
 use crate::{
     confine::Workspaces,
     model::{
-        Attempt, DispatchId, Evidence, Failure, FailureCode, Millis, TaskIdx, TaskSpec, Usage,
+        Attempt, DispatchId, Evidence, Failure, FailureCode, Lineage, Millis, TaskIdx, TaskSpec,
+        Usage,
     },
     plan,
     ports::{AgentBackend, AttemptCall, CallLog, Checks, Clock, EventLog, Heartbeat, Journal},
@@ -47,6 +48,8 @@ pub(super) struct AttemptJob {
     pub(super) workspaces: Workspaces,
     pub(super) checks: Arc<dyn Checks>,
     pub(super) cancelled: CancellationToken,
+    /// The trace that it belongs to.
+    pub(super) trace: Option<Lineage>,
     /// Where progress is told.
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
@@ -131,6 +134,7 @@ async fn run_agent(
         calls,
         heartbeat: heartbeat.clone(),
         events,
+        trace: job.trace.clone(),
     };
     let mut work = job.backend.run(call);
     tokio::select! {

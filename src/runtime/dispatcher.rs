@@ -24,6 +24,7 @@ use super::{
     reuse::LOOKS_MAX,
     rules::OwnedRules,
     sharing::{Caps, Sharing},
+    spans,
     submission::Submission,
     tracer::Job,
 };
@@ -133,6 +134,7 @@ impl Dispatcher {
                 break;
             }
             self.carry_out(batch).await;
+            self.meter_standing();
             if self.lives.is_empty() {
                 self.changes = None;
             }
@@ -472,6 +474,11 @@ impl Dispatcher {
             workspaces: self.dependencies.paths.workspaces().clone(),
             checks: Arc::clone(&self.dependencies.checks),
             cancelled: CancellationToken::new(),
+            trace: spans::lineage(
+                (dispatch, &live.meta),
+                (task, attempt),
+                self.dependencies.spans.as_deref(),
+            ),
             to_dispatcher: self.to_control.clone(),
         })
     }

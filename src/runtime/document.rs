@@ -15,7 +15,7 @@ use super::{
 use crate::{
     model::{
         AgentName, CacheMode, DispatchConfig, DispatchId, Identity, MicroUsd, Millis, OnFailure,
-        Sees, TaskIdx, TaskSpec, TriggerRule,
+        Sees, TaskIdx, TaskSpec, TraceContext, TriggerRule,
     },
     plan::{ClaimTable, ESTIMATE_DEFAULT, Edge, TaskGraph},
     ports::StoreError,
@@ -119,6 +119,9 @@ pub(super) struct Meta {
     /// Whom it belongs to, and whether they see others' results.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) caller: Option<Identity>,
+    /// The trace that it came with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) trace: Option<TraceContext>,
 }
 
 impl StoredConfig {
@@ -302,6 +305,7 @@ impl Meta {
             parent: None,
             nested: Vec::new(),
             caller: None,
+            trace: None,
         }
     }
 

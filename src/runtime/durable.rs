@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use super::{
@@ -37,12 +38,14 @@ impl Dispatcher {
                 return Ok(());
             }
             let writes: Arc<[Write]> = writes.into();
+            let began = Instant::now();
             match self.dependencies.journal.commit(Arc::clone(&writes)).await {
                 Ok(committed) => {
                     if is_lease_due {
                         self.lease_renewal_at = asked_at + LEASE_RENEWAL;
                     }
                     self.settle(&committed, batch);
+                    self.meter(&writes, began.elapsed());
                     let took = self.dependencies.clock.now().since(asked_at);
                     if took < LEASE_RENEWAL || batch.actions.is_empty() {
                         return Ok(());
@@ -50,6 +53,9 @@ impl Dispatcher {
                 }
                 Err(error) => {
                     error!(%error, "commit failed");
+                    if let Some(meter) = &self.dependencies.meter {
+                        meter.commit_failed();
+                    }
                     batch.writes = writes[n_words..].to_vec();
                     self.postpone(asked_at, &error, batch);
                     if batch.writes.is_empty() && batch.actions.is_empty() {

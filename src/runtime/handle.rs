@@ -24,13 +24,14 @@ use super::{
     rules::OwnedRules,
     sharing::Caps,
     submission::{Extras, Submission, bind_all, digest},
-    tracer,
+    tracer::{self, Sinks},
     views::Viewer,
 };
 use crate::{
     model::{
         AgentName, ControlRequest, DispatchId, DispatchResult, ErrorCode, GetResultRequest,
-        ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TracePage, View, json::Json,
+        ParentTask, PlanId, PlanReport, ReadTraceRequest, Refusal, TraceContext, TracePage, View,
+        json::Json,
     },
     plan::{self, Checked, DispatchCall, RetryCall, Rules, Source},
     ports::{WorkBoard, Write},
@@ -55,6 +56,7 @@ pub struct DispatcherHandle {
     /// Whose view of the service it is; nobody's is the whole.
     pub(super) viewer: Option<Box<Viewer>>,
     pub(super) lookout: mpsc::UnboundedSender<lookout::Order>,
+    pub(super) trace: Option<TraceContext>,
 }
 
 /// Who asks for a dispatch.
@@ -102,8 +104,11 @@ impl DispatcherHandle {
             (Arc::clone(&rules), caps),
             shutdown.clone(),
         );
-        let (files, journal) =
-            (Arc::clone(&dependencies.traces), Arc::clone(&dependencies.journal));
+        let sinks = Sinks {
+            files: Arc::clone(&dependencies.traces),
+            spans: dependencies.spans.clone(),
+            journal: Arc::clone(&dependencies.journal),
+        };
         let watch = orphans::run(
             Adopter { dependencies: dependencies.clone(), control: control.downgrade() },
             options.recover,
@@ -113,13 +118,21 @@ impl DispatcherHandle {
         let looking = lookout::run(Arc::clone(&dependencies.journal), orders, shutdown.clone());
         let upkeep = retention::run(dependencies.clone(), options.retention, shutdown);
         let task = tokio::spawn(async move {
-            let writing = tracer::run(from_traces, files, journal);
+            let writing = tracer::run(from_traces, sinks);
             tokio::join!(dispatcher.run(), writing, watch, looking, upkeep);
         });
         let options = Arc::new(options);
-        let (workers, viewer) = (None, None);
-        let handle =
-            Self { dependencies, options, rules, control, submissions, workers, viewer, lookout };
+        let handle = Self {
+            dependencies,
+            options,
+            rules,
+            control,
+            submissions,
+            workers: None,
+            viewer: None,
+            lookout,
+            trace: None,
+        };
         (handle, task)
     }
 
@@ -315,6 +328,7 @@ impl DispatcherHandle {
         let mut meta = Meta::new(trace_dir, warnings, None, wants_context);
         meta.retry_of = retried.as_ref().map(|it| it.dispatch);
         meta.caller = self.new_caller(retried.as_ref(), above.as_ref());
+        meta.trace = self.trace_of(above.as_ref().map(|it| &it.parent)).await?;
         meta.parent = above.map(|it| it.parent);
         meta.budget = document.config.budget;
         meta.estimated = forecast.makespan(&graph, &kept, &document);

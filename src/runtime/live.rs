@@ -384,8 +384,8 @@ impl Live {
             if !self.traces_from_store {
                 let history = self.history.take(task);
                 let (target, document) = (self.trace_target(), Arc::clone(&self.document));
-                let row = row.clone();
-                batch.traces.push(TaskTrace { target, document, task, row, history, output });
+                let (row, meta) = (row.clone(), Arc::clone(&self.meta));
+                batch.traces.push(TaskTrace { target, document, meta, task, row, history, output });
             }
         }
         batch.writes.push(Write::Task { dispatch: self.id, task, row });

@@ -53,6 +53,7 @@ mod lookout_tests;
 mod lookup;
 mod markdown;
 mod message;
+mod metering;
 mod nesting;
 #[cfg(test)]
 mod nesting_tests;
@@ -75,6 +76,9 @@ mod rules;
 mod sharing;
 #[cfg(test)]
 mod sharing_tests;
+mod spans;
+#[cfg(test)]
+mod spans_tests;
 mod spending;
 #[cfg(test)]
 mod spending_tests;

@@ -8,7 +8,10 @@ use crate::{
         AgentName, AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, ValidationLevel,
     },
     plan::{InputKind, Limits},
-    ports::{AgentDirectory, Checks, Clock, ContextSource, Journal, Ownership, TraceFiles, Upkeep},
+    ports::{
+        AgentDirectory, Checks, Clock, ContextSource, Journal, Meter, Ownership, Spans, TraceFiles,
+        Upkeep,
+    },
 };
 
 /// The ports that the runtime works through.
@@ -32,6 +35,10 @@ pub struct Dependencies {
     pub ownership: Arc<dyn Ownership>,
     /// What paths documents may name.
     pub paths: Arc<Paths>,
+    /// Who counts what happens, if anybody does.
+    pub meter: Option<Arc<dyn Meter>>,
+    /// Where spans go, if anybody wants them.
+    pub spans: Option<Arc<dyn Spans>>,
 }
 
 /// The settings in force; a document's own `config` goes before the defaults here, within limits.

@@ -41,6 +41,8 @@ impl Dispatcher {
     pub(super) async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
         let Some(mut live) = self.lives.remove(&dispatch) else { return };
         info!(dispatch_id = %dispatch, ?status, "dispatch ended");
+        // Whoever is told of the end may look at once.
+        self.meter_standing();
         let waiters = std::mem::take(&mut live.waiters).into_iter().map(|it| {
             let (written, files) = oneshot::channel();
             let _gone = it.reply.send(Ended { files: Some(files) });

@@ -25,7 +25,8 @@ use super::{
 use crate::{
     model::{
         AgentName, CacheMode, DispatchId, DispatchResult, DurationKey, Durations, Failure,
-        FailureCode, Millis, OnFailure, PlanId, Refusal, TaskResult, UpstreamCall, json::Json,
+        FailureCode, Millis, OnFailure, PlanId, Refusal, SpanId, TaskResult, UpstreamCall,
+        json::Json,
     },
     plan::{InputKind, Limits},
     ports::{
@@ -78,7 +79,16 @@ impl World {
 
     /// A process on a store that others use too, with a workspace on the disk.
     pub(super) fn in_workspace(store: Arc<Flaky>, root: &Path) -> Self {
-        Self::at(root, store, Arc::default(), options(8))
+        Self::at((root, store, Arc::default()), options(8), |_| ())
+    }
+
+    /// A process on a store that others use too, with other ports than usual.
+    pub(super) fn other(
+        store: Arc<Flaky>,
+        registry: Arc<Registry>,
+        change: impl FnOnce(&mut Dependencies),
+    ) -> Self {
+        Self::at((Path::new("/ws"), store, registry), options(8), change)
     }
 
     /// The same, where the agent `robot` is expected to do what its settings say.
@@ -89,14 +99,18 @@ impl World {
     }
 
     fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
-        Self::at(Path::new("/ws"), store, registry, options)
+        Self::at((Path::new("/ws"), store, registry), options, |_| ())
     }
 
-    fn at(root: &Path, store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {
+    fn at(
+        (root, store, registry): (&Path, Arc<Flaky>, Arc<Registry>),
+        options: Options,
+        change: impl FnOnce(&mut Dependencies),
+    ) -> Self {
         let (agents, files) = (Arc::new(Script::default()), Arc::new(Files::default()));
         let owners = Arc::new(Owners::join(registry));
         let clock_jump = Arc::<AtomicU64>::default();
-        let dependencies = Dependencies {
+        let mut dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: Arc::new(store.inner.clone()),
             agents: Arc::new(Everywhere(Arc::clone(&agents))),
@@ -106,7 +120,10 @@ impl World {
             clock: Arc::new(TokioClock(Instant::now(), Arc::clone(&clock_jump))),
             ownership: Arc::clone(&owners) as _,
             paths: Arc::new(Paths::new(&[root.into()], Path::new("/traces")).unwrap()),
+            meter: None,
+            spans: None,
         };
+        change(&mut dependencies);
         let shutdown = CancellationToken::new();
         let (handle, dispatcher) = DispatcherHandle::start(dependencies, options, shutdown.clone());
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
@@ -270,6 +287,8 @@ impl Script {
                 duration_ms: 1,
                 ok: true,
                 error: None,
+                code: None,
+                span_id: call.trace.as_ref().map(|_| SpanId::new(name.as_bytes())),
                 request_bytes: 1,
                 response_bytes: 1,
                 usage: None,

@@ -15,13 +15,13 @@ use super::{
     live::TRACE_FILES_MAX,
     message::Progress,
     row::PENDING,
-    trace_file,
+    spans, trace_file,
 };
 use crate::{
     model::{DispatchId, TaskIdx},
     ports::{
-        DispatchRow, Failpoint, Journal, Record, RecordFilter, StoreError, StoredTask, TaskRow,
-        TraceFile, TraceFiles, TraceTarget,
+        DispatchRow, Failpoint, Journal, Record, RecordFilter, Spans, StoreError, StoredTask,
+        TaskRow, TraceFile, TraceFiles, TraceTarget,
     },
 };
 
@@ -41,6 +41,7 @@ const OUTPUTS_PAGE: usize = 64;
 pub(super) struct TaskTrace {
     pub(super) target: TraceTarget,
     pub(super) document: Arc<StoredDocument>,
+    pub(super) meta: Arc<Meta>,
     pub(super) task: TaskIdx,
     pub(super) row: TaskRow,
     pub(super) history: TaskHistory,
@@ -71,12 +72,8 @@ pub(super) enum Job {
 }
 
 /// Writes files until the channel closes.
-pub(super) async fn run(
-    mut jobs: mpsc::Receiver<Job>,
-    files: Arc<dyn TraceFiles>,
-    journal: Arc<dyn Journal>,
-) {
-    let mut tracer = Tracer { files, journal, begun: BTreeMap::new(), writes: JoinSet::new() };
+pub(super) async fn run(mut jobs: mpsc::Receiver<Job>, sinks: Sinks) {
+    let mut tracer = Tracer { sinks, begun: BTreeMap::new(), writes: JoinSet::new() };
     let mut heard = Vec::new();
     loop {
         tokio::select! {
@@ -97,9 +94,16 @@ pub(super) async fn run(
     }
 }
 
+/// Where what happened goes, and where it is read again.
+#[derive(Clone)]
+pub(super) struct Sinks {
+    pub(super) files: Arc<dyn TraceFiles>,
+    pub(super) spans: Option<Arc<dyn Spans>>,
+    pub(super) journal: Arc<dyn Journal>,
+}
+
 struct Tracer {
-    files: Arc<dyn TraceFiles>,
-    journal: Arc<dyn Journal>,
+    sinks: Sinks,
     begun: BTreeMap<DispatchId, Begun>,
     /// One for each dispatch that is written to.
     writes: JoinSet<DispatchId>,
@@ -123,6 +127,7 @@ impl Tracer {
     fn take(&mut self, job: Job) {
         match job {
             Job::Tasks(traces) => {
+                spans::tell_tasks(&traces, self.sinks.spans.as_deref());
                 for it in traces {
                     self.begun.entry(it.target.dispatch).or_default().tasks.push(it);
                 }
@@ -166,17 +171,17 @@ impl Tracer {
         let Some(begun) = self.begun.get_mut(&dispatch) else { return };
         let tasks = std::mem::take(&mut begun.tasks);
         begun.is_writing = true;
-        let (files, journal) = (Arc::clone(&self.files), Arc::clone(&self.journal));
+        let sinks = self.sinks.clone();
         if let Some(end) = begun.end.take() {
             self.begun.remove(&dispatch);
             self.writes.spawn(async move {
-                finish(*end, tasks, &files, &journal).await;
+                finish(*end, tasks, &sinks).await;
                 dispatch
             });
         } else if let Some(target) = tasks.first().map(|it| it.target.clone()) {
             self.writes.spawn(async move {
                 let make = Box::new(move || tasks.iter().map(trace_file::task_file).collect());
-                if let Err(error) = files.write(target, make).await {
+                if let Err(error) = sinks.files.write(target, make).await {
                     warn!(%error, "trace file not written");
                 }
                 dispatch
@@ -188,26 +193,22 @@ impl Tracer {
 }
 
 /// Writes what is left, and tells those who wait.
-async fn finish(
-    mut dispatch: DispatchTrace,
-    last: Vec<TaskTrace>,
-    files: &Arc<dyn TraceFiles>,
-    journal: &Arc<dyn Journal>,
-) {
+async fn finish(mut dispatch: DispatchTrace, last: Vec<TaskTrace>, sinks: &Sinks) {
     Failpoint::TracesDue.reach();
     let status = dispatch.row.status;
     let (waiters, progress) = (std::mem::take(&mut dispatch.waiters), dispatch.progress.clone());
     if dispatch.from_store
-        && let Err(error) = write_tasks_from_store(&dispatch, files, journal).await
+        && let Err(error) = write_tasks_from_store(&dispatch, sinks).await
     {
         warn!(%error, "trace files not written");
     }
+    spans::tell_dispatch(&dispatch, sinks.spans.as_deref());
     let target = dispatch.target.clone();
     let make = Box::new(move || {
         let tasks = last.iter().map(trace_file::task_file);
         tasks.chain([TraceFile::Index(trace_file::index_file(&dispatch))]).collect()
     });
-    if let Err(error) = files.write(target, make).await {
+    if let Err(error) = sinks.files.write(target, make).await {
         warn!(%error, "trace file not written");
     }
     Failpoint::TracesWritten.reach();
@@ -222,8 +223,7 @@ async fn finish(
 /// The slow way: all that the files say is read back first.
 async fn write_tasks_from_store(
     dispatch: &DispatchTrace,
-    files: &Arc<dyn TraceFiles>,
-    journal: &Arc<dyn Journal>,
+    Sinks { files, spans, journal }: &Sinks,
 ) -> Result<(), StoreError> {
     let id = dispatch.target.dispatch;
     let n_tasks = dispatch.tasks.len();
@@ -234,12 +234,14 @@ async fn write_tasks_from_store(
         let trace = |(stored, output): (&StoredTask, Option<String>)| TaskTrace {
             target: dispatch.target.clone(),
             document: Arc::clone(&dispatch.document),
+            meta: Arc::clone(&dispatch.meta),
             task: stored.task,
             row: if stored.row.status.is_final() { stored.row.clone() } else { PENDING },
             history: std::mem::take(&mut histories[stored.task.as_usize()]),
             output,
         };
         let traces: Vec<TaskTrace> = chunk.iter().zip(outputs).map(trace).collect();
+        spans::tell_tasks(&traces, spans.as_deref());
         if n_tasks > TRACE_FILES_MAX {
             lines.extend(traces.iter().map(trace_file::task_line));
             continue;

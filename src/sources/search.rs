@@ -81,7 +81,8 @@ impl SearchSource {
         let meta = CallMeta {
             key: "context".to_owned(),
             attempt: Attempt(1),
-            traceparent: None,
+            trace: None,
+            span_id: None,
             heartbeat: Heartbeat::default(),
         };
         let (arguments, never) = (tool.arguments(key, offer), CancellationToken::new());

@@ -12,7 +12,7 @@ use uuid::Uuid;
 use crate::{
     model::{
         AgentName, Attempt, Budget, BudgetLimit, DispatchId, DispatchStatus, Failure, FailureCode,
-        MicroUsd, Millis, PlanId, Spend, TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind,
+        MicroUsd, Millis, PlanId, SpanId, Spend, TaskId, TaskIdx, TaskStatus, Timestamp, TraceKind,
         UpstreamCall, Usage, testing::reused_from,
     },
     ports::{
@@ -315,6 +315,8 @@ fn failed_call() -> UpstreamCall {
         duration_ms: 5,
         ok: false,
         error: Some("größer als erlaubt".to_owned()),
+        code: Some(FailureCode::UpstreamLimit),
+        span_id: Some(SpanId::new(&[7; 8])),
         request_bytes: 1,
         response_bytes: u64::from(u32::MAX) + 1,
         usage: None,

@@ -19,7 +19,7 @@ use tracing_subscriber::{
 use super::writer::{Destination, Escape, Escaped};
 use crate::config::{Level, LogFormat, Logging};
 
-/// Why there is no log.
+/// Why there is no log, or nothing else is told.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// The file cannot be opened for appending.
@@ -33,6 +33,9 @@ pub enum TelemetryError {
     /// The process logs through something else already.
     #[error("failed to start logging: it was started before")]
     Started,
+    /// Spans cannot be told.
+    #[error("failed to set up telemetry.otlp: {0}")]
+    Collector(String),
 }
 
 /// Starts logging for the whole process; to be called once.

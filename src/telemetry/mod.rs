@@ -1,9 +1,16 @@
-//! Logs: one line an entry, to standard error or a file, never to standard output.
+//! What the program tells of itself: logs, counts, traces.
 //!
-//! Text of strangers may stand in an entry, so control, bidirectional and zero-width characters
-//! are escaped on the way out, and no entry can look like two.
+//! Logs are one line an entry, to standard error or a file, never to standard output. Text of
+//! strangers may stand in an entry, so control, bidirectional and zero-width characters are escaped
+//! on the way out, and no entry can look like two. Counts and traces have names and numbers only.
 
+mod exposition;
 mod init;
+mod metrics;
+mod otlp;
+mod process;
 mod writer;
 
 pub use init::{TelemetryError, init};
+pub use metrics::Metrics;
+pub use otlp::Exporter;

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use tokio::sync::Mutex;
 
 use super::{Presence, Upstream};
-use crate::{model::Millis, ports::Clock};
+use crate::{
+    model::{Millis, UpstreamState, UpstreamStatus},
+    ports::Clock,
+};
 
 /// Where `upstreams.archon` is.
 #[derive(Clone, Debug)]
@@ -48,6 +51,21 @@ impl Archon {
                 Presence::Something => (Arc::clone(remote), Vec::new()),
                 Presence::Nothing => (Arc::clone(embedded), vec![warning(remote)]),
             },
+        }
+    }
+
+    /// Whether a session with it is open, or something answers where it is. The embedded one does
+    /// not count: it stands in for an Archon that is not there.
+    pub async fn is_connected(&self) -> bool {
+        let remote = match &self.choice {
+            ArchonChoice::Configured(archon) => archon,
+            ArchonChoice::Default { remote, .. } => remote,
+        };
+        match remote.status() {
+            UpstreamStatus { state: UpstreamState::Connected, .. } => true,
+            // Of a program nobody can say so before it was started.
+            UpstreamStatus { transport: "stdio", .. } => false,
+            _ => self.look(remote).await == Presence::Something,
         }
     }
 

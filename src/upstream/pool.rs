@@ -25,8 +25,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, Failure, FailureCode, Millis, Timestamp, UpstreamCall, UpstreamState,
-        UpstreamStatus, Usage, text,
+        Attempt, Failure, FailureCode, Millis, SpanId, Timestamp, TraceContext, UpstreamCall,
+        UpstreamState, UpstreamStatus, Usage, text,
     },
     ports::{Clock, Heartbeat},
 };
@@ -58,7 +58,9 @@ pub struct CallMeta {
     /// Which try.
     pub attempt: Attempt,
     /// The W3C trace context, if there is one.
-    pub traceparent: Option<String>,
+    pub trace: Option<TraceContext>,
+    /// The span that the call is, if it is one.
+    pub span_id: Option<SpanId>,
     /// Beats with each progress notification of the call.
     pub heartbeat: Heartbeat,
 }
@@ -187,7 +189,7 @@ impl Upstream {
     ) -> CallOutcome {
         let started = self.clock.now();
         let request_bytes = json_bytes(&arguments);
-        let heartbeat = meta.heartbeat.clone();
+        let (heartbeat, span_id) = (meta.heartbeat.clone(), meta.span_id);
         let request =
             (CallToolRequestParams::new(tool.to_owned()).with_arguments(arguments), fields(meta));
         let limit = self.settings.call_timeout.min(deadline);
@@ -207,6 +209,8 @@ impl Upstream {
             duration_ms: self.clock.now().since(started).0,
             ok: result.is_ok(),
             error: result.as_ref().err().map(ToString::to_string),
+            code: result.as_ref().err().map(|it| it.kind),
+            span_id,
             request_bytes,
             response_bytes,
             usage,
@@ -432,8 +436,11 @@ fn fields(meta: CallMeta) -> RequestMetaObject {
     let mut fields = Map::new();
     fields.insert("parallel-dispatch/key".to_owned(), json!(meta.key));
     fields.insert("parallel-dispatch/attempt".to_owned(), json!(meta.attempt));
-    if let Some(traceparent) = meta.traceparent {
-        fields.insert("traceparent".to_owned(), json!(traceparent));
+    if let Some(trace) = meta.trace {
+        fields.insert(TraceContext::TRACEPARENT.to_owned(), json!(trace.traceparent()));
+        if let Some(state) = trace.state {
+            fields.insert(TraceContext::TRACESTATE.to_owned(), json!(state));
+        }
     }
     RequestMetaObject::from(fields)
 }

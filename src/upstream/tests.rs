@@ -21,7 +21,7 @@ use super::{
     },
     *,
 };
-use crate::model::FailureCode;
+use crate::model::{FailureCode, TraceContext};
 
 /// Calls a server that misbehaves as `reply` says, and shows what the caller gets; the server's
 /// address is left out.
@@ -59,9 +59,10 @@ async fn tools_of_all_pages_are_listed_once() {
 #[tokio::test]
 async fn a_call_carries_arguments_and_meta_unchanged() {
     let upstream = memory_upstream(TestServer::echo(&["coder"]), Era::Legacy);
-    let traceparent = Some("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01".to_owned());
+    let traceparent = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let trace = TraceContext::read(traceparent, Some("a=1"));
     let arguments = fields(json!({ "text": " a\n\u{e9}\u{1f600} ", "n": null }));
-    let meta = CallMeta { traceparent, ..meta() };
+    let meta = CallMeta { trace, ..meta() };
     let (limit, never) = (Duration::from_secs(9), CancellationToken::new());
     let outcome = upstream.call("coder", arguments.clone(), meta, limit, &never).await;
     let mut output = outcome.result.unwrap();
@@ -69,7 +70,7 @@ async fn a_call_carries_arguments_and_meta_unchanged() {
     output["meta"].as_object_mut().unwrap().remove("progressToken");
     let expected = json!({
         "parallel-dispatch/key": "d/t", "parallel-dispatch/attempt": 2,
-        "traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"
+        "traceparent": traceparent, "tracestate": "a=1"
     });
     assert_eq!(output["meta"], expected);
     assert!(outcome.record.ok && outcome.record.error.is_none());

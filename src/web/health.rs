@@ -1,29 +1,59 @@
-//! `/health`: whether this server is up, what it is, and how its upstreams stand.
+//! `/health`: whether this server can do what it is for, what it is, and how its upstreams stand.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
-use axum::{Router, response::IntoResponse, routing::get};
+use axum::response::Response;
 use serde_json::json;
+use tokio::sync::Semaphore;
 
-use crate::{model::UpstreamStatus, runtime::DispatcherHandle};
+use super::monitor::{Detail, Monitored, StoreStanding, answer};
+use crate::runtime::DispatcherHandle;
 
-/// Says how the upstreams stand.
-pub type UpstreamStates = Arc<dyn Fn() -> Vec<UpstreamStatus> + Send + Sync>;
+/// How long is waited at most to find out something that is not known yet.
+const LOOK_MAX: Duration = Duration::from_secs(2);
 
-/// The routes of this face.
-pub fn router(handle: DispatcherHandle, upstreams: UpstreamStates) -> Router {
-    let answer = move || std::future::ready(health(&handle, &upstreams()));
-    Router::new().route("/health", get(answer))
+/// Answers `/health`.
+pub(super) struct Health {
+    handle: DispatcherHandle,
+    monitored: Arc<dyn Monitored>,
+    /// The place of whoever tries the store.
+    trying: Semaphore,
 }
 
-/// An upstream that is down leaves this server healthy: others go on.
-fn health(handle: &DispatcherHandle, upstreams: &[UpstreamStatus]) -> impl IntoResponse + use<> {
-    let agents: Vec<_> = handle.agents().map(ToString::to_string).collect();
-    let body = json!({
-        "status": "healthy",
-        "version": env!("CARGO_PKG_VERSION"),
-        "agents_available": agents,
-        "upstreams": upstreams,
-    });
-    ([("content-type", "application/json")], body.to_string())
+impl Health {
+    pub(super) fn new(handle: DispatcherHandle, monitored: Arc<dyn Monitored>) -> Self {
+        Self { handle, monitored, trying: Semaphore::new(1) }
+    }
+
+    /// Says `healthy`, or `degraded` with status 503 while the store cannot write: then nothing new
+    /// is accepted. An upstream that is down leaves this server healthy: others go on.
+    pub(super) async fn answer(&self, detail: Detail) -> Response {
+        let store = self.store().await;
+        let (status, code) = if store.state == "ok" { ("healthy", 200) } else { ("degraded", 503) };
+        let mut body = json!({ "status": status, "version": env!("CARGO_PKG_VERSION") });
+        if detail == Detail::Full {
+            let connected = tokio::time::timeout(LOOK_MAX, self.monitored.is_connected()).await;
+            let agents: Vec<_> = self.handle.agents().map(ToString::to_string).collect();
+            body["mcp_connected"] = connected.unwrap_or(false).into();
+            body["agents_available"] = agents.into();
+            body["store"] = json!(store);
+            body["upstreams"] = json!(self.monitored.upstreams());
+            body["uptime_seconds"] = self.monitored.uptime().as_secs().into();
+        }
+        answer(code, "application/json", body.to_string())
+    }
+
+    /// How the store stands. Where it failed and nobody writes, nobody would find out that it works
+    /// again: then it is tried.
+    async fn store(&self) -> StoreStanding {
+        let store = self.monitored.store();
+        if store.state == "ok" || store.dispatches_open > 0 {
+            return store;
+        }
+        if let Ok(_place) = self.trying.try_acquire() {
+            // An answer that takes too long is none.
+            let _late = tokio::time::timeout(LOOK_MAX, self.handle.try_store()).await;
+        }
+        self.monitored.store()
+    }
 }

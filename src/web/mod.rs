@@ -1,5 +1,7 @@
 //! The HTTP face beside MCP: what monitors read.
 
 mod health;
+mod metrics;
+mod monitor;
 
-pub use health::{UpstreamStates, router};
+pub use monitor::{Detail, Monitored, StoreStanding, router};

@@ -128,6 +128,14 @@ impl Client {
         Self::new(session, program).await
     }
 
+    /// Opens a session with a program that serves HTTP at `url`.
+    pub(crate) async fn over_http(program: Program, url: &str, version: &ProtocolVersion) -> Self {
+        let config = StreamableHttpClientTransportConfig::with_uri(format!("{url}/mcp"));
+        let transport = StreamableHttpClientTransport::with_client(http(), config);
+        let who = (version, ClientCapabilities::default());
+        Self::new(greet(transport, who).await, program).await
+    }
+
     async fn new(session: Session, program: Program) -> Self {
         let mut client = Self { session, outputs: BTreeMap::new(), program };
         let output = |it: &Tool| json!(it.output_schema.clone().unwrap());

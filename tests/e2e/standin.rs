@@ -28,6 +28,7 @@ pub(crate) struct Call {
     pub(crate) key: String,
     pub(crate) attempt: usize,
     pub(crate) meta_keys: Vec<String>,
+    pub(crate) traceparent: Option<String>,
 }
 
 /// The running stand-in; it ends when this is dropped.
@@ -138,5 +139,6 @@ fn seen(request: &CallToolRequestParams, context: &RequestContext<RoleServer>) -
         key: key.to_owned(),
         attempt: usize::try_from(attempt).unwrap(),
         meta_keys: meta.keys().cloned().collect(),
+        traceparent: meta.get("traceparent").and_then(Value::as_str).map(str::to_owned),
     }
 }

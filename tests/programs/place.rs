@@ -189,6 +189,7 @@ pub(crate) fn call(
         calls,
         heartbeat: Heartbeat::default(),
         events,
+        trace: None,
     };
     (call, log, shown)
 }

@@ -22,7 +22,8 @@ use super::{
     worktree::{Home, Worktree},
 };
 use crate::{
-    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, Timestamp, UpstreamCall},
+    agents::call::Traced,
+    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall},
     ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
 
@@ -86,15 +87,17 @@ impl CommandAgent {
             failure = limits.over() => return Err(failure),
         };
         let dir = worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned();
+        let traced = Traced::new(&call);
         let run = Run {
             guard: &self.parts.host.guard,
             argv,
             writable: setting.confine.then(|| self.writable(&dir)),
             dir,
-            variables: self.variables(&call),
+            variables: self.variables(&call, &traced),
             input,
         };
-        let result = self.run_program(run, &call, &limits, |it| room.occupy(it)).await;
+        let noted = (&call, traced.span_id);
+        let result = self.run_program(run, noted, &limits, |it| room.occupy(it)).await;
         let Some(worktree) = worktree else { return result };
         let result = match result {
             Ok(output) => tokio::select! {
@@ -140,7 +143,7 @@ impl CommandAgent {
     async fn run_program(
         &self,
         run: Run<'_>,
-        call: &AttemptCall,
+        (call, span_id): (&AttemptCall, Option<SpanId>),
         limits: &Limits,
         at_start: impl FnOnce(u32),
     ) -> Result<Value, Failure> {
@@ -159,6 +162,8 @@ impl CommandAgent {
             duration_ms: self.now().since(at).0,
             ok: result.is_ok(),
             error: result.as_ref().err().map(|it| it.message.to_string()),
+            code: result.as_ref().err().map(|it| it.code),
+            span_id,
             request_bytes,
             response_bytes: ended_bytes,
             usage,
@@ -170,8 +175,9 @@ impl CommandAgent {
     }
 
     /// The variables of the settings, and where the program belongs.
-    fn variables(&self, call: &AttemptCall) -> Variables {
+    fn variables(&self, call: &AttemptCall, traced: &Traced) -> Variables {
         let mut variables = self.parts.setting.variables.0.clone();
+        variables.extend(traced.variables());
         variables.extend(self.parts.host.belonging(call));
         Variables(variables)
     }

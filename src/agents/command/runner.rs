@@ -15,6 +15,7 @@ use super::{
     settings::CommandHost,
 };
 use crate::{
+    agents::call::Traced,
     model::{Failure, FailureCode, Timestamp, UpstreamCall, text},
     ports::{AttemptCall, Heartbeat},
 };
@@ -80,7 +81,9 @@ impl CommandRunner {
         until: Instant,
     ) -> Result<String, Failure> {
         let (at, request_bytes) = (self.host.clock.now(), input.len() as u64);
-        let (result, response_bytes) = self.run_unnoted(command, input, call, until).await;
+        let traced = Traced::new(call);
+        let (result, response_bytes) =
+            self.run_unnoted(command, input, (call, &traced), until).await;
         let record = UpstreamCall {
             upstream: UPSTREAM.to_owned(),
             tool: command.name(),
@@ -88,6 +91,8 @@ impl CommandRunner {
             duration_ms: self.host.clock.now().since(at).0,
             ok: result.is_ok(),
             error: result.as_ref().err().map(|it| it.message.to_string()),
+            code: result.as_ref().err().map(|it| it.code),
+            span_id: traced.span_id,
             request_bytes,
             response_bytes,
             usage: None,
@@ -102,7 +107,7 @@ impl CommandRunner {
         &self,
         command: &StepCommand,
         input: String,
-        call: &AttemptCall,
+        (call, traced): (&AttemptCall, &Traced),
         until: Instant,
     ) -> (Result<String, Failure>, u64) {
         let (program, mut variables) = match self.find(command) {
@@ -113,6 +118,7 @@ impl CommandRunner {
             }
         };
         variables.0.extend(self.host.belonging(call));
+        variables.0.extend(traced.variables());
         let own = command.timeout.map_or(until, |it| until.min(Instant::now() + it));
         let limits = Limits { cancelled: call.cancelled.child_token(), deadline: own };
         let run = Run {

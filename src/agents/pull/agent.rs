@@ -65,7 +65,8 @@ impl PullAgent {
         };
         let holder = offered.withdraw();
         if let Some(lease) = &holder {
-            notes.note(lease, clock.now(), Err("the attempt ended before the worker's work did"));
+            let what = "the attempt ended before the worker's work did";
+            notes.note(lease, clock.now(), Err((FailureCode::Cancelled, what)));
         }
         Err(match end {
             End::GivenUp => Failure::new(FailureCode::Cancelled, "the attempt was given up"),
@@ -81,11 +82,12 @@ async fn ended(offered: &Offered<'_>, notes: &Notes, agent: &PullAgent) -> Resul
         let now = agent.workers.clock().now();
         match standing {
             Standing::Ended(lease, result) => {
-                notes.note(&lease, now, result.as_ref().map_err(|it| &*it.message));
+                notes.note(&lease, now, result.as_ref().map_err(|it| (it.code, &*it.message)));
                 return result;
             }
             Standing::Requeued(lease) => {
-                notes.note(&lease, now, Err("the lease lapsed: no heartbeat came in time"));
+                let what = "the lease lapsed: no heartbeat came in time";
+                notes.note(&lease, now, Err((FailureCode::Timeout, what)));
             }
             Standing::Waiting | Standing::Leased(_) => (),
             Standing::Gone => {
@@ -124,14 +126,16 @@ impl Notes {
     }
 
     /// Notes what came of one worker's claim.
-    fn note(&self, lease: &Lease, now: Millis, result: Result<&Value, &str>) {
+    fn note(&self, lease: &Lease, now: Millis, result: Result<&Value, (FailureCode, &str)>) {
         let call = UpstreamCall {
             upstream: WORKERS.to_owned(),
             tool: lease.worker.to_string(),
             at: Timestamp(lease.since),
             duration_ms: now.since(lease.since).0,
             ok: result.is_ok(),
-            error: result.err().map(str::to_owned),
+            error: result.err().map(|it| it.1.to_owned()),
+            code: result.err().map(|it| it.0),
+            span_id: None,
             request_bytes: self.request_bytes,
             response_bytes: result.map_or(0, n_bytes),
             usage: None,

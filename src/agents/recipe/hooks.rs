@@ -274,7 +274,8 @@ impl Teller {
         let meta = CallMeta {
             key: (*told.key).to_owned(),
             attempt: told.attempt,
-            traceparent: None,
+            trace: None,
+            span_id: None,
             heartbeat: Heartbeat::default(),
         };
         let never = CancellationToken::new();

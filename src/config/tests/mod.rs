@@ -3,6 +3,7 @@
 mod commands;
 mod recipes;
 mod server;
+mod telemetry;
 mod upstreams;
 mod workers;
 mod workspace;
@@ -118,6 +119,10 @@ fn every_value_has_a_default_and_shows_it() {
         server.connections_max = 1024  (built in)
         server.sessions_max = 10000  (built in)
         state_dir = @/home/.local/state/parallel-dispatch  (built in)
+        telemetry.otlp.enabled = true  (built in)
+        telemetry.otlp.protocol = http/protobuf  (built in)
+        telemetry.otlp.sample_ratio = 1  (built in)
+        telemetry.otlp.service_name = parallel-dispatch  (built in)
         upstreams.archon.breaker_failures = 5  (built in)
         upstreams.archon.breaker_open_seconds = 1  (built in)
         upstreams.archon.max_concurrent = 1024  (built in)
@@ -387,6 +392,11 @@ fn the_table_of_keys_and_the_settings_agree() {
     loaded.agents = serde_json::from_value(json!({ "a": agent })).unwrap();
     loaded.checks = serde_json::from_value(json!({ "c": check })).unwrap();
     loaded.upstreams = serde_json::from_value(json!({ "a": one })).unwrap();
+    loaded.telemetry.otlp =
+        serde_json::from_value(json!({ "enabled": true, "endpoint": "http://a",
+        "traces_endpoint": "http://a", "protocol": "http/json", "headers": { "A": "b" },
+        "service_name": "s", "resource_attributes": ["a=b"], "sample_ratio": 1.0 }))
+        .unwrap();
     loaded.recipes = serde_json::from_value(json!({ "r": "text" })).unwrap();
     loaded.server.tokens =
         serde_json::from_value(json!({ "t": { "bearer": "a", "sees": "own" } })).unwrap();

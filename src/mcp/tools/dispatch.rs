@@ -10,6 +10,7 @@ use crate::{
         log,
         parent::parent,
         progress,
+        trace::trace,
     },
     model::{DispatchRequest, DispatchResult, Refusal, json::Json},
     runtime::Caller,
@@ -44,7 +45,7 @@ pub(super) async fn call(
         Some(ticket) => ticket,
         None => {
             let context = call.context;
-            let handle = server.handle(context);
+            let handle = server.handle(context).in_trace(trace(context));
             let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
             let ticket = handle.dispatch(args, caller).await?;
             log::follow_for_session(server, ticket.dispatch, context);

@@ -8,6 +8,7 @@ use crate::{
         log,
         parent::parent,
         progress,
+        trace::trace,
     },
     model::{DispatchResult, Refusal, RetryRequest, json::Json},
     plan,
@@ -37,7 +38,8 @@ pub(super) async fn call(
         // An earlier round has dispatched it.
         Some(ticket) => ticket,
         None => {
-            let (request, handle) = (plan::check_retry(args)?, server.handle(call.context));
+            let request = plan::check_retry(args)?;
+            let handle = server.handle(call.context).in_trace(trace(call.context));
             let parent = parent(call.context, &handle).await?;
             let ticket = handle.retry(request, parent).await?;
             log::follow_for_session(server, ticket.dispatch, call.context);

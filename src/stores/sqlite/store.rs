@@ -11,7 +11,7 @@ use futures::future::BoxFuture;
 use tokio::sync::{Semaphore, oneshot};
 
 use super::{
-    database::{Database, Use},
+    database::{Database, Use, VERSION},
     query,
     reader::Readers,
     reuse,
@@ -50,6 +50,9 @@ pub struct SqliteStore {
 }
 
 impl SqliteStore {
+    /// The version of the tables.
+    pub const SCHEMA_VERSION: i64 = VERSION;
+
     /// Opens the store in the file `path`, and makes it first where it is missing: the file with
     /// mode 0600, its directory with 0700, whatever the umask. Blocks.
     pub fn open(path: &Path) -> Result<Self, StoreError> {

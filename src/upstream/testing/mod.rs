@@ -114,7 +114,8 @@ pub(crate) fn meta() -> CallMeta {
     CallMeta {
         key: "d/t".to_owned(),
         attempt: Attempt(2),
-        traceparent: None,
+        trace: None,
+        span_id: None,
         heartbeat: crate::ports::Heartbeat::default(),
     }
 }
