@@ -23,7 +23,7 @@ mod stdio;
 
 pub use error::TransportError;
 #[doc(hidden)]
-pub use fuzzing::fuzz_envelope;
+pub use fuzzing::{fuzz_envelope, fuzz_headers, fuzz_http, fuzz_sessions};
 pub use http::{HttpOptions, HttpServer};
 pub use stdio::{serve_lines, serve_stdio};
 

@@ -17,8 +17,11 @@ mod evidence;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+mod inspector;
 mod messages;
 mod nesting;
+#[path = "../support/node.rs"]
+mod node;
 mod processes;
 mod prune;
 mod python;

@@ -9,6 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
@@ -83,12 +84,15 @@ impl Acceptor {
     }
 }
 
-async fn serve(
-    stream: TcpStream,
+/// Speaks HTTP/1.1 on one connection until its end.
+pub(super) async fn serve<S>(
+    stream: S,
     app: Router,
     header_timeout: Duration,
     shutdown: CancellationToken,
-) {
+) where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+{
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)

@@ -5,11 +5,19 @@ mod mcp;
 mod options;
 mod sessions;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, middleware};
 use rmcp::ServerHandler;
-use tokio::{net::TcpListener, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use self::options::HttpOptions;
@@ -61,21 +69,9 @@ impl HttpServer {
         F: Fn() -> H + Send + Sync + 'static,
     {
         let Self { listener, address, options } = self;
-        let new_handler = Arc::new(new_handler);
-        let (answers, ending) = (TaskTracker::new(), CancellationToken::new());
-        let mcp = Mcp::new(Arc::clone(&new_handler), &options, ending.clone());
-        let sse = Sse::new(new_handler, &options, shutdown.clone(), ending.clone());
-        let sessions = sse.sessions();
-        let guard = Arc::new(Guard {
-            bound: address.ip(),
-            origins: options.allowed_origins.clone(),
-            message_paths: [mcp::PATH, super::sse::POST_PATH],
-            body_timeout: options.body_timeout,
-            answers: answers.clone(),
-        });
-        let routes = mcp.routes().merge(sse.routes()).merge(extra);
-        let app = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
-        let mut connections = Acceptor::new(listener, &options).run(&app, &shutdown).await;
+        let house = House::new(new_handler, extra, (address.ip(), &options), &shutdown);
+        let House { routes, answers, sessions, ending, .. } = &house;
+        let mut connections = Acceptor::new(listener, &options).run(routes, &shutdown).await;
 
         // Answers first; then the streams that would stay open for ever; then whoever is left.
         answers.close();
@@ -92,5 +88,62 @@ impl HttpServer {
             connections.shutdown().await;
         }
         Ok(())
+    }
+}
+
+/// All that is served, on whatever connections it is asked for.
+pub(super) struct House {
+    routes: Router,
+    /// The POSTs whose answers are not sent to their end.
+    answers: TaskTracker,
+    /// The sessions of the legacy transport.
+    sessions: TaskTracker,
+    /// Ends all sessions and streams.
+    ending: CancellationToken,
+    header_timeout: Duration,
+}
+
+impl House {
+    /// Builds it for a server that is bound to an address. At `shutdown` legacy sessions hear no
+    /// more.
+    pub(super) fn new<H, F>(
+        new_handler: F,
+        extra: Router,
+        (bound, options): (IpAddr, &HttpOptions),
+        shutdown: &CancellationToken,
+    ) -> Self
+    where
+        H: ServerHandler,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let new_handler = Arc::new(new_handler);
+        let (answers, ending) = (TaskTracker::new(), CancellationToken::new());
+        let mcp = Mcp::new(Arc::clone(&new_handler), options, ending.clone());
+        let sse = Sse::new(new_handler, options, shutdown.clone(), ending.clone());
+        let sessions = sse.sessions();
+        let guard = Arc::new(Guard {
+            bound,
+            origins: options.allowed_origins.clone(),
+            message_paths: [mcp::PATH, super::sse::POST_PATH],
+            body_timeout: options.body_timeout,
+            answers: answers.clone(),
+        });
+        let routes = mcp.routes().merge(sse.routes()).merge(extra);
+        let routes = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
+        Self { routes, answers, sessions, ending, header_timeout: options.header_timeout }
+    }
+
+    /// The routes behind the guard.
+    pub(super) fn routes(self) -> Router {
+        self.routes
+    }
+
+    /// Speaks on one connection until its end.
+    pub(super) async fn serve<S>(&self, stream: S, shutdown: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let routes = self.routes.clone();
+        accept::serve(stream, routes, self.header_timeout, shutdown.clone()).await;
     }
 }
