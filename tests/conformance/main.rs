@@ -2,7 +2,7 @@
 
 #![cfg(test)]
 
-#[expect(dead_code, reason = "the benchmarks use all of it")]
+#[expect(dead_code, clippy::disallowed_methods, reason = "the benchmarks use all of it")]
 #[path = "../../benches/dispatch/engine.rs"]
 mod engine;
 mod fixture;
