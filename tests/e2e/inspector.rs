@@ -45,23 +45,23 @@ impl Said {
 
 /// The tools are listed, one is called, and one refuses, in each of the eras.
 async fn check(space: &TestSpace, target: &[&str], eras: &[&str]) {
-    for era in eras {
-        let use_it = async |args: &[&str]| {
-            inspect(space, target, &[&["--protocol-era", era], args].concat()).await
-        };
-        let listed = use_it(&["--method", "tools/list"]).await;
+    let tasks = json!({ "tasks": [task("one"), task("two")] }).to_string();
+    for era in eras.iter().copied() {
+        let in_era = ["--protocol-era", era];
+        let listed =
+            inspect(space, target, &[&in_era[..], &["--method", "tools/list"]].concat()).await;
         assert_eq!(listed.code, Some(0), "{era}: {listed:?}");
         let tools = listed.result()["tools"].clone();
         assert_eq!(tools.as_array().unwrap().len(), 8, "{era}: {tools}");
-        assert!(!listed.stderr.contains("unknown format"), "{era}: {}", listed.stderr);
 
-        let planned = use_it(&call(&json!({ "tasks": [task("one"), task("two")] }).to_string()));
-        let planned = planned.await;
+        let planned = inspect(space, target, &[&in_era[..], &call(&tasks)].concat()).await;
         assert_eq!(planned.code, Some(0), "{era}: {planned:?}");
         let waves = &planned.result()["structuredContent"]["waves"];
         assert_eq!(waves, &json!([["one", "two"]]), "{era}");
+        assert!(!planned.stderr.contains("unknown format"), "{era}: {}", planned.stderr);
 
-        let refused = use_it(&call(r#"{"tasks": []}"#)).await;
+        let wrong = [&in_era[..], &call(r#"{"tasks": []}"#)].concat();
+        let refused = inspect(space, target, &wrong).await;
         let said = refused.result();
         assert_eq!(said["isError"], true, "{era}: {refused:?}");
         let text = said["content"][0]["text"].as_str().unwrap();

@@ -91,7 +91,7 @@ impl Client {
 
     /// Posts to `address`. Answers that nobody reads fill a session's queue only after more steps
     /// than are taken.
-    async fn post(&self, address: &str, which: usize, expected: StatusCode) {
+    async fn post(&mut self, address: &str, which: usize, expected: StatusCode) {
         let message = MESSAGES[which % MESSAGES.len()];
         let status = self.call(Method::POST, address, Body::from(message)).await.status();
         // A message that ends the session may have come before.
@@ -99,7 +99,7 @@ impl Client {
         assert!(status == expected || is_ended, "{status} for {message} to {address}");
     }
 
-    async fn call(&self, method: Method, address: &str, body: Body) -> Response<Body> {
+    async fn call(&mut self, method: Method, address: &str, body: Body) -> Response<Body> {
         let request = Request::builder().method(method).uri(address).header("host", "localhost");
         let request = request.header("content-type", "application/json").body(body);
         let Ok(request) = request else { std::process::abort() };
