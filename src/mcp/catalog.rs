@@ -3,7 +3,7 @@
 use std::sync::{Arc, LazyLock};
 
 use rmcp::model::{JsonObject, MetaObject, Tool, ToolAnnotations};
-use schemars::{JsonSchema, generate::SchemaSettings};
+use schemars::{JsonSchema, Schema, generate::SchemaSettings, transform::RecursiveTransform};
 use serde_json::{Value, json};
 
 use super::tools;
@@ -56,7 +56,7 @@ impl Entry {
         effect: Effect,
         description: &'static str,
     ) -> Self {
-        let (input, output) = (schema_of::<Input>(), schema_of::<Output>());
+        let (input, output) = (schema_of::<Input>(), or_refusal(schema_of::<Output>()));
         Self { name, title, effect, description, input, output }
     }
 
@@ -123,9 +123,66 @@ fn search_hints() -> MetaObject {
 }
 
 fn schema_of<T: JsonSchema>() -> JsonObject {
-    let schema = SchemaSettings::draft2020_12().into_generator().into_root_schema_for::<T>();
+    let settings = SchemaSettings::draft2020_12();
+    let settings = settings.with_transform(RecursiveTransform(remove_rust_format));
+    let schema = settings.into_generator().into_root_schema_for::<T>();
     let Value::Object(mut map) = schema.to_value() else { return JsonObject::new() };
     // Clients want an object at the root, and need no Rust name for it.
     map.shift_remove("title");
     map
+}
+
+/// Clients warn of formats that JSON Schema does not know, as those of Rust's numbers.
+fn remove_rust_format(schema: &mut Schema) {
+    let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
+    let is_int = format.trim_start_matches('u').starts_with("int");
+    if is_int || matches!(format, "float" | "double") {
+        schema.remove("format");
+    }
+}
+
+/// Refusals are structured content as well, and some clients check whatever is.
+fn or_refusal(mut output: JsonObject) -> JsonObject {
+    if let Some(required) = output.shift_remove("required") {
+        let refusal = json!({ "required": ["error", "errors", "error_count"] });
+        output.insert("anyOf".to_owned(), json!([{ "required": required }, refusal]));
+    }
+    output
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{ErrorCode, Refusal};
+
+    /// Whether the value fits the schema.
+    fn fits(schema: &Value, value: &Value) -> bool {
+        let mut compiler = boon::Compiler::new();
+        compiler.add_resource("memory:schema", schema.clone()).unwrap();
+        let mut schemas = boon::Schemas::new();
+        let index = compiler.compile("memory:schema", &mut schemas).unwrap();
+        schemas.validate(value, index).is_ok()
+    }
+
+    #[test]
+    fn a_refusal_fits_the_schema_of_every_tool_and_nonsense_does_not() {
+        let refusal = Refusal::of(ErrorCode::Busy, "/tasks", "too much", "later").retry_after(5);
+        let refusal = json!(refusal.to_body());
+        for tool in schemas() {
+            assert!(fits(&tool.output, &refusal), "{}", tool.name);
+            let is_all_optional = tool.output.get("anyOf").is_none();
+            assert!(is_all_optional || !fits(&tool.output, &json!({ "a": 1 })), "{}", tool.name);
+        }
+    }
+
+    #[test]
+    fn no_schema_has_a_format_of_rust_alone() {
+        for tool in schemas() {
+            let text = json!([tool.input, tool.output]).to_string();
+            for format in ["int8", "int16", "int32", "int64", "uint", "float", "double"] {
+                assert!(!text.contains(&format!(r#""format":"{format}"#)), "{}", tool.name);
+                assert!(!text.contains(&format!(r#""format":"u{format}"#)), "{}", tool.name);
+            }
+        }
+    }
 }

@@ -4,7 +4,7 @@
 //! So the text is checked here, before rmcp sees it, and the same faults get the same answer over
 //! every transport.
 
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, RequestId};
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta as _, RequestId};
 use serde_json::{Value, json};
 
 use super::{
@@ -70,6 +70,11 @@ const METHODS: [&str; 18] = [
     "tools/call",
     "tools/list",
 ];
+
+/// Those of them that the revisions without `initialize` do not have, where rmcp refuses them as
+/// unknown.
+const REMOVED: [&str; 4] =
+    ["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
 
 /// RFC 8259 lets a reader ignore a byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
@@ -216,10 +221,15 @@ fn check_params(message: ClientJsonRpcMessage) -> Result<ClientJsonRpcMessage, U
     if let ClientJsonRpcMessage::Request(request) = &message
         && let ClientRequest::CustomRequest(custom) = &request.request
         && METHODS.contains(&custom.method.as_str())
+        && !(REMOVED.contains(&custom.method.as_str()) && is_without_initialize(&request.request))
     {
         return Err(refuse_params(request.id.clone(), &custom.method));
     }
     Ok(message)
+}
+
+fn is_without_initialize(request: &ClientRequest) -> bool {
+    request.get_meta().protocol_version().is_some_and(|it| !it.has_initialize())
 }
 
 fn refuse_params(id: RequestId, method: &str) -> Unreadable {
@@ -281,6 +291,22 @@ mod tests {
             "\u{feff}{\"jsonrpc\":\"2.0\",\"id\":1,\"method\":\"ping\"}",
         ] {
             check(text, &expect!["served"]);
+        }
+    }
+
+    #[test]
+    fn requests_that_a_revision_does_not_have_are_left_to_be_unknown() {
+        for method in REMOVED {
+            let wrong = |version: &str| {
+                format!(
+                    r#"{{"jsonrpc":"2.0","id":1,"method":"{method}","params":{{"_meta":{{"io.modelcontextprotocol/protocolVersion":"{version}"}}}}}}"#
+                )
+            };
+            check(&wrong("2026-07-28"), &expect!["served"]);
+            let Err(Unreadable::Answer(refused)) = read(wrong("2025-11-25").as_bytes()) else {
+                panic!("{method} is served");
+            };
+            assert_eq!(refused.to_json()["error"]["code"], -32_602);
         }
     }
 

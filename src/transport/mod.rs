@@ -25,7 +25,7 @@ mod stdio;
 pub use access::{Access, BearerTokens, KeySource, KeysError, OAuth, OAuthOptions, TokenError};
 pub use error::TransportError;
 #[doc(hidden)]
-pub use fuzzing::fuzz_envelope;
+pub use fuzzing::{fuzz_envelope, fuzz_headers, fuzz_http, fuzz_sessions};
 pub use guard::Glimpse;
 pub use http::{HttpOptions, HttpServer, Tls, TlsError};
 pub use stdio::{serve_lines, serve_stdio};

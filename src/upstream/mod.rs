@@ -12,6 +12,7 @@ mod decode;
 mod error;
 mod fault;
 mod frames;
+mod fuzzing;
 mod http;
 mod later;
 mod ledger;
@@ -29,6 +30,8 @@ mod tools;
 pub use archon::{Archon, ArchonChoice};
 pub use decode::decode;
 pub use error::UpstreamError;
+#[doc(hidden)]
+pub use fuzzing::fuzz_answers;
 pub use pool::{CallMeta, CallOutcome, Upstream};
 pub use probe::{Health, Presence, Probe};
 pub use settings::{

@@ -57,7 +57,7 @@ struct Poster {
 }
 
 /// The events of a stream.
-struct Events {
+pub(super) struct Events {
     chunks: BoxStream<'static, Result<Bytes, reqwest::Error>>,
     lines: Lines,
     bytes_max: usize,
@@ -71,7 +71,7 @@ struct Events {
 
 /// One event.
 #[derive(Debug, PartialEq, Eq)]
-enum Event {
+pub(super) enum Event {
     /// Its kind and data.
     Whole(Vec<u8>, Vec<u8>),
     /// The start of the data of one that is too large.
@@ -180,7 +180,11 @@ impl Poster {
 }
 
 impl Events {
-    fn new(chunks: BoxStream<'static, Result<Bytes, reqwest::Error>>, bytes_max: usize) -> Self {
+    /// Reads what comes in `chunks`; the data of an event may be `bytes_max` long.
+    pub(super) fn new(
+        chunks: BoxStream<'static, Result<Bytes, reqwest::Error>>,
+        bytes_max: usize,
+    ) -> Self {
         Self {
             chunks,
             lines: Lines::new(bytes_max.saturating_add(16)),
@@ -210,7 +214,8 @@ impl Events {
         })
     }
 
-    async fn next(&mut self) -> Result<Event, LinkFault> {
+    /// The next event; `Err` when no more can come.
+    pub(super) async fn next(&mut self) -> Result<Event, LinkFault> {
         loop {
             if let Some(event) = self.ready.pop_front() {
                 return Ok(event);

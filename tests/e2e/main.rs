@@ -20,10 +20,13 @@ mod evidence;
 mod faces;
 #[cfg(debug_assertions)]
 mod failpoints;
+mod inspector;
 #[path = "../support/jwt.rs"]
 mod jwt;
 mod messages;
 mod nesting;
+#[path = "../support/node.rs"]
+mod node;
 mod processes;
 mod prune;
 mod python;

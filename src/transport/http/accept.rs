@@ -97,39 +97,47 @@ impl Acceptor {
 
 impl Speaker {
     async fn serve(self, stream: TcpStream, app: Router, shutdown: CancellationToken) {
-        let Some(tls) = &self.tls else { return self.speak(stream, app, shutdown).await };
-        let greeted = time::timeout(self.header_timeout, tls.accept(stream));
+        let header_timeout = self.header_timeout;
+        let Some(tls) = &self.tls else {
+            return serve(stream, app, header_timeout, shutdown).await;
+        };
+        let greeted = time::timeout(header_timeout, tls.accept(stream));
         let greeted = tokio::select! {
             greeted = greeted => greeted,
             () = shutdown.cancelled() => return,
         };
         match greeted {
-            Ok(Ok(stream)) => Box::pin(self.speak(stream, app, shutdown)).await,
+            Ok(Ok(stream)) => Box::pin(serve(stream, app, header_timeout, shutdown)).await,
             Ok(Err(error)) => tracing::debug!(%error, "no TLS on a connection"),
             Err(_) => tracing::debug!("TLS was not agreed on in time"),
         }
     }
+}
 
-    async fn speak<S>(&self, stream: S, app: Router, shutdown: CancellationToken)
-    where
-        S: AsyncRead + AsyncWrite + Unpin,
-    {
-        let connection = http1::Builder::new()
-            .timer(TokioTimer::new())
-            .header_read_timeout(self.header_timeout)
-            .max_buf_size(READ_BYTES)
-            .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
-        let mut connection = std::pin::pin!(connection);
-        let ended = tokio::select! {
-            ended = connection.as_mut() => ended,
-            () = shutdown.cancelled() => {
-                connection.as_mut().graceful_shutdown();
-                connection.await
-            }
-        };
-        if let Err(error) = ended {
-            tracing::debug!(%error, "connection ended");
+/// Speaks HTTP/1.1 on one connection until its end.
+pub(super) async fn serve<S>(
+    stream: S,
+    app: Router,
+    header_timeout: Duration,
+    shutdown: CancellationToken,
+) where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(header_timeout)
+        .max_buf_size(READ_BYTES)
+        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+    let mut connection = std::pin::pin!(connection);
+    let ended = tokio::select! {
+        ended = connection.as_mut() => ended,
+        () = shutdown.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
         }
+    };
+    if let Err(error) = ended {
+        tracing::debug!(%error, "connection ended");
     }
 }
 

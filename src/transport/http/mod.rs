@@ -6,11 +6,19 @@ mod options;
 mod sessions;
 mod tls;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use axum::{Router, middleware};
 use rmcp::ServerHandler;
-use tokio::{net::TcpListener, time};
+use tokio::{
+    io::{AsyncRead, AsyncWrite},
+    net::TcpListener,
+    time,
+};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{accept::Acceptor, mcp::Mcp};
@@ -70,17 +78,9 @@ impl HttpServer {
         F: Fn() -> H + Send + Sync + 'static,
     {
         let Self { listener, address, options } = self;
-        let new_handler = Arc::new(new_handler);
-        let (answers, ending) = (TaskTracker::new(), CancellationToken::new());
-        let mcp = Mcp::new(Arc::clone(&new_handler), &options, ending.clone());
-        let sse = Sse::new(new_handler, &options, shutdown.clone(), ending.clone());
-        let sessions = sse.sessions();
-        let paths = [mcp::PATH, super::sse::POST_PATH];
-        let guard = Arc::new(Guard::new(address.ip(), &options, paths, answers.clone()));
-        let metadata = options.access.metadata().map(|it| it.routes()).unwrap_or_default();
-        let routes = mcp.routes().merge(sse.routes()).merge(metadata).merge(extra);
-        let app = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
-        let mut connections = Acceptor::new(listener, &options).run(&app, &shutdown).await;
+        let house = House::new(new_handler, extra, (address.ip(), &options), &shutdown);
+        let House { routes, answers, sessions, ending, .. } = &house;
+        let mut connections = Acceptor::new(listener, &options).run(routes, &shutdown).await;
 
         // Answers first; then the streams that would stay open for ever; then whoever is left.
         answers.close();
@@ -97,5 +97,58 @@ impl HttpServer {
             connections.shutdown().await;
         }
         Ok(())
+    }
+}
+
+/// All that is served, on whatever connections it is asked for.
+pub(super) struct House {
+    routes: Router,
+    /// The POSTs whose answers are not sent to their end.
+    answers: TaskTracker,
+    /// The sessions of the legacy transport.
+    sessions: TaskTracker,
+    /// Ends all sessions and streams.
+    ending: CancellationToken,
+    header_timeout: Duration,
+}
+
+impl House {
+    /// Builds it for a server that is bound to an address. At `shutdown` legacy sessions hear no
+    /// more.
+    pub(super) fn new<H, F>(
+        new_handler: F,
+        extra: Router,
+        (bound, options): (IpAddr, &HttpOptions),
+        shutdown: &CancellationToken,
+    ) -> Self
+    where
+        H: ServerHandler,
+        F: Fn() -> H + Send + Sync + 'static,
+    {
+        let new_handler = Arc::new(new_handler);
+        let (answers, ending) = (TaskTracker::new(), CancellationToken::new());
+        let mcp = Mcp::new(Arc::clone(&new_handler), options, ending.clone());
+        let sse = Sse::new(new_handler, options, shutdown.clone(), ending.clone());
+        let sessions = sse.sessions();
+        let paths = [mcp::PATH, super::sse::POST_PATH];
+        let guard = Arc::new(Guard::new(bound, options, paths, answers.clone()));
+        let metadata = options.access.metadata().map(|it| it.routes()).unwrap_or_default();
+        let routes = mcp.routes().merge(sse.routes()).merge(metadata).merge(extra);
+        let routes = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
+        Self { routes, answers, sessions, ending, header_timeout: options.header_timeout }
+    }
+
+    /// The routes behind the guard.
+    pub(super) fn routes(self) -> Router {
+        self.routes
+    }
+
+    /// Speaks on one connection until its end.
+    pub(super) async fn serve<S>(&self, stream: S, shutdown: &CancellationToken)
+    where
+        S: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+    {
+        let routes = self.routes.clone();
+        accept::serve(stream, routes, self.header_timeout, shutdown.clone()).await;
     }
 }

@@ -1,6 +1,6 @@
-//! What holds of every message, whatever its bytes are; `fuzz/` feeds it.
+//! What holds of every message.
 
-use super::{envelope, scan::Scan};
+use crate::transport::{envelope, scan::Scan};
 
 /// The longest answer, but for the id, which it repeats: the refusal, and its text once more.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
@@ -41,9 +41,9 @@ mod tests {
     #[test]
     fn mutants_of_messages_keep_the_promises() {
         let seeds = [
-            include_str!("../../fuzz/seeds/envelope/initialize.json"),
-            include_str!("../../fuzz/seeds/envelope/call.json"),
-            include_str!("../../fuzz/seeds/envelope/cancelled.json"),
+            include_str!("../../../fuzz/seeds/envelope/initialize.json"),
+            include_str!("../../../fuzz/seeds/envelope/call.json"),
+            include_str!("../../../fuzz/seeds/envelope/cancelled.json"),
         ];
         mutants(&seeds, 1_000, fuzz_envelope);
     }

@@ -1,0 +1,7 @@
+//! Answers of any bytes.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| parallel_dispatch::upstream::fuzz_answers(bytes));

@@ -1,0 +1,7 @@
+//! Connections of any bytes.
+
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+
+fuzz_target!(|bytes: &[u8]| parallel_dispatch::transport::fuzz_http(bytes));
