@@ -189,19 +189,6 @@ impl FailureCode {
     }
 }
 
-impl DispatchStatus {
-    /// The word for it.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Running => "running",
-            Self::Success => "success",
-            Self::Partial => "partial",
-            Self::Failure => "failure",
-            Self::Cancelled => "cancelled",
-        }
-    }
-}
-
 impl TaskStatus {
     /// Whether the status can no longer change.
     pub fn is_final(self) -> bool {

@@ -232,6 +232,7 @@ async fn job(world: &World, document: &Value) -> AttemptJob {
         attempt: Attempt(1),
         deadline: dependencies.clock.now() + Millis(60_000),
         document: Arc::new(StoredDocument::new(tasks, config)),
+        results_of: None,
         backend: binding.backend,
         pool: None,
         journal: Arc::clone(&dependencies.journal),
@@ -240,6 +241,7 @@ async fn job(world: &World, document: &Value) -> AttemptJob {
         workspaces: dependencies.paths.workspaces().clone(),
         checks: Arc::clone(&dependencies.checks),
         cancelled: CancellationToken::new(),
+        trace: None,
         to_dispatcher: mpsc::unbounded_channel().0.downgrade(),
     }
 }

@@ -95,7 +95,7 @@ impl World {
     pub(super) fn expecting(store: Arc<Flaky>, root: &Path, expect: AgentExpect) -> Self {
         let mut options = options(8);
         options.agents.get_mut(&AgentName::new("robot")).unwrap().expect = expect;
-        Self::at(root, store, Arc::default(), options)
+        Self::at((root, store, Arc::default()), options, |_| ())
     }
 
     fn with(store: Arc<Flaky>, registry: Arc<Registry>, options: Options) -> Self {

@@ -20,7 +20,7 @@ use crate::{
 
 /// How a caller asks of a dispatch by its id, each by the name of the handle's method; those of one
 /// method are numbered.
-const OF_A_DISPATCH: [&str; 22] = [
+const OF_A_DISPATCH: [&str; 31] = [
     "check_seen",
     "result",
     "whole_result",
@@ -43,10 +43,19 @@ const OF_A_DISPATCH: [&str; 22] = [
     "control 6",
     "cancel",
     "cancel 2",
+    "questions",
+    "standing",
+    "status",
+    "bounded_result",
+    "task_result",
+    "task_trace",
+    "tasks_like",
+    "watch_dispatch",
+    "watch_task",
 ];
 
 /// Methods that look into the documents or arguments of their callers only, or at the settings.
-const OF_NO_DISPATCH: [&str; 8] = [
+const OF_NO_DISPATCH: [&str; 14] = [
     "start",
     "seen_by",
     "sees_all",
@@ -54,14 +63,25 @@ const OF_NO_DISPATCH: [&str; 8] = [
     "has_workers",
     "may_pull",
     "agents",
+    "agent_reports",
     "check_control",
+    "in_trace",
+    "now",
+    "n_watches",
+    "try_store",
+    "watch_lists",
 ];
 
 /// Those that have tests of their own below.
-const OTHERS: [&str; 9] = [
+const OTHERS: [&str; 14] = [
     "check_claim",
     "plan",
     "plan_whole",
+    "stored_plan",
+    "recent_plans",
+    "plans_like",
+    "dispatches_like",
+    "newest",
     "dispatch_document",
     "prune",
     "claim_task",
@@ -159,9 +179,26 @@ async fn ask(handle: &DispatcherHandle, how: &str, id: DispatchId) -> String {
         }
         "cancel" => handle.cancel(cancelled(t())).await.map(drop),
         "cancel 2" => handle.cancel(cancelled(None)).await.map(drop),
-        _ => control(handle, how, id).await,
+        _ if how.starts_with("control") => control(handle, how, id).await,
+        _ => look_up(handle, how, id).await,
     };
     answer.err().map_or_else(String::new, |it| serde_json::to_string(&it.to_body()).unwrap())
+}
+
+async fn look_up(handle: &DispatcherHandle, how: &str, id: DispatchId) -> Result<(), Refusal> {
+    let t = TaskId::new("t");
+    match how {
+        "questions" => handle.questions(id).read().await.map(drop),
+        "standing" => handle.standing(id).await.map(drop),
+        "status" => handle.status(id).await.map(drop),
+        "bounded_result" => handle.bounded_result(id, 9_999).await.map(drop),
+        "task_result" => handle.task_result(id, &t, 9_999).await.map(drop),
+        "task_trace" => handle.task_trace(id, &t, 9_999).await.map(drop),
+        "tasks_like" => handle.tasks_like(id, "t").await.map(drop),
+        "watch_dispatch" => handle.watch_dispatch(id).await.map(drop),
+        "watch_task" => handle.watch_task(id, &t).await.map(drop),
+        _ => panic!("{how} is not in the table"),
+    }
 }
 
 async fn control(handle: &DispatcherHandle, how: &str, id: DispatchId) -> Result<(), Refusal> {
@@ -274,11 +311,38 @@ async fn plans_are_for_those_who_made_them() {
     assert!(unknown.as_ref().unwrap().contains("unknown_plan"));
     for it in [plan(&ada(&world)).await, plan(&root(&world)).await, plan(&world.handle).await] {
         assert_eq!(by_plan(&bob(&world), it).await, unknown);
+        let refusal = bob(&world).stored_plan(it).await.unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::UnknownPlan);
         assert_eq!(by_plan(&root(&world), it).await, None);
         assert_eq!(by_plan(&world.handle, it).await, None);
     }
     let own = plan(&ada(&world)).await;
     assert_eq!(by_plan(&ada(&world), own).await, None);
+    assert_eq!(ada(&world).stored_plan(own).await.unwrap().plan_id, own);
+}
+
+#[tokio::test(start_paused = true)]
+async fn lists_of_what_is_newest_are_of_their_own() {
+    let world = many();
+    let before = bob(&world).newest().await.unwrap();
+    let made = async |handle: &DispatcherHandle| {
+        let id = run(handle, &document("a")).await;
+        let plan = handle.plan(&Json::from_value(&document("a")).unwrap()).await.unwrap().plan_id;
+        (id.to_string(), plan.to_string())
+    };
+    let found = async |handle: &DispatcherHandle| {
+        let recent = handle.recent_plans(9).await.unwrap();
+        let plans = handle.plans_like("").await.unwrap().names;
+        assert_eq!(recent.iter().map(|it| it.0.to_string()).collect::<Vec<_>>(), plans);
+        (handle.dispatches_like("").await.unwrap().names, plans)
+    };
+    let (ada_s, _) = (made(&ada(&world)).await, made(&world.handle).await);
+    assert_eq!(bob(&world).newest().await.unwrap(), before);
+    assert_eq!(found(&bob(&world)).await, (vec![], vec![]));
+    assert_eq!(found(&ada(&world)).await, (vec![ada_s.0], vec![ada_s.1]));
+    assert_ne!(ada(&world).newest().await.unwrap(), before);
+    let all = found(&root(&world)).await;
+    assert_eq!((all.0.len(), all.1.len()), (2, 2));
 }
 
 #[tokio::test(start_paused = true)]

@@ -55,7 +55,8 @@ impl Signer {
 /// Keys as they are published.
 pub(crate) fn key_set(keys: &[Value]) -> String {
     // What cannot be read is of no concern to those who look for another one.
-    json!({ "keys": [&[json!({ "kty": "new", "kid": "?" })], keys].concat() }).to_string()
+    let keys = [&[json!({ "kty": "new", "kid": "?" })], keys].concat();
+    json!({ "keys": keys }).to_string()
 }
 
 /// Seconds since 1970.
