@@ -6,6 +6,7 @@ use axum::body::Body;
 use futures::{
     StreamExt as _,
     channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
+    future::BoxFuture,
 };
 use http_body_util::BodyExt as _;
 use rmcp::{
@@ -21,7 +22,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::DispatchServer;
 use crate::{
-    model::{Identity, Sees},
+    model::{AgentName, ClaimedTask, Failure, HandedIn, Identity, LeaseId, LeaseReport, Sees},
+    ports::{Claim, WorkBoard},
     runtime::testing::{World, document},
 };
 
@@ -183,13 +185,9 @@ async fn the_call_of_a_client_stands_for_a_key_of_its_caller() {
 #[tokio::test(start_paused = true)]
 async fn tools_for_workers_are_shown_to_those_who_see_all() {
     let world = World::new().await;
-    let mut whole = serve(&world);
-    whole = DispatchServer::new(
-        world.handle.clone().with_workers(Arc::new(NoWork)),
-        whole.closing().clone(),
-        1_000_000,
-    );
-    let mut talk = Talk::open(whole).await;
+    let handle = world.handle.clone().with_workers(Arc::new(NoWork));
+    let server = DispatchServer::new(handle, CancellationToken::new(), 1_000_000);
+    let mut talk = Talk::open(server).await;
     let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
     let own = identity("ada", Sees::Own);
     for (who, n_tools) in [(own.clone(), 8), (identity("root", Sees::All), 12), (None, 12)] {
@@ -231,6 +229,7 @@ async fn over_http_the_request_says_who_calls() {
     );
     let ask = async |who: Option<Identity>, tool: &str, arguments: &Value| {
         let request = axum::http::Request::post("/mcp")
+            .header("Host", "localhost")
             .header("Accept", "application/json, text/event-stream")
             .header("Content-Type", "application/json")
             .header("MCP-Protocol-Version", "2025-06-18")
@@ -240,7 +239,8 @@ async fn over_http_the_request_says_who_calls() {
             request.extensions_mut().insert(who);
         }
         let body = service.handle(request).await.into_body().collect().await.unwrap().to_bytes();
-        let answer: Value = serde_json::from_slice(&body).unwrap();
+        let answer: Value = serde_json::from_slice(&body)
+            .unwrap_or_else(|error| panic!("{error}: {}", body.escape_ascii()));
         answer["result"]["structuredContent"].clone()
     };
     let (ada, bob) = (identity("ada", Sees::Own), identity("bob", Sees::Own));
@@ -257,31 +257,24 @@ async fn over_http_the_request_says_who_calls() {
 #[derive(Debug)]
 struct NoWork;
 
-impl crate::ports::WorkBoard for NoWork {
-    fn agents(&self) -> Vec<crate::model::AgentName> {
+impl WorkBoard for NoWork {
+    fn agents(&self) -> Vec<AgentName> {
         Vec::new()
     }
 
-    fn claim(
-        &self,
-        _claim: crate::ports::Claim,
-    ) -> futures::future::BoxFuture<'_, Option<crate::model::ClaimedTask>> {
+    fn claim(&self, _claim: Claim) -> BoxFuture<'_, Option<ClaimedTask>> {
         Box::pin(async { None })
     }
 
-    fn n_waiting(&self, _agents: &[crate::model::AgentName]) -> usize {
+    fn n_waiting(&self, _agents: &[AgentName]) -> usize {
         0
     }
 
-    fn heartbeat(&self, _lease: crate::model::LeaseId) -> Option<crate::model::LeaseReport> {
+    fn heartbeat(&self, _lease: LeaseId) -> Option<LeaseReport> {
         None
     }
 
-    fn hand_in(
-        &self,
-        _lease: crate::model::LeaseId,
-        _result: Result<Value, crate::model::Failure>,
-    ) -> Option<crate::model::HandedIn> {
+    fn hand_in(&self, _lease: LeaseId, _result: Result<Value, Failure>) -> Option<HandedIn> {
         None
     }
 }

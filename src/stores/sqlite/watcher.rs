@@ -151,7 +151,7 @@ mod tests {
         let mut seat = seat(&space);
         let writer = seat.database.connect(Use::Write).unwrap();
         assert_eq!([seat.has_changed(), seat.has_changed()], [true, false]);
-        writer.execute_batch("INSERT INTO plans VALUES ('plan', 1, '{}')").unwrap();
+        writer.execute_batch("INSERT INTO plans VALUES ('plan', 1, '{}', NULL)").unwrap();
         assert_eq!([seat.has_changed(), seat.has_changed()], [true, false]);
     }
 
