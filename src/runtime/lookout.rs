@@ -106,11 +106,13 @@ impl DispatcherHandle {
 
     async fn watch(&self, subject: Subject) -> Watch {
         let orders = self.lookout.clone();
+        // Here before the answer: whoever asks may be gone when it comes.
+        let leaving = Leaving { subject, orders };
         let (reply, answer) = oneshot::channel();
-        let _stopped = orders.send(Order::Watch { subject, reply });
+        let _stopped = leaving.orders.send(Order::Watch { subject, reply });
         // After the runtime has stopped nothing changes.
         let word = answer.await.unwrap_or_else(|_| watch::Sender::new(()).subscribe());
-        Watch { word, _leaving: Leaving { subject, orders } }
+        Watch { word, _leaving: leaving }
     }
 }
 

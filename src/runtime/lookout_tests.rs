@@ -137,6 +137,9 @@ async fn a_watch_that_is_dropped_leaves_nothing_behind() {
     assert_eq!(world.handle.n_watches().await, 1);
     drop(watches);
     assert_eq!(world.handle.n_watches().await, 0);
+    // Whoever asks and is gone before the answer comes watches nothing.
+    assert!(world.handle.watch_lists().now_or_never().is_none());
+    assert_eq!(world.handle.n_watches().await, 0);
     let unknown = "01900000-0000-7000-8000-000000000000".parse().unwrap();
     assert!(world.handle.watch_dispatch(unknown).await.is_err());
     assert_eq!(world.handle.n_watches().await, 0);
