@@ -6,7 +6,7 @@ use axum::response::Response;
 use serde_json::json;
 use tokio::sync::Semaphore;
 
-use super::monitor::{Detail, Monitored, StoreStanding, answer};
+use super::monitor::{Monitored, StoreStanding, answer};
 use crate::runtime::DispatcherHandle;
 
 /// How long is waited at most to find out something that is not known yet.
@@ -27,19 +27,20 @@ impl Health {
 
     /// Says `healthy`, or `degraded` with status 503 while the store cannot write: then nothing new
     /// is accepted. An upstream that is down leaves this server healthy: others go on.
-    pub(super) async fn answer(&self, detail: Detail) -> Response {
+    pub(super) async fn answer(&self) -> Response {
         let store = self.store().await;
         let (status, code) = if store.state == "ok" { ("healthy", 200) } else { ("degraded", 503) };
-        let mut body = json!({ "status": status, "version": env!("CARGO_PKG_VERSION") });
-        if detail == Detail::Full {
-            let connected = tokio::time::timeout(LOOK_MAX, self.monitored.is_connected()).await;
-            let agents: Vec<_> = self.handle.agents().map(ToString::to_string).collect();
-            body["mcp_connected"] = connected.unwrap_or(false).into();
-            body["agents_available"] = agents.into();
-            body["store"] = json!(store);
-            body["upstreams"] = json!(self.monitored.upstreams());
-            body["uptime_seconds"] = self.monitored.uptime().as_secs().into();
-        }
+        let connected = tokio::time::timeout(LOOK_MAX, self.monitored.is_connected()).await;
+        let agents: Vec<_> = self.handle.agents().map(ToString::to_string).collect();
+        let body = json!({
+            "status": status,
+            "version": env!("CARGO_PKG_VERSION"),
+            "mcp_connected": connected.unwrap_or(false),
+            "agents_available": agents,
+            "store": store,
+            "upstreams": self.monitored.upstreams(),
+            "uptime_seconds": self.monitored.uptime().as_secs(),
+        });
         answer(code, "application/json", body.to_string())
     }
 

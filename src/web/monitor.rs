@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use axum::{
-    Extension, Router,
+    Router,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -44,27 +44,15 @@ pub struct StoreStanding {
     pub dispatches_open: u64,
 }
 
-/// How much a caller is told. A transport that knows strangers from others puts it into the
-/// request's extensions; without it everything is told.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum Detail {
-    /// Whether the program is up, and its version.
-    Short,
-    /// Everything.
-    #[default]
-    Full,
-}
-
-/// The routes of this face: `/health` and `/metrics`.
+/// The routes of this face, `/health` and `/metrics`. They tell everything to whoever may ask;
+/// who that is, the transport before them decides.
 pub fn router(handle: DispatcherHandle, monitored: Arc<dyn Monitored>) -> Router {
     let health = Arc::new(Health::new(handle, Arc::clone(&monitored)));
-    let health = move |detail: Option<Extension<Detail>>| async move {
-        health.answer(detail.map_or_else(Detail::default, |it| it.0)).await
+    let health = move || {
+        let health = Arc::clone(&health);
+        async move { health.answer().await }
     };
-    let metrics = move |detail: Option<Extension<Detail>>| {
-        let detail = detail.map_or_else(Detail::default, |it| it.0);
-        std::future::ready(metrics::metrics(&*monitored, detail))
-    };
+    let metrics = move || std::future::ready(metrics::metrics(&*monitored));
     Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 
