@@ -3,6 +3,7 @@
 use ring::{
     hmac,
     rand::SystemRandom,
+    rsa::PublicKeyComponents,
     signature::{
         ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
         RSA_PSS_SHA512, RsaKeyPair,
@@ -89,9 +90,8 @@ pub(crate) fn rsa(claims: &Value) -> (Value, [String; 2]) {
     let der = PrivatePkcs8KeyDer::from_pem_slice(pem).unwrap();
     let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
     let public = pair.public();
-    let number = |it: &[u8]| base64url(it);
-    let n = number(&public.modulus().big_endian_without_leading_zero().to_vec());
-    let e = number(&public.exponent().big_endian_without_leading_zero().to_vec());
+    let parts: PublicKeyComponents<Vec<u8>> = public.into();
+    let (n, e) = (base64url(&parts.n), base64url(&parts.e));
     let token = |name: &str, by: &'static dyn ring::signature::RsaEncoding| {
         let text = unsigned(&json!({ "alg": name, "kid": "rsa" }), claims);
         let mut signature = vec![0; public.modulus_len()];
