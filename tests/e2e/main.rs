@@ -7,6 +7,7 @@
 #![cfg(test)]
 #![cfg(unix)]
 
+mod attacks;
 mod budget;
 mod claude;
 mod client;
