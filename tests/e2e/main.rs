@@ -9,6 +9,7 @@
 
 mod access;
 mod asking;
+mod attacks;
 mod budget;
 mod claude;
 mod client;
