@@ -79,13 +79,14 @@ fn without_chance(seen: &Value) -> Value {
         .map(|it| json!([it["task_id"], it["agent"], it["status"], it["output"], it["error"]]))
         .collect();
     let counts = ["total_tasks", "successful", "failed", "skipped", "cancelled"];
+    let resources =
+        ["lists_both", "templates", "completed", "page", "agents", "traced", "has_output"];
     json!({
         "tools": seen["tools"],
         "waves": seen["waves"],
         "kinds": seen["kinds"],
         "codes": seen["codes"],
-        "resources": ["lists_both", "templates", "completed", "page", "agents", "traced", "has_output"]
-            .map(|it| &seen[it]),
+        "resources": resources.map(|it| &seen[it]),
         "prompts": [&seen["prompts"], &seen["reviewed"]],
         "heard": seen["heard"],
         "status": result["status"],
