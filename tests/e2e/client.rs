@@ -302,11 +302,6 @@ impl Client {
         within(self.session.call_tool_once(params(tool, arguments))).await.unwrap()
     }
 
-    /// The other side, for what is no tool.
-    pub(crate) fn peer(&self) -> &Peer<RoleClient> {
-        &self.session
-    }
-
     /// What the user was asked so far.
     pub(crate) fn asked(&self) -> Vec<String> {
         self.session.service().asked.borrow().clone()

@@ -9,7 +9,8 @@ use parallel_dispatch::{
 use serde_json::{Value, json};
 
 use crate::{
-    jwt::{AUDIENCE, ISSUER, Signer, claims, claims_but, key_set, now, rsa, unsigned},
+    jwt::{AUDIENCE, ISSUER, Signer, claims, key_set, now, unsigned},
+    odd_tokens::{claims_but, confused, rsa},
     raw::{Server, call, http, initialize, modern, within},
     sse::EventStream,
 };
@@ -201,7 +202,7 @@ async fn e2e_tokens_of_the_authorization_server_are_taken_by_its_keys_only() {
 
     let forged = [
         other.token(&claims("ada")),
-        signer.confused_token(&claims("ada")),
+        confused(&signer, &claims("ada")),
         format!("{}.", unsigned(&json!({ "alg": "none" }), &claims("ada"))),
         signer.token_with(&json!({ "alg": "RS256", "kid": "one" }), &claims("ada")),
         signer.token_with(&json!({ "alg": "ES256", "kid": "two" }), &claims("ada")),

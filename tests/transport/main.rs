@@ -9,6 +9,7 @@ mod e2e_limits;
 mod e2e_sse;
 #[path = "../support/jwt.rs"]
 mod jwt;
+mod odd_tokens;
 mod raw;
 #[path = "../support/sse.rs"]
 mod sse;
