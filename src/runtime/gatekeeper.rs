@@ -125,11 +125,13 @@ impl Question {
     }
 }
 
-/// Whether a condition of a task is met where others stand so: id, status, and output as JSON text;
-/// and where its own output is this one.
+/// How other tasks stand: id, status, and output as JSON text.
+type Others = Vec<(String, TaskStatus, Option<String>)>;
+
+/// Whether a condition of a task is met where others stand so, and its own output is this one.
 pub(super) async fn evaluate(
     condition: Condition,
-    (tasks, output): (Vec<(String, TaskStatus, Option<String>)>, Option<String>),
+    (tasks, output): (Others, Option<String>),
     (document, task): (Arc<StoredDocument>, TaskIdx),
 ) -> Result<bool, Failure> {
     // It may take as long as a blink, in which other dispatches go on.

@@ -102,8 +102,8 @@ impl Governor {
         self.limiters.iter().filter_map(|it| it.wake_at(self.shared_at)).min()
     }
 
-    /// Takes a member in that has not started; the last of `fleet`. The others may be those that its
-    /// agents dispatched.
+    /// Takes a member in that has not started; the last of `fleet`. The others may be those that
+    /// its agents dispatched.
     pub fn admit(&mut self, fleet: &mut impl Fleet) {
         let n_members = fleet.n_members();
         let is_news = !self.is_shared && may_want(fleet) > u64::from(self.workers_max);
