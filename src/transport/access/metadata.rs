@@ -90,7 +90,8 @@ mod tests {
         assert_eq!(of("https://pd.example/mcp").paths(), [WELL_KNOWN, WELL_KNOWN_MCP]);
         let own = format!("{WELL_KNOWN}/a/mcp");
         assert_eq!(of("https://pd.example/a/mcp").paths(), [WELL_KNOWN, WELL_KNOWN_MCP, &own]);
-        assert_eq!(of("https://pd.example/{a}").paths().len(), 2);
+        assert_eq!(of("https://pd.example/{a}").paths()[2], format!("{WELL_KNOWN}/%7Ba%7D"));
+        assert_eq!(of("https://pd.example/:a").paths().len(), 2);
         assert_eq!(of("https://pd.example:8443/mcp").host(), Some("pd.example"));
     }
 }

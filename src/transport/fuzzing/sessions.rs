@@ -18,7 +18,7 @@ const MESSAGES: [&str; 5] = [
     r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
     r#"{"jsonrpc":"2.0","id":2,"method":"tools/list"}"#,
     r#"{"jsonrpc":"2.0","method":"notifications/initialized"}"#,
-    r#"{"jsonrpc":"2.0","id":3,"method":"server/discover"}"#,
+    r#"{"jsonrpc":"2.0","id":3,"method":"tools/list"}"#,
     r#"{"jsonrpc":"2.0","id":4,"method":"initialize","params":{"protocolVersion":"2025-11-25","capabilities":{},"clientInfo":{"name":"a","version":"1"}}}"#,
 ];
 

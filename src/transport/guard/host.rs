@@ -47,6 +47,12 @@ fn is_allowed(authority: &Authority, bound: IpAddr, allowed: &[String]) -> bool 
         return false;
     }
     let host = authority.host();
+    // The type lets more than a port follow an address in brackets.
+    let is_port = |it: &str| it.bytes().all(|it| it.is_ascii_digit());
+    let rest = authority.as_str().strip_prefix(host).unwrap_or_default();
+    if !rest.is_empty() && !rest.strip_prefix(':').is_some_and(is_port) {
+        return false;
+    }
     let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
     let is_own = match address {
         Ok(address) => address.is_loopback() || address == bound,
@@ -101,6 +107,7 @@ mod tests {
             "0.0.0.0",
             "[::]",
             "x@localhost",
+            "[::1]evil.example",
         ] {
             assert_eq!(status("/", &[host]), Some(403), "{host}");
         }
