@@ -136,8 +136,9 @@ fn schema_of<T: JsonSchema>() -> JsonObject {
 fn remove_rust_format(schema: &mut Schema) {
     let format = schema.get("format").and_then(Value::as_str).unwrap_or_default();
     let is_int = format.trim_start_matches('u').starts_with("int");
-    if is_int || matches!(format, "float" | "double") {
-        schema.remove("format");
+    let is_of_rust = is_int || matches!(format, "float" | "double");
+    if is_of_rust && let Some(fields) = schema.as_object_mut() {
+        fields.shift_remove("format");
     }
 }
 

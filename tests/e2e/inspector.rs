@@ -62,6 +62,7 @@ async fn check(space: &TestSpace, target: &[&str], eras: &[&str]) {
 
         let wrong = [&in_era[..], &call(r#"{"tasks": []}"#)].concat();
         let refused = inspect(space, target, &wrong).await;
+        assert_eq!(refused.code, Some(5), "{era}: {refused:?}");
         let said = refused.result();
         assert_eq!(said["isError"], true, "{era}: {refused:?}");
         let text = said["content"][0]["text"].as_str().unwrap();
@@ -70,7 +71,7 @@ async fn check(space: &TestSpace, target: &[&str], eras: &[&str]) {
 }
 
 fn task(id: &str) -> Value {
-    json!({ "id": id, "agent": "echo", "description": "say it" })
+    json!({ "task_id": id, "agent": "echo", "description": "say it" })
 }
 
 fn call(arguments: &str) -> [&str; 6] {
