@@ -36,6 +36,8 @@ mod family;
 mod fault_tests;
 mod files;
 mod filter;
+#[cfg(test)]
+mod flaky;
 mod forecast;
 #[cfg(test)]
 mod forecast_tests;
@@ -98,6 +100,8 @@ mod trace;
 mod trace_file;
 mod tracer;
 mod views;
+#[cfg(test)]
+mod views_asked;
 #[cfg(test)]
 mod views_tests;
 mod work;

@@ -80,7 +80,8 @@ impl DispatcherHandle {
         this
     }
 
-    /// The trace that a new dispatch comes with: the caller's, or that of the task whose agent asks.
+    /// The trace that a new dispatch comes with: the caller's, or that of the task whose agent
+    /// asks.
     pub(super) async fn trace_of(
         &self,
         parent: Option<&Parent>,

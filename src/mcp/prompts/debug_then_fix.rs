@@ -47,14 +47,14 @@ pub(super) fn messages(arguments: &Arguments) -> Vec<PromptMessage> {
          1. Write one task of the agent `debug` for each hypothesis that can be looked into by \
          itself, none depending on another: input_data has `problem_description`, \
          `affected_files`, and `hypothesis`. {files}\n\
-         2. Check them with `plan_tasks`, and run them with `dispatch` and its `plan_id`. While the \
-         status is running, call `get_result` with the dispatch_id and wait_ms 45000.\n\
+         2. Check them with `plan_tasks`, and run them with `dispatch` and its `plan_id`. While \
+         the status is running, call `get_result` with the dispatch_id and wait_ms 45000.\n\
          3. Compare what they found with the files themselves, and say in a few lines what the \
          cause is. If the evidence does not suffice, go back to 1 with other hypotheses, twice at \
          most.\n\
          4. Write one task of the agent `coder` for each file to be changed, with \
-         `contract_description` (the cause, what is wrong, what must hold afterwards), `node_type`, \
-         `output_path` and `context_files`. Plan and dispatch them as before. Where `coder` cannot \
+         `contract_description` (the cause, what is wrong, what must hold afterwards), \
+         `node_type`, `output_path` and `context_files`. Plan and dispatch them as before. Where `coder` cannot \
          do it, because it only writes new files for example, make the change yourself.\n\
          5. Run the tests that show the problem. Where a task failed, find out why with \
          `read_trace`, and call `retry_dispatch` with `overrides`, which keeps what succeeded.\n\

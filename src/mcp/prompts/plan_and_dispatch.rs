@@ -66,7 +66,8 @@ pub(super) fn messages(arguments: &Arguments) -> Result<Vec<PromptMessage>, Erro
          view \"summary\". Where a task waits for an approval, ask me, and pass the decision on \
          with `approve_task`.\n\
          6. At the end say what each task did, from its output. Where one failed, find out why \
-         with `read_trace`, mend the cause, and call `retry_dispatch`, which keeps what succeeded.\n\
+         with `read_trace`, mend the cause, and call `retry_dispatch`, which keeps what \
+         succeeded.\n\
          \n{}",
         fence("request", arguments.required("request")),
     );

@@ -1,4 +1,4 @@
-//! What holds of every sequence of streams that are opened and closed, and messages that are posted.
+//! What holds of every sequence of streams that open and close, and of messages posted to them.
 
 use axum::{
     Router,
