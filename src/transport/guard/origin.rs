@@ -30,9 +30,13 @@ fn is_local(origin: &str) -> bool {
     let is_web = matches!(uri.scheme_str(), Some("http" | "https"));
     let is_bare = uri.path_and_query().is_none_or(|it| it == "/") && !origin.ends_with('/');
     let host = authority.host();
+    // The parser drops what follows a `#`, and lets more than a port stand behind a bracket.
+    let is_whole = origin.split_once("://").is_some_and(|it| it.1 == authority.as_str());
+    let rest = authority.as_str().strip_prefix(host).filter(|_| is_whole);
     is_web
         && is_bare
         && !authority.as_str().contains('@')
+        && rest.is_some_and(|it| it.is_empty() || it.starts_with(':'))
         && (host.eq_ignore_ascii_case("localhost") || host == "127.0.0.1" || host == "[::1]")
 }
 
@@ -68,6 +72,9 @@ mod tests {
             "http://evil.example:80/localhost",
             "http://localhost@evil.example",
             "http://evil@localhost",
+            "http://[::1]evil.example",
+            "http://localhost#evil.example",
+            "http://localhost#localhost",
             "file://localhost",
             "chrome-extension://localhost",
             "null",
