@@ -1,17 +1,17 @@
 //! Looks whether what is expected of a task holds, after its agent has said that it is done.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
-use super::{attempt::AttemptJob, files, options::AgentExpect};
+use super::{attempt::AttemptJob, files, gatekeeper::evaluate, options::AgentExpect};
 use crate::{
     model::{Evidence, EvidenceKind, ExpectSpec, Failure, FailureCode, TaskSpec, text},
-    plan::{Condition, Facts, OutputSchema},
+    plan::{Condition, OutputSchema},
     ports::{CheckCall, Digest},
 };
 
-/// How long a look at files, at an expression or at a schema may take.
+/// How long a look at files or at a schema may take.
 const LOOK_TIMEOUT: Duration = Duration::from_secs(30);
 /// The most characters of a detail.
 const DETAIL_CHARS_MAX: usize = 1_000;
@@ -145,24 +145,15 @@ async fn check_schema(schema: &Value, output: &Value) -> Evidence {
 }
 
 async fn check_condition(job: &AttemptJob, source: &str, output: &Value) -> Evidence {
-    let (document, task) = (std::sync::Arc::clone(&job.document), job.task);
-    let (text, output) = (source.to_owned(), output.to_string());
-    let evaluation = tokio::task::spawn_blocking(move || {
-        let condition = Condition::read_of_output(&text);
-        let condition = condition.map_err(|_| "it cannot be read".to_owned())?;
-        let config = json!(document.config.to_config(None));
-        let input: &Map<String, Value> = &document.tasks[task.as_usize()].input_data;
-        let facts = Facts { tasks: Vec::new(), output: Some(output), input, config };
-        match condition.evaluate(facts) {
-            Ok(true) => Ok(()),
-            Ok(false) => Err("it is false".to_owned()),
-            Err(failure) => Err(failure.message.into()),
-        }
-    });
-    let found = match tokio::time::timeout(LOOK_TIMEOUT, evaluation).await {
-        Ok(Ok(found)) => found,
-        Ok(Err(error)) => Err(format!("its evaluation broke off: {error}")),
-        Err(_) => Err("its evaluation took too long".to_owned()),
+    let (document, output) = (Arc::clone(&job.document), output.to_string());
+    let found = match Condition::read_of_output(source) {
+        Ok(it) => evaluate(it, Vec::new(), Some(output), (document, job.task)).await,
+        Err(_) => Err(Failure::new(FailureCode::ConditionError, "it cannot be read")),
+    };
+    let found = match found {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("it is false".to_owned()),
+        Err(failure) => Err(failure.message.into()),
     };
     evidence(EvidenceKind::Condition, source, found)
 }

@@ -194,7 +194,8 @@ impl Expansion {
             let (status, output) = if id == own { last.clone() } else { (*status, output) };
             (id.clone(), status, output)
         });
-        evaluate(condition, facts.collect(), (Arc::clone(&self.document), self.task)).await
+        let facts = facts.collect();
+        evaluate(condition, facts, None, (Arc::clone(&self.document), self.task)).await
     }
 
     /// One of the tasks, checked as far as it is known by now.

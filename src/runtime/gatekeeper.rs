@@ -110,7 +110,7 @@ impl Question {
         let outputs = self.outputs(journal).await?;
         let tasks = self.named.into_iter().zip(outputs);
         let tasks = tasks.map(|(it, output)| (it.id, it.status, output)).collect();
-        evaluate(self.condition, tasks, (self.document, self.task)).await
+        evaluate(self.condition, tasks, None, (self.document, self.task)).await
     }
 
     /// The outputs of the tasks named, where the condition looks at them.
@@ -125,17 +125,19 @@ impl Question {
     }
 }
 
-/// Whether a condition of a task is met where others stand so: id, status, and output as JSON text.
+/// Whether a condition of a task is met where others stand so: id, status, and output as JSON text;
+/// and where its own output is this one.
 pub(super) async fn evaluate(
     condition: Condition,
     tasks: Vec<(String, TaskStatus, Option<String>)>,
+    output: Option<String>,
     (document, task): (Arc<StoredDocument>, TaskIdx),
 ) -> Result<bool, Failure> {
     // It may take as long as a blink, in which other dispatches go on.
     let evaluation = tokio::task::spawn_blocking(move || {
         let config = json!(document.config.to_config(None));
         let input = &document.tasks[task.as_usize()].input_data;
-        condition.evaluate(Facts { tasks, output: None, input, config })
+        condition.evaluate(Facts { tasks, output, input, config })
     });
     match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {
         Ok(Ok(answer)) => answer,
