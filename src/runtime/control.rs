@@ -91,6 +91,17 @@ impl Dispatcher {
 }
 
 impl Live {
+    /// Tells reports what is paused and how many may run.
+    pub(super) fn note_control(&mut self, batch: &mut Batch) {
+        let (is_paused, tasks) = (self.scheduler.is_paused(), self.scheduler.paused_tasks());
+        let (tasks, workers_max) = (tasks.collect(), self.scheduler.workers_limit());
+        let is_changed = workers_max != self.document.config.max_workers;
+        self.change_meta(batch, |it| {
+            (it.paused, it.paused_tasks) = (is_paused, tasks);
+            it.max_workers = (is_changed || it.max_workers.is_some()).then_some(workers_max);
+        });
+    }
+
     fn obey(
         &mut self,
         now: Millis,

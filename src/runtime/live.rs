@@ -374,16 +374,9 @@ impl Live {
         }
     }
 
-    /// Tells reports what is paused and how many may run.
-    fn note_control(&mut self, batch: &mut Batch) {
-        let mut meta = Meta::clone(&self.meta);
-        meta.paused = self.scheduler.is_paused();
-        meta.paused_tasks = self.scheduler.paused_tasks().collect();
-        let workers_max = self.scheduler.workers_limit();
-        meta.max_workers = (workers_max != self.document.config.max_workers)
-            .then_some(workers_max)
-            .or_else(|| meta.max_workers.map(|_| workers_max));
-        self.meta = Arc::new(meta);
+    /// Changes what reports need, and writes it.
+    pub(super) fn change_meta(&mut self, batch: &mut Batch, change: impl FnOnce(&mut Meta)) {
+        change(Arc::make_mut(&mut self.meta));
         batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
     }
 

@@ -1,8 +1,6 @@
 //! Dispatches that an agent asks for while it works at a task: run by the process that runs the
 //! task, and cancelled with it.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 use tokio::sync::oneshot;
 
@@ -22,7 +20,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, ErrorCode, ParentTask, Refusal, TaskId, TaskIdx, TaskStatus, text},
-    ports::{Nest, RecordBody, Request, RequestId, StoreError, Write},
+    ports::{Nest, RecordBody, Request, RequestId, StoreError},
     scheduler::{Input, TaskState},
 };
 
@@ -189,10 +187,7 @@ impl Live {
     fn note_nested(&mut self, now: crate::model::Millis, nested: Nested, batch: &mut Batch) {
         let Nested { task, dispatch } = nested;
         self.record(now, RecordBody::Nested { task, dispatch }, batch);
-        let mut meta = Meta::clone(&self.meta);
-        meta.nested.push(nested);
-        self.meta = Arc::new(meta);
-        batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+        self.change_meta(batch, |it| it.nested.push(nested));
     }
 }
 

@@ -10,9 +10,7 @@ use crate::{
         Budget, BudgetLimit, BudgetReport, BudgetSpec, DispatchId, DispatchResult, DispatchStatus,
         Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus, TraceKind,
     },
-    ports::{
-        DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow, Write,
-    },
+    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow},
     scheduler::{Event, Input, Outbox, settlement},
 };
 
@@ -173,8 +171,7 @@ impl Live {
         if self.meta.budget.is_none() {
             // Reports look for what changed only where there is a budget.
             let first = StoredBudget { limits: budget, before: Spent::default() };
-            Arc::make_mut(&mut self.meta).budget = Some(first);
-            batch.writes.push(Write::Meta { dispatch: self.id, json: self.meta.write() });
+            self.change_meta(batch, |it| it.budget = Some(first));
         }
         self.handle(now, Input::SetBudget { budget }, out, batch);
     }
