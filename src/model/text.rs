@@ -58,6 +58,17 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, it)| it)
 }
 
+/// `; did you mean "…"?`, if one of the candidates is near.
+pub fn did_you_mean<'c, I>(word: &str, among: I) -> String
+where
+    I: IntoIterator<Item = &'c str>,
+{
+    // Every word of one letter is near to every other.
+    let is_near = |it: &&str| word.len() > 1 || it.eq_ignore_ascii_case(word);
+    nearest(word, among.into_iter().filter(is_near))
+        .map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
+}
+
 /// Whether a character can hide or reorder what stands around it.
 fn is_unsafe(it: char) -> bool {
     it.is_control()
@@ -89,5 +100,12 @@ mod tests {
         assert_eq!(nearest("gost", ["ghost", "host-2"]), Some("ghost"));
         assert_eq!(nearest("dependancies", ["dependencies", "description"]), Some("dependencies"));
         assert_eq!(nearest("xyz", ["ghost"]), None);
+    }
+
+    #[test]
+    fn one_letter_is_no_slip_for_another() {
+        assert_eq!(did_you_mean("gost", ["ghost"]), "; did you mean \"ghost\"?");
+        assert_eq!(did_you_mean("y", ["n", "Y"]), "; did you mean \"Y\"?");
+        assert_eq!(did_you_mean("x", ["n", "y"]), "");
     }
 }

@@ -120,6 +120,17 @@ async fn what_cannot_be_decided_is_refused() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn one_letter_is_no_slip_for_another() {
+    let world = World::new().await;
+    let asked = json!({ "message": "?", "decisions": ["y", "n"] });
+    let id = start(&world, &asking("a\nb\nd", &asked)).await;
+    let refusal = world.handle.approve(decide(id, "x")).await.unwrap_err();
+    assert!(!refusal.to_string().contains("did you mean"), "{refusal}");
+    let refusal = world.handle.approve(decide(id, "Y")).await.unwrap_err();
+    assert!(refusal.to_string().contains("did you mean \"y\"?"), "{refusal}");
+}
+
+#[tokio::test(start_paused = true)]
 async fn another_process_decides_and_hears_what_came_of_it() {
     let (store, registry) = (Arc::new(Flaky::default()), Arc::new(Registry::default()));
     let one = World::on(store.elsewhere(), Arc::clone(&registry), 8).await;

@@ -291,8 +291,7 @@ pub(super) fn check_decision(
         return Ok(Decided::Now);
     }
     let known = approval.decisions.join("\", \"");
-    let guess = text::nearest(decision, approval.decisions.iter().map(String::as_str));
-    let guess = guess.map_or_else(String::new, |it| format!("; did you mean {it:?}?"));
+    let guess = text::did_you_mean(decision, approval.decisions.iter().map(String::as_str));
     let given = text::cut(decision, 80);
     let message = format!("{given:?} is no decision on task \"{name}\"{guess}");
     let hint = format!("choose one of \"{known}\"");

@@ -173,7 +173,7 @@ impl Checker {
                     About::Tasks => (ROOTS, ROOTS_HINT),
                     About::Output => (OUTPUT_ROOTS, OUTPUT_HINT),
                 };
-                let guess = guess(name, roots);
+                let guess = text::did_you_mean(name, roots);
                 let what = format!("names {:?}, which is unknown{guess}", text::cut(name, 80));
                 self.fault(what, hint);
                 Kind::Any
@@ -187,7 +187,7 @@ impl Checker {
                 "output" => Kind::Any,
                 "status" => Kind::Status,
                 other => {
-                    let guess = guess(other, ["output", "status"]);
+                    let guess = text::did_you_mean(other, ["output", "status"]);
                     let (id, other) = (text::cut(id, 80), text::cut(other, 80));
                     let what = format!("asks for {other:?} of task {id:?}, which has none{guess}");
                     self.fault(what, TASK_HINT);
@@ -205,7 +205,7 @@ impl Checker {
         if self.is_root(&select.operand, "config") {
             let known = CONFIG;
             if !known.contains(&select.field.as_str()) {
-                let guess = guess(&select.field, known);
+                let guess = text::did_you_mean(&select.field, known);
                 let field = text::cut(&select.field, 80);
                 let what = format!("asks for {field:?} of config, which has none{guess}");
                 self.fault(what, &format!("config has {}", known.join(", ")));
@@ -317,7 +317,7 @@ impl Checker {
             let Expr::Literal(LiteralValue::String(word)) = &it.expr else { continue };
             let words = statuses();
             if !words.contains(&word.inner()) {
-                let guess = guess(word.inner(), words);
+                let guess = text::did_you_mean(word.inner(), words);
                 let word = text::cut(word.inner(), 80);
                 let what = format!("compares a status with {word:?}, which none is{guess}");
                 self.fault(what, &format!("a status is one of {}", words.join(", ")));
@@ -337,7 +337,7 @@ impl Checker {
             let hint = format!("write {form}{}({})", it.name, ["", "value"][it.arguments]);
             self.fault(format!("calls {name:?} with other arguments than it takes"), &hint);
         } else {
-            let guess = guess(&name, FUNCTIONS.iter().map(|it| it.name));
+            let guess = text::did_you_mean(&name, FUNCTIONS.iter().map(|it| it.name));
             self.fault(format!("calls {name:?}, which is unknown{guess}"), FUNCTIONS_HINT);
         }
         Kind::Any
@@ -403,15 +403,6 @@ fn kind_of_literal(literal: &LiteralValue) -> Kind {
         LiteralValue::Null => Kind::Null,
         LiteralValue::String(_) | LiteralValue::Bytes(_) => Kind::Text,
     }
-}
-
-fn guess<'c, I>(word: &str, among: I) -> String
-where
-    I: IntoIterator<Item = &'c str>,
-{
-    let is_near = |it: &&str| word.len() > 1 || it.eq_ignore_ascii_case(word);
-    text::nearest(word, among.into_iter().filter(is_near))
-        .map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
 }
 
 fn statuses() -> [&'static str; 6] {

@@ -2,11 +2,11 @@
 
 use super::{
     config,
-    faults::{Faults, Place, did_you_mean, quote},
+    faults::{Faults, Place, quote},
     fields,
 };
 use crate::{
-    model::{ErrorCode, json::Json},
+    model::{ErrorCode, json::Json, text},
     plan::rules::Rules,
 };
 
@@ -51,7 +51,7 @@ fn check(text: &str, place: &Place<'_>, rules: &Rules<'_>, faults: &mut Faults) 
         faults.add(|| {
             let prefix = text.split_once(':').map_or("", |it| it.0);
             let is_known = PREFIXES.contains(&prefix);
-            let guess = if is_known { String::new() } else { did_you_mean(prefix, PREFIXES) };
+            let guess = if is_known { String::new() } else { text::did_you_mean(prefix, PREFIXES) };
             let what = format_args!("{why}: {}{guess}", quote(text));
             place.fault(ErrorCode::InvalidContextRequirement, what, HINT)
         });

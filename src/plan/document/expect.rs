@@ -96,8 +96,7 @@ fn read_checks(
         if rules.checks.iter().any(|it| it == name) {
             continue;
         }
-        let guess = text::nearest(name, rules.checks.iter().map(String::as_str));
-        let guess = guess.map_or_else(String::new, |it| format!("; did you mean {it:?}?"));
+        let guess = text::did_you_mean(name, rules.checks.iter().map(String::as_str));
         let what = format_args!("names {}, which is no check of the settings{guess}", quote(name));
         let hint = "commands come from the settings only: checks.NAME.argv";
         faults.add(|| place.index(at).fault(ErrorCode::InvalidReference, what, hint));

@@ -165,17 +165,6 @@ pub(super) fn quote(word: &str) -> String {
     format!("{:?}", text::cut(word, 80))
 }
 
-/// `; did you mean "…"?`, if one of the candidates is near.
-pub(super) fn did_you_mean<'c, I>(word: &str, among: I) -> String
-where
-    I: IntoIterator<Item = &'c str>,
-{
-    // Every word of one letter is near to every other.
-    let is_near = |it: &&str| word.len() > 1 || it.eq_ignore_ascii_case(word);
-    text::nearest(word, among.into_iter().filter(is_near))
-        .map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
-}
-
 /// `"a", "b" or "c"`.
 pub(super) fn list_words(words: &[&str]) -> String {
     match words {

@@ -1,9 +1,10 @@
 //! Reads objects by known fields and values by type; what does not fit becomes a fault.
 
-use super::faults::{Faults, Place, did_you_mean, list_words, quote};
+use super::faults::{Faults, Place, list_words, quote};
 use crate::model::{
     ErrorCode,
     json::{Json, Path},
+    text,
 };
 
 /// The longest text that has no narrower limit, in characters.
@@ -87,7 +88,7 @@ impl<const N: usize> Fields<N> {
 
     fn unknown(&self, key: &str, place: &Place<'_>) -> crate::model::Fault {
         let names = self.names.iter().copied().chain(self.alias.map(|it| it.0));
-        let guess = did_you_mean(key, names);
+        let guess = text::did_you_mean(key, names);
         let message = match place.path {
             Path::Root => format!("{} has no field {}{guess}", place.subject, quote(key)),
             Path::Key(..) | Path::Index(..) => {
@@ -190,7 +191,7 @@ pub(super) fn word<'w>(
     let found = words.iter().find(|it| **it == text.as_ref()).copied();
     if found.is_none() {
         faults.add(|| {
-            let guess = did_you_mean(text, words.iter().copied());
+            let guess = text::did_you_mean(text, words.iter().copied());
             let known = list_words(words);
             let what = format_args!("must be {known}, not {}{guess}", quote(text));
             place.fault(ErrorCode::InvalidEnum, what, &format!("choose {known}"))

@@ -2,7 +2,7 @@
 
 use indexmap::IndexMap;
 
-use super::{faults::did_you_mean, table::StringTable};
+use super::table::StringTable;
 use crate::model::{json::Json, text};
 
 /// How many characters may be compared with each other to find the nearest of many names.
@@ -67,7 +67,7 @@ impl<'j> Ids<'j> {
             left = left.saturating_sub(it.len() * name.len());
             left > 0
         });
-        did_you_mean(name, affordable)
+        text::did_you_mean(name, affordable)
     }
 
     /// Pairs of names that differ in case only.

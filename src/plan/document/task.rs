@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::{
     approval, budget, claims, config, context, expect,
-    faults::{Faults, Place, Subject, Warnings, did_you_mean, list_words, quote},
+    faults::{Faults, Place, Subject, Warnings, list_words, quote},
     fields::{self, Blank, Fields, Object, TEXT_CHARS_MAX},
     fill::Filler,
     ids::Ids,
@@ -13,7 +13,9 @@ use super::{
     retry, when,
 };
 use crate::{
-    model::{AgentName, ErrorCode, InputData, RetrySpec, TaskId, TaskIdx, TaskSpec, json::Json},
+    model::{
+        AgentName, ErrorCode, InputData, RetrySpec, TaskId, TaskIdx, TaskSpec, json::Json, text,
+    },
     plan::{
         Edge, part, reference,
         rules::{InputKind, Rules},
@@ -275,7 +277,7 @@ impl<'j> TaskReader<'_, 'j> {
         self.faults.add(|| {
             let known: Vec<_> = self.rules.agents.iter().map(|it| it.name.as_str()).collect();
             let aliases = ["agent_coder", "agent_debug_intelligence"];
-            let guess = did_you_mean(name, known.iter().copied().chain(aliases));
+            let guess = text::did_you_mean(name, known.iter().copied().chain(aliases));
             let message = format!("{}: unknown agent {}{guess}", place.subject, quote(name));
             let hint = format!("choose {}", list_words(&known));
             place.say(ErrorCode::UnknownAgent, &message, &hint)

@@ -2,12 +2,12 @@
 
 use super::{
     call::{finish, read_uuid},
-    faults::{Faults, Place, did_you_mean, list_words, quote},
+    faults::{Faults, Place, list_words, quote},
     fields::{self, Blank, Fields, Object},
 };
 use crate::model::{
     AgentName, ClaimRequest, CompleteRequest, ErrorCode, FailRequest, FailureCode,
-    HeartbeatRequest, LeaseId, Refusal, json::Json,
+    HeartbeatRequest, LeaseId, Refusal, json::Json, text,
 };
 
 pub(super) static CLAIM: Fields<3> = Fields {
@@ -121,7 +121,7 @@ fn read_agents(json: &Json<'_>, known: &[AgentName], faults: &mut Faults) -> Vec
         let agent = AgentName::new(name);
         if !known.contains(&agent) {
             let words: Vec<&str> = known.iter().map(AgentName::as_str).collect();
-            let guess = did_you_mean(name, words.iter().copied());
+            let guess = text::did_you_mean(name, words.iter().copied());
             let what = format_args!("names no agent whose workers pull: {}{guess}", quote(name));
             let hint = format!("workers pull tasks of {}", list_words(&words));
             faults.add(|| place.fault(ErrorCode::UnknownAgent, what, &hint));
