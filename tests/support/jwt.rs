@@ -1,14 +1,9 @@
-//! Tokens as an authorization server makes them, and as nobody should.
+//! Tokens as an authorization server makes them.
 
 use ring::{
-    hmac,
     rand::SystemRandom,
-    signature::{
-        ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _, RSA_PKCS1_SHA256,
-        RSA_PSS_SHA512, RsaKeyPair,
-    },
+    signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
-use rustls::pki_types::{PrivatePkcs8KeyDer, pem::PemObject as _};
 use serde_json::{Value, json};
 
 pub(crate) const ISSUER: &str = "https://login.example/";
@@ -29,7 +24,7 @@ impl Signer {
 
     /// Its public key.
     pub(crate) fn jwk(&self) -> Value {
-        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = self.public()[1..].split_at(32);
         let (x, y) = (base64url(x), base64url(y));
         json!({ "kty": "EC", "crv": "P-256", "kid": self.id, "use": "sig", "x": x, "y": y })
     }
@@ -44,18 +39,18 @@ impl Signer {
         format!("{text}.{}", base64url(signature.as_ref()))
     }
 
-    /// Signed by its public key as if that were a secret.
-    pub(crate) fn confused_token(&self, claims: &Value) -> String {
-        let text = unsigned(&json!({ "alg": "HS256", "kid": self.id }), claims);
-        let key = hmac::Key::new(hmac::HMAC_SHA256, self.pair.public_key().as_ref());
-        format!("{text}.{}", base64url(hmac::sign(&key, text.as_bytes()).as_ref()))
+    /// The point of its public key.
+    pub(crate) fn public(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
     }
 }
 
 /// Keys as they are published.
 pub(crate) fn key_set(keys: &[Value]) -> String {
     // What cannot be read is of no concern to those who look for another one.
-    json!({ "keys": [&[json!({ "kty": "new", "kid": "?" })], keys].concat() }).to_string()
+    let mut all = vec![json!({ "kty": "new", "kid": "?" })];
+    all.extend_from_slice(keys);
+    json!({ "keys": all }).to_string()
 }
 
 /// Seconds since 1970.
@@ -69,39 +64,14 @@ pub(crate) fn claims(who: &str) -> Value {
     json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": now + 600, "nbf": now, "scope": "a" })
 }
 
-/// The same, but for one of them.
-pub(crate) fn claims_but(name: &str, value: Value) -> Value {
-    let mut claims = claims("ada");
-    claims[name] = value;
-    claims
-}
-
 /// A token without a signature.
 pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
     let part = |it: &Value| base64url(it.to_string().as_bytes());
     format!("{}.{}", part(header), part(claims))
 }
 
-/// An RSA key made for tests, and a token signed by it in each of two ways.
-pub(crate) fn rsa(claims: &Value) -> (Value, [String; 2]) {
-    let pem = include_bytes!("../keys/rsa.key");
-    let der = PrivatePkcs8KeyDer::from_pem_slice(pem).unwrap();
-    let pair = RsaKeyPair::from_pkcs8(der.secret_pkcs8_der()).unwrap();
-    let public = pair.public();
-    let number = |it: &[u8]| base64url(it);
-    let n = number(&public.modulus().big_endian_without_leading_zero().to_vec());
-    let e = number(&public.exponent().big_endian_without_leading_zero().to_vec());
-    let token = |name: &str, by: &'static dyn ring::signature::RsaEncoding| {
-        let text = unsigned(&json!({ "alg": name, "kid": "rsa" }), claims);
-        let mut signature = vec![0; public.modulus_len()];
-        pair.sign(by, &SystemRandom::new(), text.as_bytes(), &mut signature).unwrap();
-        format!("{text}.{}", base64url(&signature))
-    };
-    let jwk = json!({ "kty": "RSA", "kid": "rsa", "n": n, "e": e });
-    (jwk, [token("RS256", &RSA_PKCS1_SHA256), token("PS512", &RSA_PSS_SHA512)])
-}
-
-fn base64url(bytes: &[u8]) -> String {
+/// Bytes as tokens have them.
+pub(crate) fn base64url(bytes: &[u8]) -> String {
     let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     let mut text = String::new();
     for chunk in bytes.chunks(3) {

@@ -7,6 +7,7 @@ mod e2e_clients;
 mod e2e_http;
 mod e2e_limits;
 mod e2e_sse;
+mod forged;
 #[path = "../support/jwt.rs"]
 mod jwt;
 mod raw;

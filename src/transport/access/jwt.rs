@@ -1,7 +1,7 @@
-//! The tokens of an authorization server: JWTs that are for this server, from that one, and in time.
+//! The tokens of an authorization server: JWTs that are for this server, from that one, in time.
 //!
-//! The rules are those of RFC 7515, 7519 and 9068: one known way of signing, no extensions that must
-//! be understood, and every claim that is checked is there and of its own type.
+//! The rules are those of RFC 7515, 7519 and 9068: one known way of signing, no extensions that
+//! must be understood, and every claim that is checked is there and of its own type.
 
 use jiff::Timestamp;
 use serde_json::Value;
