@@ -60,8 +60,8 @@ pub(crate) fn now() -> i64 {
 
 /// The claims of somebody who may call.
 pub(crate) fn claims(who: &str) -> Value {
-    let now = now();
-    json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": now + 600, "nbf": now, "scope": "a" })
+    let (from, until) = (now(), now() + 600);
+    json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": until, "nbf": from, "scope": "a" })
 }
 
 /// A token without a signature.
