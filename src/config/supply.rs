@@ -197,7 +197,7 @@ fn literal(text: &str) -> Option<Part> {
     (!text.is_empty()).then(|| Part::Literal(text.to_owned()))
 }
 
-/// The text of a file of at most 64 KiB that only its owner may read, without line breaks at its
+/// The text of a file of at most 64 KiB that only its owner may read, without line breaks at the
 /// end.
 pub fn read_private(path: &Path) -> Result<String, SupplyError> {
     let unreadable = |it| SupplyError::Unreadable(path.to_owned(), it);

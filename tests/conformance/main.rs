@@ -47,7 +47,7 @@ async fn check(revision: &str) {
     let shutdown = CancellationToken::new();
     let real = DispatchServer::new(engine.handle.clone(), shutdown.clone(), DOCUMENT_BYTES_MAX);
     let shared = Arc::new(Shared::default());
-    let new_handler = move || Fixture::new(real.clone(), Arc::clone(&shared));
+    let new_handler = move || Fixture::new(real.for_session(), Arc::clone(&shared));
     let serving = tokio::spawn(server.serve(new_handler, Router::new(), shutdown.clone()));
     let report = suite::run(revision, &url).await;
     shutdown.cancel();

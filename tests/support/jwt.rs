@@ -1,6 +1,5 @@
 //! Tokens as an authorization server makes them.
 
-use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
 use ring::{
     rand::SystemRandom,
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
@@ -12,8 +11,8 @@ pub(crate) const AUDIENCE: &str = "https://pd.example/mcp";
 
 /// A key pair with its id.
 pub(crate) struct Signer {
-    pub(crate) id: &'static str,
-    pub(crate) pair: EcdsaKeyPair,
+    id: &'static str,
+    pair: EcdsaKeyPair,
 }
 
 impl Signer {
@@ -25,7 +24,7 @@ impl Signer {
 
     /// Its public key.
     pub(crate) fn jwk(&self) -> Value {
-        let (x, y) = self.pair.public_key().as_ref()[1..].split_at(32);
+        let (x, y) = self.public()[1..].split_at(32);
         let (x, y) = (base64url(x), base64url(y));
         json!({ "kty": "EC", "crv": "P-256", "kid": self.id, "use": "sig", "x": x, "y": y })
     }
@@ -39,13 +38,19 @@ impl Signer {
         let signature = self.pair.sign(&SystemRandom::new(), text.as_bytes()).unwrap();
         format!("{text}.{}", base64url(signature.as_ref()))
     }
+
+    /// The point of its public key.
+    pub(crate) fn public(&self) -> &[u8] {
+        self.pair.public_key().as_ref()
+    }
 }
 
 /// Keys as they are published.
 pub(crate) fn key_set(keys: &[Value]) -> String {
     // What cannot be read is of no concern to those who look for another one.
-    let keys = [&[json!({ "kty": "new", "kid": "?" })], keys].concat();
-    json!({ "keys": keys }).to_string()
+    let mut all = vec![json!({ "kty": "new", "kid": "?" })];
+    all.extend_from_slice(keys);
+    json!({ "keys": all }).to_string()
 }
 
 /// Seconds since 1970.
@@ -55,8 +60,8 @@ pub(crate) fn now() -> i64 {
 
 /// The claims of somebody who may call.
 pub(crate) fn claims(who: &str) -> Value {
-    let now = now();
-    json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": now + 600, "nbf": now, "scope": "a" })
+    let (from, until) = (now(), now() + 600);
+    json!({ "iss": ISSUER, "aud": AUDIENCE, "sub": who, "exp": until, "nbf": from, "scope": "a" })
 }
 
 /// A token without a signature.
@@ -65,6 +70,16 @@ pub(crate) fn unsigned(header: &Value, claims: &Value) -> String {
     format!("{}.{}", part(header), part(claims))
 }
 
+/// Bytes as tokens have them.
 pub(crate) fn base64url(bytes: &[u8]) -> String {
-    URL_SAFE_NO_PAD.encode(bytes)
+    let letters = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+    let mut text = String::new();
+    for chunk in bytes.chunks(3) {
+        let byte = |at: usize| u32::from(chunk.get(at).copied().unwrap_or(0));
+        let group = byte(0) << 16 | byte(1) << 8 | byte(2);
+        for at in 0..=chunk.len() {
+            text.push(char::from(letters[(group >> (18 - 6 * at) & 63) as usize]));
+        }
+    }
+    text
 }

@@ -9,9 +9,9 @@ use parallel_dispatch::{
 use serde_json::{Value, json};
 
 use crate::{
+    forged::{claims_but, confused_token, rsa},
     jwt::{AUDIENCE, ISSUER, Signer, claims, key_set, now, unsigned},
-    odd_tokens::{claims_but, confused, rsa},
-    raw::{Server, call, http, initialize, modern, within},
+    raw::{Server, call, http, initialize, initialized, modern, within},
     sse::EventStream,
 };
 
@@ -130,11 +130,11 @@ async fn e2e_a_session_is_of_whom_it_was_opened_by() {
     let request = request.header("accept", "application/json, text/event-stream");
     let opened = request.body(initialize("2025-11-25").to_string()).send().await.unwrap();
     let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [ADA, ("mcp-session-id", session.as_str())];
+    assert_eq!(server.post("/mcp", &headers, initialized().to_string()).await.0, 202);
     let call = call(5, "who").to_string();
-    let post = |who, id: &str| {
-        let id = id.to_owned();
-        let (server, call) = (&server, call.clone());
-        async move { within(server.post("/mcp", &[who, ("mcp-session-id", &*id)], call)).await }
+    let post = async |who: (&str, &str), id: &str| {
+        within(server.post("/mcp", &[who, ("mcp-session-id", id)], call.clone())).await
     };
     let foreign = post(BOB, &session).await;
     assert_eq!(foreign.0, 404);
@@ -157,13 +157,14 @@ async fn e2e_a_session_over_sse_is_of_whom_it_was_opened_by() {
     ada.insert(ADA.0, ADA.1.parse().unwrap());
     let client = reqwest::Client::builder().no_proxy().default_headers(ada).build().unwrap();
     let mut stream = EventStream::open(&client, server.url("/sse")).await;
-    let post = |who, message: Value| {
-        let (server, endpoint) = (&server, stream.endpoint.clone());
-        async move { within(server.post(&endpoint, &[who], message.to_string())).await }
+    let endpoint = stream.endpoint.clone();
+    let post = async |who: (&str, &str), message: Value| {
+        within(server.post(&endpoint, &[who], message.to_string())).await
     };
     let (status, answer) = post(BOB, initialize("2025-11-25")).await;
     assert_eq!((status, &answer["error"]["code"]), (404, &json!("unknown_session")));
     assert_eq!(post(ADA, initialize("2025-11-25")).await.0, 202);
+    assert_eq!(post(ADA, initialized()).await.0, 202);
     assert_eq!(post(ADA, call(5, "who")).await.0, 202);
     let mut said = String::new();
     while !said.contains("ada own") {
@@ -202,7 +203,7 @@ async fn e2e_tokens_of_the_authorization_server_are_taken_by_its_keys_only() {
 
     let forged = [
         other.token(&claims("ada")),
-        confused(&signer, &claims("ada")),
+        confused_token(&signer, &claims("ada")),
         format!("{}.", unsigned(&json!({ "alg": "none" }), &claims("ada"))),
         signer.token_with(&json!({ "alg": "RS256", "kid": "one" }), &claims("ada")),
         signer.token_with(&json!({ "alg": "ES256", "kid": "two" }), &claims("ada")),

@@ -7,9 +7,9 @@ mod e2e_clients;
 mod e2e_http;
 mod e2e_limits;
 mod e2e_sse;
+mod forged;
 #[path = "../support/jwt.rs"]
 mod jwt;
-mod odd_tokens;
 mod raw;
 #[path = "../support/sse.rs"]
 mod sse;

@@ -27,7 +27,8 @@ pub(crate) struct Strings {
     pub(crate) dropped: Notify,
 }
 
-/// The server: `who` answers who calls, `echo` answers its text; `slow` reports progress and waits for its release.
+/// The server: `who` answers who calls, `echo` answers its text; `slow` reports progress and waits
+/// for its release.
 #[derive(Debug)]
 pub(crate) struct Toy(pub(crate) Arc<Strings>);
 

@@ -1,6 +1,7 @@
 //! Why a resource cannot be had, as an error of the protocol.
 
 use rmcp::ErrorData;
+use serde_json::json;
 
 use super::uri::UriFault;
 use crate::model::{ErrorCode, Refusal};
@@ -25,7 +26,9 @@ impl From<UriFault> for ErrorData {
     fn from(fault: UriFault) -> Self {
         let message = format!("{fault}: resources/list and resources/templates/list say what is");
         match fault {
-            UriFault::Unknown(_) => Self::resource_not_found(message, None),
+            UriFault::Unknown(uri) => {
+                Self::resource_not_found(message, Some(json!({ "uri": uri })))
+            }
             UriFault::Malformed { .. } => Self::invalid_params(message, None),
         }
     }

@@ -1,4 +1,4 @@
-//! The tokens of an authorization server: JWTs for this server, from that one, and in time.
+//! The tokens of an authorization server: JWTs that are for this server, from that one, in time.
 //!
 //! The rules are those of RFC 7515, 7519 and 9068: one known way of signing, no extensions that
 //! must be understood, and every claim that is checked is there and of its own type.

@@ -278,7 +278,9 @@ mod tests {
     use super::*;
 
     fn write(path: &PathBuf, ids: &[&str]) {
-        let key = |id: &&str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": "A".repeat(43), "use": "sig" });
+        let x = "A".repeat(43);
+        let key =
+            |id: &&str| json!({ "kty": "OKP", "crv": "Ed25519", "kid": id, "x": x, "use": "sig" });
         let keys: Vec<_> = ids.iter().map(key).collect();
         fs::write(path, json!({ "keys": keys }).to_string()).unwrap();
     }

@@ -7,7 +7,7 @@ use axum::http::{HeaderMap, StatusCode, header, request::Parts, uri::Authority};
 
 use super::Refused;
 
-/// Lets in loopback names and addresses, the `bound` address, and those of `allowed`, with any port.
+/// Lets in loopback names and addresses, the `bound` address, and all of `allowed`, with any port.
 pub(super) fn check(parts: &Parts, bound: IpAddr, allowed: &[String]) -> Result<(), Refused> {
     let host = read(&parts.headers)?;
     // A request line may name a host, too; what the handlers see must not differ from the header.
@@ -19,7 +19,7 @@ pub(super) fn check(parts: &Parts, bound: IpAddr, allowed: &[String]) -> Result<
                 "host_not_allowed",
                 &format!("the host {:?} is not served", host.as_str()),
                 "",
-                "call this server as localhost or 127.0.0.1; if it has this name, add it to the setting \
+                "call this server as localhost or 127.0.0.1; if the name is its own, set \
                  server.allowed_hosts",
             ));
         }

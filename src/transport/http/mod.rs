@@ -49,7 +49,7 @@ impl HttpServer {
             return Err(TransportError::NotLoopback { address });
         }
         if !is_local && options.tls.is_none() {
-            tracing::warn!(%address, "tokens come unencrypted, unless a proxy before this does TLS");
+            tracing::warn!(%address, "tokens come unencrypted, unless a proxy does TLS");
         }
         let failed = |source| TransportError::Bind { address, source };
         let listener = TcpListener::bind(address).await.map_err(failed)?;

@@ -14,8 +14,8 @@ pub struct HttpOptions {
     pub glimpses: Vec<Glimpse>,
     /// What the server proves by who it is; connections are not encrypted unless set.
     pub tls: Option<Tls>,
-    /// Names and addresses by which the server is reached besides localhost, loopback addresses, the
-    /// bound one and the host of the OAuth resource; without a port, addresses of version 6 in
+    /// Names and addresses by which the server is reached besides localhost, loopback addresses,
+    /// the bound one and the host of the OAuth resource; without a port, addresses of version 6 in
     /// brackets. None unless set.
     pub allowed_hosts: Vec<String>,
     /// Origins of web pages that are let in besides localhost, 127.0.0.1 and `[::1]`; each exactly
