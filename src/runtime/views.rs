@@ -74,7 +74,7 @@ impl DispatcherHandle {
         retried: Option<&Retried>,
         above: Option<&Above>,
     ) -> Option<Identity> {
-        let first = retried.map(|it| &it.caller).or(above.map(|it| &it.caller));
+        let first = retried.map(|it| &it.caller).or_else(|| above.map(|it| &it.caller));
         match first.filter(|_| self.sees_all()) {
             Some(caller) => caller.clone(),
             None => self.viewer.as_ref().map(|it| it.identity.clone()),
