@@ -79,9 +79,20 @@ fn the_sdk_can_be_switched_off_for_a_whole_session() {
 #[test]
 fn wrong_settings_are_refused_with_their_place() {
     check_user(
-        "telemetry:\n  otlp:\n    endpoint: collector:4318\n    sample_ratio: 2\n    protocol: grpc\n    \
-         resource_attributes: [x]\n    headers: {'a b': c}\n",
-        &expect![[""]],
+        "telemetry:
+  otlp:
+    endpoint: collector:4318
+    sample_ratio: 2
+    protocol: grpc
+    resource_attributes: [x]
+    headers: {'a b': c}
+",
+        &expect![[r#"
+            @/home/.config/parallel-dispatch/config.yaml:3: telemetry.otlp.endpoint: must begin with http:// or https://
+            @/home/.config/parallel-dispatch/config.yaml:4: telemetry.otlp.sample_ratio: must be a number from 0 to 1, is 2
+            @/home/.config/parallel-dispatch/config.yaml:5: telemetry.otlp.protocol: must be one of http/protobuf, http/json, is "grpc"
+            @/home/.config/parallel-dispatch/config.yaml:6: telemetry.otlp.resource_attributes: must hold texts of the form name=value of at most 1024 bytes
+            @/home/.config/parallel-dispatch/config.yaml:7: telemetry.otlp.headers.a b: a header's name is 1 to 64 letters, digits, `_` and `-`"#]],
     );
 }
 
