@@ -64,12 +64,11 @@ impl TraceId {
     }
 
     /// Whether it is among the share `ratio` of traces: all of a trace or nothing of it, and the
-    /// same everywhere. It is read from the last four bytes: in the id of a dispatch, those before
-    /// them count up within a millisecond.
+    /// same everywhere. It is read from the last four bytes, which are random in a UUID too, even
+    /// in one of many made in the same millisecond.
     pub fn is_among(&self, ratio: f64) -> bool {
-        let mut low = [0; 4];
-        low.copy_from_slice(&self.0[12..]);
-        f64::from(u32::from_be_bytes(low)) < ratio * 2_f64.powi(32)
+        let [.., a, b, c, d] = self.0;
+        f64::from(u32::from_be_bytes([a, b, c, d])) < ratio * 2_f64.powi(32)
     }
 }
 
