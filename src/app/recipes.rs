@@ -143,9 +143,9 @@ agents:
   coder: {expect: {condition: 'output.n >'}}
   debug: {expect: {condition: '-output.n < 3'}}
 ",
-            &expect![[r#"
+            &expect![[r"
                 @/config.yaml:3: agents.coder.expect.condition: does not parse at column 11: mismatched input '<EOF>' expecting expression
-                @/config.yaml:1: recipes.bad: missing field `output`"#]],
+                @/config.yaml:1: recipes.bad: missing field `output`"]],
         );
         check(
             "recipes:

@@ -58,7 +58,7 @@ fn link(content: &mut Vec<ContentBlock>, links: Vec<Resource>) {
 /// What a tool that waits comes to, or why it refuses.
 pub(super) fn respond(outcome: Result<Outcome, Refusal>) -> CallToolResponse {
     match outcome {
-        Ok(Outcome::Result(result)) => answer(Ok(result)).into(),
+        Ok(Outcome::Result(result)) => answer(Ok(*result)).into(),
         Ok(Outcome::Task(task)) => task.into(),
         Ok(Outcome::Asks(questions)) => questions.into(),
         Err(refusal) => refused(&refusal).into(),

@@ -37,7 +37,7 @@ pub(super) struct Call<'a> {
 /// What a tool that waits comes to.
 pub(super) enum Outcome {
     /// What is there when the wait is over.
-    Result(DispatchResult),
+    Result(Box<DispatchResult>),
     /// The client comes back to ask.
     Task(CreateTaskResult),
     /// The client answers questions and calls again.
@@ -179,7 +179,9 @@ fn feed(hash: &mut Sha256, value: &Value) {
         Value::Object(object) => feed_object(hash, object),
         Value::Array(items) => {
             hash.update(b"[");
-            items.iter().for_each(|it| feed(hash, it));
+            for item in items {
+                feed(hash, item);
+            }
             hash.update(b"]");
         }
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {

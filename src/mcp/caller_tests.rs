@@ -38,7 +38,7 @@ impl Talk {
         let (said, from_client) = unbounded();
         let (to_client, heard) = unbounded();
         tokio::spawn(async move {
-            let running = server.serve((to_client, from_client)).await.unwrap();
+            let running = Box::pin(server.serve((to_client, from_client))).await.unwrap();
             running.waiting().await
         });
         let mut talk = Self { said, heard };

@@ -56,17 +56,17 @@ pub(super) async fn finish(
             let task = tasks::create(&handle, dispatch).await?;
             return match task {
                 Some(task) => Ok(Outcome::Task(task)),
-                None => handle.result(dispatch).await.map(Outcome::Result),
+                None => handle.result(dispatch).await.map(|it| Outcome::Result(Box::new(it))),
             };
         }
         let finished = handle.finished(dispatch, Duration::from_millis(wait_ms));
-        match attend(server, ticket, finished, call).await? {
-            Attended::Ended(result) => return Ok(Outcome::Result(result)),
+        match Box::pin(attend(server, ticket, finished, call)).await? {
+            Attended::Ended(result) => return Ok(Outcome::Result(Box::new(result))),
             Attended::Asks(asks) => return Ok(Outcome::Asks(asks)),
             Attended::GivenUp => (),
         }
     }
-    handle.result(dispatch).await.map(Outcome::Result)
+    handle.result(dispatch).await.map(|it| Outcome::Result(Box::new(it)))
 }
 
 /// Tells the client how the dispatch goes, and asks its user what the dispatch asks, until `ended`,

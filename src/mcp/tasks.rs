@@ -141,7 +141,7 @@ fn verdict(question: &Question, response: &Value) -> Result<Verdict, ErrorData> 
             );
             Err(ErrorData::invalid_params(message, None))
         }
-        other => Ok(other),
+        other @ (Verdict::Decided(..) | Verdict::Declined | Verdict::Nothing) => Ok(other),
     }
 }
 
@@ -187,13 +187,11 @@ fn read_id(text: &str) -> Result<DispatchId, ErrorData> {
 }
 
 fn to_error(refusal: &Refusal) -> ErrorData {
-    match refusal.code() {
-        ErrorCode::UnknownDispatch => unknown_task(),
-        code => {
-            let data = serde_json::to_value(refusal.to_body()).ok();
-            ErrorData::internal_error(format!("{}: {refusal}", code.as_str()), data)
-        }
+    if refusal.code() == ErrorCode::UnknownDispatch {
+        return unknown_task();
     }
+    let data = serde_json::to_value(refusal.to_body()).ok();
+    ErrorData::internal_error(format!("{}: {refusal}", refusal.code().as_str()), data)
 }
 
 fn unknown_task() -> ErrorData {

@@ -6,6 +6,7 @@ use crate::model::{AgentName, DispatchStatus, FailureCode, Millis, TaskStatus, U
 
 /// How much there is to do.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[expect(clippy::struct_field_names, reason = "they are numbers of things")]
 pub struct Standing {
     /// Dispatches of this process that have not ended.
     pub n_dispatches: usize,

@@ -56,13 +56,13 @@ impl Watch {
     fn counted(&self) -> String {
         let mut counts = self.counts.lock().clone();
         counts.sort();
-        counts.iter().map(|it| format!("{it}\n")).collect()
+        counts.iter().flat_map(|it| [it, "\n"]).collect()
     }
 }
 
 fn add_below(above: SpanId, spans: &[&Span], depth: usize, text: &mut String) {
     for it in spans.iter().filter(|it| it.parent == Some(above)) {
-        text.push_str(&format!("{}{}\n", "  ".repeat(depth), name(it)));
+        text.extend(["  ".repeat(depth), name(it), "\n".to_owned()]);
         add_below(it.id, spans, depth + 1, text);
     }
 }

@@ -394,7 +394,7 @@ mod tests {
     fn samples(metrics: &Metrics, part: &str) -> String {
         let text = metrics.render(&[]);
         let chosen = text.lines().filter(|it| it.contains(part) && !it.starts_with('#'));
-        chosen.filter(|it| !it.ends_with(" 0")).map(|it| format!("{it}\n")).collect()
+        chosen.filter(|it| !it.ends_with(" 0")).flat_map(|it| [it, "\n"]).collect()
     }
 
     fn call(upstream: &str, code: Option<FailureCode>) -> UpstreamCall {

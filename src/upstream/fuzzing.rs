@@ -39,8 +39,11 @@ pub fn fuzz_answers(bytes: &[u8]) {
     }
 }
 
+/// What an event says it is, and what it holds.
+type Read = (Vec<u8>, Vec<u8>);
+
 /// The events as they are read in pieces of a size, and how many were too large.
-fn events(bytes: &[u8], size: usize) -> (Vec<(Vec<u8>, Vec<u8>)>, usize) {
+fn events(bytes: &[u8], size: usize) -> (Vec<Read>, usize) {
     let chunks: Vec<_> = bytes.chunks(size).map(|it| Ok(Bytes::copy_from_slice(it))).collect();
     let mut events = Events::new(stream::iter(chunks).boxed(), EVENT_BYTES_MAX);
     let (mut read, mut n_cut) = (Vec::new(), 0);

@@ -89,7 +89,7 @@ fn an_expression_may_begin_with_a_minus_and_have_lines() {
         && input.is_real
 ",
         &expect![[
-            r#"agents.coder.expect.condition = -output.balance > 3\u{a}&& input.is_real  (@/home/.config/parallel-dispatch/config.yaml:4)"#
+            r"agents.coder.expect.condition = -output.balance > 3\u{a}&& input.is_real  (@/home/.config/parallel-dispatch/config.yaml:4)"
         ]],
     );
     let long = "x".repeat(5_000);

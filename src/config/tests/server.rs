@@ -58,11 +58,11 @@ fn what_says_only_half_or_trusts_the_way_is_refused() {
     );
     check_user(
         "server: {tokens: {ada: {}}, oauth: {}}",
-        &expect![[r#"
+        &expect![[r"
             @/home/.config/parallel-dispatch/config.yaml:1: server.tokens.ada.bearer: is missing: a caller needs a token
             @/home/.config/parallel-dispatch/config.yaml:1: server.oauth.issuer: is missing: tokens are taken of one issuer only
             @/home/.config/parallel-dispatch/config.yaml:1: server.oauth.audience: is missing: tokens must be for this server
-            @/home/.config/parallel-dispatch/config.yaml:1: server.oauth.jwks: is missing: tokens are checked by the issuer's keys"#]],
+            @/home/.config/parallel-dispatch/config.yaml:1: server.oauth.jwks: is missing: tokens are checked by the issuer's keys"]],
     );
 }
 

@@ -11,14 +11,14 @@ pub(in crate::mcp) fn to_error(refusal: &Refusal) -> ErrorData {
     let body = refusal.to_body();
     let message = format!("{}: {}", body.error.message, body.error.hint);
     let data = serde_json::to_value(&body).ok();
-    match refusal.code() {
-        ErrorCode::UnknownDispatch | ErrorCode::UnknownTask | ErrorCode::UnknownPlan => {
-            ErrorData::resource_not_found(message, data)
-        }
-        ErrorCode::StorageUnavailable | ErrorCode::Internal | ErrorCode::Busy => {
-            ErrorData::internal_error(message, data)
-        }
-        _ => ErrorData::invalid_params(message, data),
+    let unknown = [ErrorCode::UnknownDispatch, ErrorCode::UnknownTask, ErrorCode::UnknownPlan];
+    let ours = [ErrorCode::StorageUnavailable, ErrorCode::Internal, ErrorCode::Busy];
+    if unknown.contains(&refusal.code()) {
+        ErrorData::resource_not_found(message, data)
+    } else if ours.contains(&refusal.code()) {
+        ErrorData::internal_error(message, data)
+    } else {
+        ErrorData::invalid_params(message, data)
     }
 }
 

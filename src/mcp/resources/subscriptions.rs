@@ -76,7 +76,7 @@ impl Subscriptions {
         peer: &Peer<RoleServer>,
     ) {
         let (reply, done) = oneshot::channel();
-        self.order(peer, Order::FollowLists { handle, reply }).await;
+        self.order(peer, Order::FollowLists { handle: Box::new(handle), reply }).await;
         let _gone = done.await;
     }
 
@@ -108,7 +108,7 @@ impl fmt::Debug for Desk {
 enum Order {
     Subscribe { uri: String, changes: Changes, reply: oneshot::Sender<Taken> },
     Unsubscribe { uri: String, reply: oneshot::Sender<()> },
-    FollowLists { handle: DispatcherHandle, reply: oneshot::Sender<()> },
+    FollowLists { handle: Box<DispatcherHandle>, reply: oneshot::Sender<()> },
 }
 
 /// Whether a subscription was taken.
@@ -154,7 +154,7 @@ async fn obey(feed: &mut Feed, order: Order) {
             let _gone = reply.send(());
         }
         Order::FollowLists { handle, reply } => {
-            feed.follow_lists(handle).await;
+            feed.follow_lists(*handle).await;
             let _gone = reply.send(());
         }
     }

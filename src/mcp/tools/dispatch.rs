@@ -40,19 +40,18 @@ pub(super) async fn call(
     args: &Json<'_>,
     call: &Call<'_>,
 ) -> Result<Outcome, Refusal> {
-    let ticket = match call.round.ticket() {
+    let ticket = if let Some(ticket) = call.round.ticket() {
         // An earlier round has dispatched it.
-        Some(ticket) => ticket,
-        None => {
-            let context = call.context;
-            let handle = server.handle(context).in_trace(trace(context));
-            let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
-            let ticket = handle.dispatch(args, caller).await?;
-            log::follow_for_session(server, ticket.dispatch, context);
-            ticket
-        }
+        ticket
+    } else {
+        let context = call.context;
+        let handle = server.handle(context).in_trace(trace(context));
+        let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
+        let ticket = handle.dispatch(args, caller).await?;
+        log::follow_for_session(server, ticket.dispatch, context);
+        ticket
     };
-    progress::finish(server, ticket, call).await
+    Box::pin(progress::finish(server, ticket, call)).await
 }
 
 /// Claude Code names each call; a call that it sends again must not dispatch again.

@@ -37,9 +37,11 @@ pub(super) async fn call(
         let ticket = Ticket { dispatch: request.dispatch_id, wait_ms };
         let (wait_ms, view) = (Some(wait_ms), Some(View::Summary));
         let ended = handle.get_result(GetResultRequest { wait_ms, view, ..request.clone() });
-        if let Attended::Asks(asks) = progress::attend(server, ticket, ended, call).await? {
+        if let Attended::Asks(asks) =
+            Box::pin(progress::attend(server, ticket, ended, call)).await?
+        {
             return Ok(Outcome::Asks(asks));
         }
     }
-    handle.get_result(request).await.map(Outcome::Result)
+    handle.get_result(request).await.map(|it| Outcome::Result(Box::new(it)))
 }

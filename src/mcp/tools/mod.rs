@@ -13,6 +13,7 @@ mod plan_tasks;
 mod read_trace;
 mod retry_dispatch;
 
+use futures::FutureExt as _;
 use rmcp::{ErrorData, model::CallToolResponse};
 
 use super::{
@@ -29,11 +30,14 @@ pub(super) async fn call(
     args: &Json<'_>,
     call: &Call<'_>,
 ) -> Result<CallToolResponse, ErrorData> {
-    match name {
-        dispatch::NAME => return Ok(respond(dispatch::call(server, args, call).await)),
-        get_result::NAME => return Ok(respond(get_result::call(server, args, call).await)),
-        retry_dispatch::NAME => return Ok(respond(retry_dispatch::call(server, args, call).await)),
-        _ => (),
+    let waits = match name {
+        dispatch::NAME => Some(dispatch::call(server, args, call).boxed()),
+        get_result::NAME => Some(get_result::call(server, args, call).boxed()),
+        retry_dispatch::NAME => Some(retry_dispatch::call(server, args, call).boxed()),
+        _ => None,
+    };
+    if let Some(waits) = waits {
+        return Ok(respond(waits.await));
     }
     let handle = &*server.handle(call.context);
     let result = match name {

@@ -34,17 +34,16 @@ pub(super) async fn call(
     args: &Json<'_>,
     call: &Call<'_>,
 ) -> Result<Outcome, Refusal> {
-    let ticket = match call.round.ticket() {
+    let ticket = if let Some(ticket) = call.round.ticket() {
         // An earlier round has dispatched it.
-        Some(ticket) => ticket,
-        None => {
-            let request = plan::check_retry(args)?;
-            let handle = server.handle(call.context).in_trace(trace(call.context));
-            let parent = parent(call.context, &handle).await?;
-            let ticket = handle.retry(request, parent).await?;
-            log::follow_for_session(server, ticket.dispatch, call.context);
-            ticket
-        }
+        ticket
+    } else {
+        let request = plan::check_retry(args)?;
+        let handle = server.handle(call.context).in_trace(trace(call.context));
+        let parent = parent(call.context, &handle).await?;
+        let ticket = handle.retry(request, parent).await?;
+        log::follow_for_session(server, ticket.dispatch, call.context);
+        ticket
     };
-    progress::finish(server, ticket, call).await
+    Box::pin(progress::finish(server, ticket, call)).await
 }

@@ -1,4 +1,4 @@
-//! What a span says of itself, in the words of OpenTelemetry's conventions for GenAI and MCP.
+//! What a span says of itself, in the words of OpenTelemetry's conventions for `GenAI` and MCP.
 //!
 //! Names and numbers only: no text of a task, no output, no message.
 

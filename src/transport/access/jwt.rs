@@ -122,7 +122,7 @@ impl<'a> Token<'a> {
 impl OAuthOptions {
     /// Decides about the claims of a token that is signed as it should be.
     fn accept(&self, claims: &Value, now: f64) -> Result<Identity, Denied> {
-        let number = |name: &str| claims.get(name).map(|it| it.as_f64());
+        let number = |name: &str| claims.get(name).map(Value::as_f64);
         if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
             return Err(Denied::invalid("the token is of another issuer"));
         }
@@ -210,7 +210,7 @@ mod tests {
         assert_eq!(with("nbf", json!(NOW + 60.0)), ada);
         let by_list = accept(|it| {
             *it = json!({ "iss": it["iss"], "aud": "pd", "sub": "ada",
-            "exp": NOW, "scp": ["a", "b", "all"] })
+            "exp": NOW, "scp": ["a", "b", "all"] });
         });
         assert_eq!(by_list, Ok("https://login.example#ada All".to_owned()));
     }

@@ -72,7 +72,7 @@ pub(super) struct Keys {
 
 #[derive(Debug)]
 struct Known {
-    set: Arc<Vec<Key>>,
+    set: Arc<[Key]>,
     read_at: Option<Instant>,
     /// Before that, nothing is read for the sake of an unknown key.
     not_before: Option<Instant>,
@@ -82,7 +82,7 @@ struct Known {
 struct Key {
     id: Option<String>,
     algorithm: Option<String>,
-    key: PublicKey,
+    public: PublicKey,
 }
 
 #[derive(Deserialize)]
@@ -96,7 +96,7 @@ impl Keys {
             KeySource::File(_) => None,
             KeySource::Url(url) => Some(build_client(url).map_err(|it| unreadable(url, it))?),
         };
-        let known = Known { set: Arc::default(), read_at: None, not_before: None };
+        let known = Known { set: Arc::from([]), read_at: None, not_before: None };
         Ok(Self { source, client, known: Mutex::new(known), reading: AsyncMutex::new(()) })
     }
 
@@ -129,7 +129,7 @@ impl Keys {
         let mut fitting = set.iter().filter(|it| it.is_for(id, algorithm));
         let first = fitting.next()?;
         // Without an id, only one key can be meant.
-        (id.is_some() || fitting.next().is_none()).then(|| first.key.clone())
+        (id.is_some() || fitting.next().is_none()).then(|| first.public.clone())
     }
 
     fn is_old(&self) -> bool {
@@ -150,7 +150,7 @@ impl Keys {
         let is_first = known.read_at.is_none();
         match read {
             Ok(set) => {
-                known.set = Arc::new(set);
+                known.set = set.into();
                 known.read_at = Some(now);
                 // Keys may change right after they were read for the first time.
                 known.not_before = (!is_first).then(|| now + PAUSE);
@@ -196,15 +196,15 @@ impl Key {
     fn of(jwk: &Value) -> Option<Self> {
         let text = |name: &str| jwk.get(name).and_then(Value::as_str);
         let is_to_sign = text("use").is_none_or(|it| it == "sig");
-        let key = PublicKey::of(jwk).filter(|_| is_to_sign)?;
+        let public = PublicKey::of(jwk).filter(|_| is_to_sign)?;
         let owned = |name: &str| text(name).map(str::to_owned);
-        Some(Self { id: owned("kid"), algorithm: owned("alg"), key })
+        Some(Self { id: owned("kid"), algorithm: owned("alg"), public })
     }
 
     fn is_for(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
         let is_it = id.is_none_or(|it| self.id.as_deref() == Some(it));
         let is_said = self.algorithm.as_ref().is_none_or(|it| it == algorithm.name());
-        is_it && is_said && algorithm.is_for(&self.key)
+        is_it && is_said && algorithm.is_for(&self.public)
     }
 }
 

@@ -74,11 +74,11 @@ fn read(headers: &HeaderMap) -> Result<&str, Denied> {
         (Some(_), Some(_)) => return Err(Denied::Malformed("there are two Authorization headers")),
         (Some(said), None) => said,
     };
-    let is_bearer = |scheme: &&str| scheme.eq_ignore_ascii_case("bearer");
+    let is_bearer = |scheme: &str| scheme.eq_ignore_ascii_case("bearer");
     let Some((scheme, token)) = said.to_str().ok().and_then(|it| it.split_once(' ')) else {
         return Err(Denied::Malformed("the Authorization header is malformed"));
     };
-    if Some(scheme).filter(is_bearer).is_none() {
+    if !is_bearer(scheme) {
         return Err(Denied::Missing);
     }
     match token.trim() {

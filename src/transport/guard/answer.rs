@@ -22,7 +22,7 @@ pub(in crate::transport) struct Refused {
     status: StatusCode,
     body: Value,
     retry_after_ms: Option<u64>,
-    challenge: Option<HeaderValue>,
+    challenge: Option<Box<HeaderValue>>,
 }
 
 /// Refuses for want of room; the client is asked to come back in `retry_after_ms`.
@@ -85,7 +85,7 @@ impl Refused {
 
     /// The same, saying in `WWW-Authenticate` how a caller is let in.
     pub(super) fn challenged(self, challenge: &str) -> Self {
-        Self { challenge: HeaderValue::from_str(challenge).ok(), ..self }
+        Self { challenge: HeaderValue::from_str(challenge).ok().map(Box::new), ..self }
     }
 
     /// The status it is refused with.
@@ -103,7 +103,7 @@ impl Refused {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(millis.div_ceil(1_000)));
         }
         if let Some(challenge) = self.challenge {
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
+            headers.insert(header::WWW_AUTHENTICATE, *challenge);
         }
         response
     }

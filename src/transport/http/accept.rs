@@ -19,7 +19,7 @@ use tokio::{
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::HttpOptions;
+use super::{HttpOptions, Tls};
 
 /// How long connections get to close once their streams were ended.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ impl Acceptor {
     /// Prepares to accept from `listener`.
     pub(super) fn new(listener: TcpListener, options: &HttpOptions) -> Self {
         let places = Arc::new(Semaphore::new(options.connections_max.max(1)));
-        let tls = options.tls.as_ref().map(|it| it.acceptor());
+        let tls = options.tls.as_ref().map(Tls::acceptor);
         let speaker = Speaker { tls, header_timeout: options.header_timeout };
         Self { listener, places, speaker }
     }
