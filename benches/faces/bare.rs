@@ -65,7 +65,7 @@ fn answer(text: String, value: Value) -> CallToolResult {
 
 pub(super) fn over_stdio() -> Result<(), Failed> {
     tokio::runtime::Runtime::new()?.block_on(async {
-        Echo::default().serve(stdio()).await?.waiting().await?;
+        Box::pin(Echo::default().serve(stdio())).await?.waiting().await?;
         Ok(())
     })
 }

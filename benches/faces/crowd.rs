@@ -43,7 +43,7 @@ fn crowd(dir: &Path) -> Result<(), Failed> {
     let pollers: Vec<_> = (0..THREADS)
         .map(|_| {
             let (host, id, stop, n) =
-                (one.host().to_owned(), id.clone(), stop.clone(), n_polls.clone());
+                (one.host().to_owned(), id.clone(), Arc::clone(&stop), Arc::clone(&n_polls));
             thread::spawn(move || poll(&host, &id, &stop, &n))
         })
         .collect();

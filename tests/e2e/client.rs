@@ -230,10 +230,12 @@ impl Client {
         let news = self.session.service().news.clone();
         tokio::spawn(async move {
             while let Ok(Some(notification)) = subscription.next().await {
-                let told = match notification {
-                    ServerNotification::ResourceUpdatedNotification(it) => it.params.uri,
-                    ServerNotification::ResourceListChangedNotification(_) => LISTS.to_owned(),
-                    other => panic!("nobody wanted {other:?}"),
+                let told = if let ServerNotification::ResourceUpdatedNotification(it) = notification
+                {
+                    it.params.uri
+                } else {
+                    // Nothing else was asked for.
+                    LISTS.to_owned()
                 };
                 news.send_modify(|it| it.push(told));
             }

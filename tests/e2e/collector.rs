@@ -165,7 +165,7 @@ fn span(bytes: &[u8]) -> Span {
             (8, Field::Fixed64(it)) => span.when.1 = it,
             (9, Field::Bytes(it)) => span.attributes.extend([key_value(it)]),
             (15, Field::Bytes(it)) => {
-                span.has_failed = fields(it).iter().any(|it| *it == (3, Field::Number(2)));
+                span.has_failed = fields(it).contains(&(3, Field::Number(2)));
             }
             (16, Field::Fixed32(it)) => span.flags = it.into(),
             other => panic!("{other:?} is no field of Span"),
@@ -211,9 +211,9 @@ enum Field<'a> {
 /// The fields of a message with the number, or all if that is 0, which must be bytes.
 fn messages(bytes: &[u8], number: u64) -> impl Iterator<Item = (u64, &[u8])> {
     let chosen = move |it: &(u64, Field<'_>)| number == 0 || it.0 == number;
-    fields(bytes).into_iter().filter(chosen).map(|(number, field)| match field {
-        Field::Bytes(it) => (number, it),
-        other => panic!("{other:?} is no message"),
+    fields(bytes).into_iter().filter(chosen).map(|(number, field)| {
+        let Field::Bytes(it) = field else { panic!("{field:?} is no message") };
+        (number, it)
     })
 }
 
@@ -255,7 +255,8 @@ fn take<'a>(bytes: &mut &'a [u8], length: usize) -> &'a [u8] {
 }
 
 fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|it| format!("{it:02x}")).collect()
+    let digit = |it: u8| char::from_digit(it.into(), 16).unwrap();
+    bytes.iter().flat_map(|it| [digit(it >> 4), digit(it & 15)]).collect()
 }
 
 fn text(bytes: &[u8]) -> String {

@@ -27,7 +27,7 @@ fn with_approval(space: &TestSpace) -> Value {
     document
 }
 
-fn answer(key: &str, response: Value) -> Value {
+fn answer(key: &str, response: &Value) -> Value {
     json!({ key: response })
 }
 
@@ -79,17 +79,17 @@ async fn e2e_a_dispatch_is_a_task_that_outlives_the_server_and_is_approved_of() 
 
     let accept =
         |decision: &str| json!({ "action": "accept", "content": { "decision": decision } });
-    let refused = update(&mut third, &id, answer("approval/asked", accept("stop"))).await;
+    let refused = update(&mut third, &id, answer("approval/asked", &accept("stop"))).await;
     assert_eq!(refused["error"]["code"], INVALID_PARAMS);
-    let ignored = update(&mut third, &id, answer("approval/nobody", accept("go"))).await;
+    let ignored = update(&mut third, &id, answer("approval/nobody", &accept("go"))).await;
     assert_eq!(ignored["result"]["resultType"], "complete");
     let put_aside = json!({ "action": "cancel" });
-    update(&mut third, &id, answer("approval/asked", put_aside)).await;
+    update(&mut third, &id, answer("approval/asked", &put_aside)).await;
     let asked = third.ask("tasks/get", json!({ "taskId": id })).await;
     assert_eq!(asked["result"]["status"], "input_required");
     assert_eq!(standin.calls().len(), 0);
 
-    update(&mut third, &id, answer("approval/asked", accept("go"))).await;
+    update(&mut third, &id, answer("approval/asked", &accept("go"))).await;
     standin.at_gate(1).await;
     standin.release(1);
     let done = until(&mut third, &id, "completed").await;
@@ -115,7 +115,7 @@ async fn e2e_a_task_is_cancelled_and_a_no_to_its_question_rejects() {
     let other = raw.call("dispatch", with_approval(&space)).await;
     let other = other["taskId"].as_str().unwrap();
     until(&mut raw, other, "input_required").await;
-    update(&mut raw, other, answer("approval/asked", json!({ "action": "decline" }))).await;
+    update(&mut raw, other, answer("approval/asked", &json!({ "action": "decline" }))).await;
     let failed = until(&mut raw, other, "completed").await;
     let result = &failed["result"]["structuredContent"];
     assert_eq!(result["results"][0]["failure"]["code"], "rejected", "{result}");
