@@ -1,4 +1,4 @@
-//! Clients that cost next to nothing: JSON by line or by HTTP/1.1, on one thread, without a runtime.
+//! Clients that cost next to nothing: JSON by line or by HTTP/1.1, without a runtime.
 
 use std::{
     io::{BufRead as _, BufReader, Read as _, Write as _},

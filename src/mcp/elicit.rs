@@ -49,7 +49,9 @@ struct Claim<'a> {
 impl Asked {
     fn claim(&self, dispatch: DispatchId, task: TaskIdx) -> Option<Claim<'_>> {
         let of = (dispatch, task);
-        self.0.send_if_modified(|it| it.insert(of)).then_some(Claim { asked: self, of })
+        let is_free = self.0.send_if_modified(|it| it.insert(of));
+        // A claim that is made and dropped at once would take another one's away.
+        is_free.then(|| Claim { asked: self, of })
     }
 }
 
@@ -448,7 +450,9 @@ mod tests {
         let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
         let task = TaskIdx::from_usize(0);
         let claim = asked.claim(dispatch, task);
-        assert!(claim.is_some() && asked.claim(dispatch, task).is_none());
+        assert!(claim.is_some());
+        // Also when it was asked for in vain before.
+        assert!(asked.claim(dispatch, task).is_none() && asked.claim(dispatch, task).is_none());
         let other = asked.claim(dispatch, TaskIdx::from_usize(1));
         assert!(other.is_some());
         drop(claim);

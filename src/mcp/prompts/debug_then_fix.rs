@@ -54,8 +54,9 @@ pub(super) fn messages(arguments: &Arguments) -> Vec<PromptMessage> {
          most.\n\
          4. Write one task of the agent `coder` for each file to be changed, with \
          `contract_description` (the cause, what is wrong, what must hold afterwards), \
-         `node_type`, `output_path` and `context_files`. Plan and dispatch them as before. Where `coder` cannot \
-         do it, because it only writes new files for example, make the change yourself.\n\
+         `node_type`, `output_path` and `context_files`. Plan and dispatch them as before. Where \
+         `coder` cannot do it, because it only writes new files for example, make the change \
+         yourself.\n\
          5. Run the tests that show the problem. Where a task failed, find out why with \
          `read_trace`, and call `retry_dispatch` with `overrides`, which keeps what succeeded.\n\
          \n{}",
