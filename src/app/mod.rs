@@ -2,6 +2,7 @@
 
 mod access;
 mod clock;
+mod descriptors;
 mod doctor;
 mod monitoring;
 mod programs;

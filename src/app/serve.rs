@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{access, service::Service, signals};
+use super::{access, descriptors, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
@@ -39,6 +39,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 serving.await.context("failed to serve stdio")
             }
             Some((address, options)) => {
+                descriptors::raise();
                 let is_encrypted = options.tls.is_some();
                 let server = HttpServer::bind(address, options).await?;
                 let address = server.local_addr();

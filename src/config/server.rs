@@ -87,7 +87,7 @@ impl Default for Server {
         Self {
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
-            connections_max: 1_024,
+            connections_max: 4_096,
             sessions_max: 10_000,
             tokens: BTreeMap::new(),
             oauth: None,

@@ -9,7 +9,7 @@ use tokio::{
     net::TcpStream,
 };
 
-use crate::raw::{Server, call, http, initialize, within};
+use crate::raw::{Server, call, http, initialize, modern, within};
 
 const SHORT: Duration = Duration::from_millis(50);
 const HEAD: &str = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
@@ -31,6 +31,25 @@ async fn e2e_a_body_that_does_not_arrive_is_refused() {
     let answer = within(server.exchange(slow.as_bytes())).await;
     assert!(answer.starts_with("HTTP/1.1 408 "), "{answer}");
     assert!(answer.contains(r#""code":"body_timeout""#), "{answer}");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn e2e_who_reads_no_answer_is_cut_off() {
+    let options = HttpOptions { write_timeout: SHORT, ..HttpOptions::default() };
+    let server = Server::start(options).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    let mut body = modern(call(5, "echo"));
+    body["params"]["arguments"]["text"] = json!("x".repeat(3 << 20));
+    let body = body.to_string();
+    let request = format!(
+        "{HEAD}accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n\
+         mcp-method: tools/call\r\nmcp-name: echo\r\ncontent-length: {}\r\n\r\n{body}",
+        body.len()
+    );
+    // The first answers find room in the system's buffers; without an end this would wait for ever.
+    let asked = async { while stream.write_all(request.as_bytes()).await.is_ok() {} };
+    within(asked).await;
     server.stop().await;
 }
 
@@ -127,7 +146,7 @@ async fn e2e_shutdown_does_not_wait_for_a_call_for_ever() {
     let options = HttpOptions { grace: SHORT, ..HttpOptions::default() };
     let server = Server::start(options).await;
     let mut stream = TcpStream::connect(server.address).await.unwrap();
-    let body = crate::raw::modern(call(5, "slow")).to_string();
+    let body = modern(call(5, "slow")).to_string();
     let request = format!(
         "{HEAD}accept: application/json, text/event-stream\r\nmcp-protocol-version: 2026-07-28\r\n\
          mcp-method: tools/call\r\nmcp-name: slow\r\ncontent-length: {}\r\n\r\n{body}",

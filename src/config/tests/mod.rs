@@ -116,7 +116,7 @@ fn every_value_has_a_default_and_shows_it() {
         mcp.timeout_seconds = 30  (built in)
         server.allowed_hosts = []  (built in)
         server.allowed_origins = []  (built in)
-        server.connections_max = 1024  (built in)
+        server.connections_max = 4096  (built in)
         server.sessions_max = 10000  (built in)
         state_dir = @/home/.local/state/parallel-dispatch  (built in)
         telemetry.otlp.enabled = true  (built in)

@@ -16,6 +16,7 @@ use tokio::{
     task::JoinSet,
     time,
 };
+use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
@@ -43,6 +44,7 @@ pub(super) struct Acceptor {
 struct Speaker {
     tls: Option<TlsAcceptor>,
     header_timeout: Duration,
+    write_timeout: Duration,
 }
 
 impl Acceptor {
@@ -50,7 +52,8 @@ impl Acceptor {
     pub(super) fn new(listener: TcpListener, options: &HttpOptions) -> Self {
         let places = Arc::new(Semaphore::new(options.connections_max.max(1)));
         let tls = options.tls.as_ref().map(Tls::acceptor);
-        let speaker = Speaker { tls, header_timeout: options.header_timeout };
+        let HttpOptions { header_timeout, write_timeout, .. } = *options;
+        let speaker = Speaker { tls, header_timeout, write_timeout };
         Self { listener, places, speaker }
     }
 
@@ -98,6 +101,9 @@ impl Acceptor {
 impl Speaker {
     async fn serve(self, stream: TcpStream, app: Router, shutdown: CancellationToken) {
         let header_timeout = self.header_timeout;
+        let mut stream = TimeoutStream::new(stream);
+        stream.set_write_timeout(Some(self.write_timeout));
+        let stream = Box::pin(stream);
         let Some(tls) = &self.tls else {
             return serve(stream, app, header_timeout, shutdown).await;
         };

@@ -22,7 +22,7 @@ pub struct HttpOptions {
     /// as a browser sends it (`https://app.example:8443`). None unless set.
     pub allowed_origins: Vec<String>,
     /// How many connections are served at once, 1 at least; others wait in the system's queue.
-    /// 1,024 unless set.
+    /// 4,096 unless set.
     pub connections_max: usize,
     /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`. 1,000 unless set.
     pub sessions_max: usize,
@@ -32,8 +32,10 @@ pub struct HttpOptions {
     /// How long a request's head may take to arrive, and how long a connection may wait for its
     /// next request. 10 s unless set.
     pub header_timeout: Duration,
-    /// How long a request's body may take to arrive. 30 s unless set.
+    /// How long a request's body may take to arrive. 20 s unless set.
     pub body_timeout: Duration,
+    /// How long what is sent may find no room because the client does not read. 30 s unless set.
+    pub write_timeout: Duration,
     /// How long a message posted to `/messages` may wait for room in its session. 10 s unless set.
     pub post_timeout: Duration,
     /// How often an idle event stream says that it is alive. 15 s unless set.
@@ -50,11 +52,12 @@ impl Default for HttpOptions {
             tls: None,
             allowed_hosts: Vec::new(),
             allowed_origins: Vec::new(),
-            connections_max: 1_024,
+            connections_max: 4_096,
             sessions_max: 1_000,
             session_idle: Duration::from_mins(5),
             header_timeout: Duration::from_secs(10),
-            body_timeout: Duration::from_secs(30),
+            body_timeout: Duration::from_secs(20),
+            write_timeout: Duration::from_secs(30),
             post_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             grace: Duration::from_secs(5),
