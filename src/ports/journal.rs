@@ -12,7 +12,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::{Asked, Changes, Digest, KnownResult, Record, Remember, RequestId, RequestState};
+use super::{
+    Asked, Changes, Digest, KnownResult, Query, Record, Remember, RequestId, RequestState, ask,
+};
 use crate::model::{
     AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Evidence,
     Failure, Millis, PlanId, Reused, TaskId, TaskIdx, TaskStatus, TaskUsage, TraceKind,
@@ -359,106 +361,110 @@ pub enum StoreError {
     Corrupt(String),
 }
 
-/// The store.
+/// The store. Whoever needs several answers at once asks by [`ask`]; the methods below ask one
+/// question each.
 pub trait Journal: Debug + Send + Sync {
     /// Makes `writes` durable, all or none; the answer comes after the sync. They are shared, so
     /// that whoever asks has them still if it fails.
-    fn commit(&self, writes: Arc<[Write]>) -> BoxFuture<'static, Result<Committed, StoreError>>;
+    fn commit(&self, writes: Arc<[Write]>) -> Answer<Committed>;
 
-    /// One dispatch.
-    fn dispatch(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>>;
-
-    /// One dispatch with all its tasks, in document order, as they stood at one moment.
-    fn overview(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>>;
-
-    /// The document of a dispatch.
-    fn document(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<String>, StoreError>>;
-
-    /// All tasks of a dispatch, in document order.
-    fn tasks(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Vec<StoredTask>, StoreError>>;
-
-    /// What the agents of these tasks answered, in the order asked; `None` where there is nothing.
-    fn outputs(
-        &self,
-        dispatch: DispatchId,
-        tasks: Vec<TaskIdx>,
-    ) -> BoxFuture<'static, Result<Vec<Option<String>>, StoreError>>;
-
-    /// Records of a dispatch, oldest first.
-    fn records(
-        &self,
-        dispatch: DispatchId,
-        filter: RecordFilter,
-    ) -> BoxFuture<'static, Result<Vec<Record>, StoreError>>;
-
-    /// Dispatches, newest first: at most `limit` that are older than `before`; those that belong to
-    /// `caller`, or all.
-    fn recent(
-        &self,
-        caller: Option<Arc<str>>,
-        before: Option<DispatchId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
-
-    /// Dispatches that have not ended, oldest first.
-    fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>>;
-
-    /// The processes that own dispatches which have not ended; cheap when there are none.
-    fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>>;
-
-    /// The dispatch that an idempotency key stands for, with the digest it was given with.
-    fn by_idempotency_key(
-        &self,
-        key: String,
-    ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>>;
-
-    /// Requests about dispatches of `owner` that were not handled yet, in the order in which they
-    /// came.
-    fn requests(&self, owner: OwnerId) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>>;
-
-    /// Where a request stands; nothing once it was carried out.
-    fn request(
-        &self,
-        request: RequestId,
-    ) -> BoxFuture<'static, Result<Option<RequestState>, StoreError>>;
+    /// Has `query` run with what stands in the store.
+    fn read(&self, query: Query);
 
     /// Tells of changes from now on, by whatever process. It costs something only while somebody
     /// holds one of these.
     fn changes(&self) -> Changes;
 
-    /// A plan.
-    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>>;
+    /// See [`Snapshot::dispatch`].
+    fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
+        ask(self, move |it| it.dispatch(dispatch))
+    }
 
-    /// Plans with the time at which each was made, newest first: at most `limit` that are older
-    /// than `before`; those that belong to `caller`, or all.
+    /// See [`Snapshot::overview`].
+    fn overview(&self, dispatch: DispatchId) -> Answer<Option<Overview>> {
+        ask(self, move |it| it.overview(dispatch))
+    }
+
+    /// See [`Snapshot::document`].
+    fn document(&self, dispatch: DispatchId) -> Answer<Option<String>> {
+        ask(self, move |it| it.document(dispatch))
+    }
+
+    /// See [`Snapshot::tasks`].
+    fn tasks(&self, dispatch: DispatchId) -> Answer<Vec<StoredTask>> {
+        ask(self, move |it| it.tasks(dispatch))
+    }
+
+    /// See [`Snapshot::outputs`].
+    fn outputs(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> Answer<Vec<Option<String>>> {
+        ask(self, move |it| it.outputs(dispatch, &tasks))
+    }
+
+    /// See [`Snapshot::records`].
+    fn records(&self, dispatch: DispatchId, filter: RecordFilter) -> Answer<Vec<Record>> {
+        ask(self, move |it| it.records(dispatch, &filter))
+    }
+
+    /// See [`Snapshot::recent`].
+    fn recent(
+        &self,
+        caller: Option<Arc<str>>,
+        before: Option<DispatchId>,
+        limit: usize,
+    ) -> Answer<Vec<DispatchRow>> {
+        ask(self, move |it| it.recent(caller.as_deref(), before, limit))
+    }
+
+    /// See [`Snapshot::open_dispatches`].
+    fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
+        ask(self, |it| it.open_dispatches())
+    }
+
+    /// See [`Snapshot::open_owners`].
+    fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
+        ask(self, |it| it.open_owners())
+    }
+
+    /// See [`Snapshot::by_idempotency_key`].
+    fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {
+        ask(self, move |it| it.by_idempotency_key(&key))
+    }
+
+    /// See [`Snapshot::requests`].
+    fn requests(&self, owner: OwnerId) -> Answer<Vec<Asked>> {
+        ask(self, move |it| it.requests(owner))
+    }
+
+    /// See [`Snapshot::request`].
+    fn request(&self, request: RequestId) -> Answer<Option<RequestState>> {
+        ask(self, move |it| it.request(request))
+    }
+
+    /// See [`Snapshot::plan`].
+    fn plan(&self, plan: PlanId) -> Answer<Option<StoredPlan>> {
+        ask(self, move |it| it.plan(plan))
+    }
+
+    /// See [`Snapshot::recent_plans`].
     fn recent_plans(
         &self,
         caller: Option<Arc<str>>,
         before: Option<PlanId>,
         limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>>;
+    ) -> Answer<Vec<(PlanId, Millis)>> {
+        ask(self, move |it| it.recent_plans(caller.as_deref(), before, limit))
+    }
 
-    /// How long attempts of these agents took, by kind of work.
-    fn durations(
-        &self,
-        agents: Vec<AgentName>,
-    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>>;
+    /// See [`Snapshot::durations`].
+    fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {
+        ask(self, move |it| it.durations(&agents))
+    }
 
-    /// The newest result of this work that still stands.
-    fn known_result(
-        &self,
-        work: Digest,
-    ) -> BoxFuture<'static, Result<Option<KnownResult>, StoreError>>;
+    /// See [`Snapshot::known_result`].
+    fn known_result(&self, work: Digest) -> Answer<Option<KnownResult>> {
+        ask(self, move |it| it.known_result(work))
+    }
 }
+
+/// What a store answers in its own time.
+pub type Answer<T> = BoxFuture<'static, Result<T, StoreError>>;

@@ -13,6 +13,7 @@ mod ownership;
 mod record;
 mod request;
 mod reuse;
+mod snapshot;
 mod spans;
 mod traces;
 mod upkeep;
@@ -28,14 +29,15 @@ pub use clock::Clock;
 pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
 pub use failpoint::Failpoint;
 pub use journal::{
-    Accept, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview, OwnerId,
-    RecordFilter, StoreError, StoredPlan, StoredTask, TaskRow, Tenure, Write,
+    Accept, Answer, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview,
+    OwnerId, RecordFilter, StoreError, StoredPlan, StoredTask, TaskRow, Tenure, Write,
 };
 pub use meter::{Meter, Standing};
 pub use ownership::Ownership;
 pub use record::{Record, RecordBody};
 pub use request::{Asked, Nest, Request, RequestId, RequestState};
 pub use reuse::{Digest, KnownResult, Remember};
+pub use snapshot::{Query, Snapshot, ask};
 pub use spans::{Span, Spanned, Spans};
 pub use traces::{
     MakeTraceFiles, RemovedTraces, TraceFile, TraceFiles, TraceTarget, TraceWriteError,

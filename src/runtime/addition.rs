@@ -35,8 +35,8 @@ impl DispatcherHandle {
             return Err(already_ended(dispatch));
         }
         let json = self.dependencies.journal.document(dispatch).await;
-        let json = json.map_err(|it| query::refuse(&it))?.unwrap_or_default();
-        let document = StoredDocument::read(&json).map_err(|it| query::refuse(&it))?;
+        let json = json?.unwrap_or_default();
+        let document = StoredDocument::read(&json)?;
         let own = own_tasks(&document);
         let before: Vec<TaskSpec> =
             own.iter().map(|it| document.tasks[it.as_usize()].clone()).collect();

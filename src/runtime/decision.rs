@@ -4,11 +4,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value, json};
 
-use super::{document::StoredDocument, query::refuse};
+use super::document::StoredDocument;
 use crate::{
-    model::{Attempt, Millis, Refusal, TaskIdx, Timestamp, TraceEvent, TraceKind},
+    model::{Attempt, Millis, TaskIdx, Timestamp, TraceEvent, TraceKind},
     plan::TaskGraph,
-    ports::{DispatchRow, Journal, Record, RecordBody, StoreError},
+    ports::{Record, RecordBody, StoreError},
     scheduler::{Decision, Event},
 };
 
@@ -22,12 +22,10 @@ pub(super) struct Explainer {
 
 impl Explainer {
     /// Reads a dispatch's document. Costs O(document).
-    pub(super) async fn load(
-        journal: &Arc<dyn Journal>,
-        row: &DispatchRow,
-    ) -> Result<Self, Refusal> {
-        let json = journal.document(row.dispatch).await.map_err(|it| refuse(&it))?;
-        Self::read(&json.unwrap_or_default(), row.created_at).map_err(|it| refuse(&it))
+    pub(super) fn read(json: &str, created_at: Millis) -> Result<Self, StoreError> {
+        let document = StoredDocument::read(json)?;
+        let graph = document.graph()?;
+        Ok(Self { document, graph, created_at })
     }
 
     /// The decision behind a record; `None` unless it is the start of an attempt.
@@ -46,12 +44,6 @@ impl Explainer {
             attempt: Some(attempt),
             data: self.describe(record.at, (task, attempt), decision),
         })
-    }
-
-    fn read(json: &str, created_at: Millis) -> Result<Self, StoreError> {
-        let document = StoredDocument::read(json)?;
-        let graph = document.graph()?;
-        Ok(Self { document, graph, created_at })
     }
 
     fn describe(

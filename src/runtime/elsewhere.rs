@@ -240,7 +240,7 @@ impl DispatcherHandle {
         let changes = self.dependencies.journal.changes();
         let write = Write::Request(Box::new(Asked { id, dispatch, request }));
         let committed = self.dependencies.journal.commit(vec![write].into()).await;
-        committed.map_err(|it| query::refuse(&it))?;
+        committed?;
         if is_cancel {
             // Its effect is waited for.
             return Ok(Asking::Recorded);
@@ -253,7 +253,7 @@ impl DispatcherHandle {
     async fn see_answer(&self, id: RequestId, mut changes: Changes) -> Result<Asking, Refusal> {
         loop {
             let state = self.dependencies.journal.request(id).await;
-            match state.map_err(|it| query::refuse(&it))? {
+            match state? {
                 None => return Ok(Asking::Done),
                 Some(RequestState::Refused(json)) => {
                     let body: Result<RefusalBody, _> = serde_json::from_str(&json);

@@ -149,11 +149,7 @@ impl DispatcherHandle {
         let at = self.dependencies.clock.now();
         let (document, caller) = (document.to_string(), self.caller_name());
         let write = Write::Plan { plan: id, at, document, caller };
-        self.dependencies
-            .journal
-            .commit(vec![write].into())
-            .await
-            .map_err(|it| query::refuse(&it))?;
+        self.dependencies.journal.commit(vec![write].into()).await?;
         Ok(self.plan_report(id, checked).await)
     }
 
@@ -275,7 +271,7 @@ impl DispatcherHandle {
     }
 
     pub(super) async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
-        let stored = self.dependencies.journal.plan(plan).await.map_err(|it| query::refuse(&it))?;
+        let stored = self.dependencies.journal.plan(plan).await?;
         let stored = stored.ok_or_else(|| {
             let message = format!("there is no plan {plan}");
             let hint = "make one with plan_tasks, or pass tasks";
@@ -371,7 +367,7 @@ impl DispatcherHandle {
     /// The dispatch that a key stands for; a refusal if it stands for another document.
     async fn by_key(&self, key: &str, digest: [u8; 32]) -> Result<Option<DispatchId>, Refusal> {
         let known = self.dependencies.journal.by_idempotency_key(key.to_owned()).await;
-        match known.map_err(|it| query::refuse(&it))? {
+        match known? {
             None => Ok(None),
             Some(known) if known.digest == digest => Ok(Some(known.dispatch)),
             Some(known) => {

@@ -79,7 +79,7 @@ impl DispatcherHandle {
         let Some(prefix) = Prefix::read(prefix) else { return Ok(Found::new(std::iter::empty())) };
         let before = prefix.end().map(DispatchId::new);
         let rows = self.dependencies.journal.recent(None, before, FOUND_MAX + 1).await;
-        let rows = rows.map_err(|it| query::refuse(&it))?;
+        let rows = rows?;
         Ok(Found::new(prefix.only(rows.iter().map(|it| it.dispatch.to_string()))))
     }
 
@@ -88,7 +88,7 @@ impl DispatcherHandle {
         let Some(prefix) = Prefix::read(prefix) else { return Ok(Found::new(std::iter::empty())) };
         let before = prefix.end().map(PlanId::new);
         let plans = self.dependencies.journal.recent_plans(None, before, FOUND_MAX + 1).await;
-        let plans = plans.map_err(|it| query::refuse(&it))?;
+        let plans = plans?;
         Ok(Found::new(prefix.only(plans.iter().map(|it| it.0.to_string()))))
     }
 

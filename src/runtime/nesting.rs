@@ -77,7 +77,7 @@ impl DispatcherHandle {
     ) -> Result<Option<Above>, Refusal> {
         let Some(ParentTask { dispatch_id: dispatch, task_id }) = named else { return Ok(None) };
         let journal = &self.dependencies.journal;
-        let overview = journal.overview(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let overview = journal.overview(dispatch).await?;
         let Some((row, rows)) = overview else {
             warnings.push(format!(
                 "it was asked for by task \"{task_id}\" of dispatch {dispatch}, which this state \
@@ -92,7 +92,7 @@ impl DispatcherHandle {
         if rows[task.as_usize()].row.status != TaskStatus::Running {
             return Err(not_running(&task_id));
         }
-        let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
+        let meta = Meta::read(&row.meta)?;
         let depth = meta.parent.map_or(1, |it| it.depth + 1);
         let depth_max = self.options.nesting_max;
         if depth > depth_max {
@@ -217,10 +217,10 @@ async fn accept(
     submit: impl AsyncFnOnce(Submission) -> Option<Submitted>,
 ) -> Result<(), Refusal> {
     let known = dependencies.journal.dispatch(nest.dispatch).await;
-    if known.map_err(|it| query::refuse(&it))?.is_some() {
+    if known?.is_some() {
         return Ok(());
     }
-    let meta = Meta::read(&nest.meta).map_err(|it| query::refuse(&it))?;
+    let meta = Meta::read(&nest.meta)?;
     if meta.parent.as_ref().is_none_or(|it| it.dispatch != parent) {
         return Err(already_ended(parent));
     }

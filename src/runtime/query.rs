@@ -11,7 +11,8 @@ use crate::{
         Timestamp, TraceEvent, TraceKind, TracePage, View, text,
     },
     ports::{
-        DispatchRow, Journal, Overview, Record, RecordBody, RecordFilter, StoreError, StoredTask,
+        DispatchRow, Journal, Overview, Record, RecordBody, RecordFilter, Snapshot, StoreError,
+        StoredTask, ask,
     },
 };
 
@@ -51,17 +52,26 @@ pub(super) async fn result(
     query: ResultQuery,
     now: Millis,
 ) -> Result<DispatchResult, Refusal> {
-    let (row, tasks) = overview(journal, query.dispatch).await?;
-    let meta = Meta::read(&row.meta).map_err(|it| refuse(&it))?;
+    look(journal, move |it| result_at(it, &query, now)).await
+}
+
+fn result_at(
+    snapshot: &dyn Snapshot,
+    query: &ResultQuery,
+    now: Millis,
+) -> Result<DispatchResult, Refusal> {
+    let (row, tasks) = overview_at(snapshot, query.dispatch)?;
+    let meta = Meta::read(&row.meta)?;
     let selected = select(&tasks, query.tasks.as_deref())?;
-    let page = fill_page(journal, &query, &row, &meta, (&tasks, &selected)).await?;
+    let page = fill_page(snapshot, query, &row, &meta, (&tasks, &selected))?;
     let summary = report::summarise(&row, &tasks, &meta, now);
     let mut warnings = meta.warnings.clone();
     if meta.wants_context {
-        warnings.extend(context_warnings(journal, query.dispatch).await?);
+        warnings.extend(context_warnings(snapshot, query.dispatch)?);
     }
     let advice = Advice::new((&row, &meta), &summary, &tasks, page.next.is_some());
-    let budget = spending::budget_report(journal, (&row, &tasks), &meta, now).await?;
+    let budget = spending::budget_report(snapshot, (&row, &tasks), &meta, now);
+    let budget = budget?;
     Ok(report::dispatch_result(&row, &meta, summary, page, (warnings, budget, advice, query.view)))
 }
 
@@ -76,16 +86,25 @@ pub(super) async fn trace_page(
     dispatch: DispatchId,
     task: Option<TaskId>,
     kinds: Vec<TraceKind>,
+    part: (u64, usize),
+) -> Result<TracePage, Refusal> {
+    look(journal, move |it| trace_page_at(it, dispatch, task, kinds, part)).await
+}
+
+fn trace_page_at(
+    snapshot: &dyn Snapshot,
+    dispatch: DispatchId,
+    task: Option<TaskId>,
+    kinds: Vec<TraceKind>,
     (after, limit): (u64, usize),
 ) -> Result<TracePage, Refusal> {
-    let (row, tasks) = overview(journal, dispatch).await?;
+    let (row, tasks) = overview_at(snapshot, dispatch)?;
     let task = task.map(|it| place(&tasks, &it)).transpose()?;
     let wanted = Wanted::new(kinds, limit);
     let limit = wanted.records_max;
-    let explainer =
-        if wanted.decisions { Some(Explainer::load(journal, &row).await?) } else { None };
+    let explainer = if wanted.decisions { Some(explainer_at(snapshot, &row)?) } else { None };
     let filter = RecordFilter { task, kinds: wanted.stored, after, limit: limit + 1 };
-    let mut records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
+    let mut records = snapshot.records(dispatch, &filter)?;
     let has_more = records.len() > limit;
     records.truncate(limit);
     let name_of = |it: TaskIdx| {
@@ -131,7 +150,7 @@ pub(super) async fn recent(
     limit: usize,
 ) -> Result<TracePage, Refusal> {
     let limit = limit.min(RECENT_MAX);
-    let rows = journal.recent(None, before, limit + 1).await.map_err(|it| refuse(&it))?;
+    let rows = journal.recent(None, before, limit + 1).await?;
     let next_cursor = (rows.len() > limit).then(|| rows[limit - 1].dispatch.to_string());
     let dispatches = rows.iter().take(limit).map(listing).collect();
     Ok(TracePage { dispatches: Some(dispatches), next_cursor, ..TracePage::default() })
@@ -142,7 +161,7 @@ pub(super) async fn dispatch_row(
     journal: &Arc<dyn Journal>,
     dispatch: DispatchId,
 ) -> Result<DispatchRow, Refusal> {
-    let row = journal.dispatch(dispatch).await.map_err(|it| refuse(&it))?;
+    let row = journal.dispatch(dispatch).await?;
     row.ok_or_else(|| unknown(dispatch))
 }
 
@@ -151,8 +170,20 @@ pub(super) async fn overview(
     journal: &Arc<dyn Journal>,
     dispatch: DispatchId,
 ) -> Result<Overview, Refusal> {
-    let found = journal.overview(dispatch).await.map_err(|it| refuse(&it))?;
+    look(journal, move |it| overview_at(it, dispatch)).await
+}
+
+fn overview_at(snapshot: &dyn Snapshot, dispatch: DispatchId) -> Result<Overview, Refusal> {
+    let found = snapshot.overview(dispatch)?;
     found.ok_or_else(|| unknown(dispatch))
+}
+
+/// Makes an answer from one look at the store.
+pub(super) async fn look<T: Send + 'static>(
+    journal: &Arc<dyn Journal>,
+    answer: impl FnOnce(&dyn Snapshot) -> Result<T, Refusal> + Send + 'static,
+) -> Result<T, Refusal> {
+    ask(&**journal, move |it| Ok(answer(it))).await.unwrap_or_else(|it| Err(refuse(&it)))
 }
 
 /// The refusal of a dispatch that is not there.
@@ -171,8 +202,14 @@ pub(super) fn refuse(error: &StoreError) -> Refusal {
     Refusal::of(ErrorCode::StorageUnavailable, "", &error.to_string(), hint)
 }
 
-async fn fill_page(
-    journal: &Arc<dyn Journal>,
+impl From<StoreError> for Refusal {
+    fn from(error: StoreError) -> Self {
+        refuse(&error)
+    }
+}
+
+fn fill_page(
+    snapshot: &dyn Snapshot,
     query: &ResultQuery,
     row: &DispatchRow,
     meta: &Meta,
@@ -189,8 +226,8 @@ async fn fill_page(
         let outputs = if query.view == View::Summary {
             vec![None; chunk.len()]
         } else {
-            let places = chunk.iter().map(|it| it.task).collect();
-            journal.outputs(row.dispatch, places).await.map_err(|it| refuse(&it))?
+            let places: Vec<_> = chunk.iter().map(|it| it.task).collect();
+            snapshot.outputs(row.dispatch, &places)?
         };
         for (stored, output) in chunk.iter().zip(outputs) {
             let mut result = report::task_result(stored, &name_of, Some(&target), tasks.len());
@@ -199,7 +236,7 @@ async fn fill_page(
             result.output =
                 output.and_then(|it| serde_json::from_str(&it).ok()).unwrap_or(Value::Null);
             if report::may_have_first_error(&stored.row) {
-                let records = first_errors(journal, row.dispatch, stored.task).await?;
+                let records = first_errors(snapshot, row.dispatch, stored.task)?;
                 report::add_first_error(&mut result, &records);
             }
             if !pager.push(result) {
@@ -212,29 +249,32 @@ async fn fill_page(
 }
 
 /// The record of a task's first attempt that failed.
-async fn first_errors(
-    journal: &Arc<dyn Journal>,
+fn first_errors(
+    snapshot: &dyn Snapshot,
     dispatch: DispatchId,
     task: TaskIdx,
 ) -> Result<Vec<Record>, Refusal> {
     let kinds = vec![TraceKind::AttemptEnded];
     let filter = RecordFilter { task: Some(task), kinds, after: 0, limit: 1 };
-    journal.records(dispatch, filter).await.map_err(|it| refuse(&it))
+    snapshot.records(dispatch, &filter).map_err(|it| refuse(&it))
 }
 
-async fn context_warnings(
-    journal: &Arc<dyn Journal>,
-    dispatch: DispatchId,
-) -> Result<Vec<String>, Refusal> {
+fn context_warnings(snapshot: &dyn Snapshot, dispatch: DispatchId) -> Result<Vec<String>, Refusal> {
     let kinds = vec![TraceKind::ContextGathered];
     let filter = RecordFilter { kinds, limit: 10, ..RecordFilter::default() };
-    let records = journal.records(dispatch, filter).await.map_err(|it| refuse(&it))?;
+    let records = snapshot.records(dispatch, &filter)?;
     let Some(RecordBody::ContextGathered { missing, .. }) =
         records.into_iter().last().map(|it| it.body)
     else {
         return Ok(Vec::new());
     };
     Ok(missing.iter().take(20).map(|it| text::escape(&text::cut(it, 300))).collect())
+}
+
+/// What knows why attempts of a dispatch started.
+fn explainer_at(snapshot: &dyn Snapshot, row: &DispatchRow) -> Result<Explainer, Refusal> {
+    let json = snapshot.document(row.dispatch)?;
+    Explainer::read(&json.unwrap_or_default(), row.created_at).map_err(|it| refuse(&it))
 }
 
 fn select<'a>(

@@ -11,11 +11,11 @@ use super::{
 };
 use crate::{
     model::{
-        CacheMode, DispatchConfig, ErrorCode, Refusal, RetryRequest, Spent, TaskIdx, TaskOverride,
-        TaskSpec, TaskStatus,
+        CacheMode, DispatchConfig, DispatchId, ErrorCode, Refusal, RetryRequest, Spent, TaskIdx,
+        TaskOverride, TaskSpec, TaskStatus,
     },
     plan::{self, Checked, PathPolicy as _, TaskGraph},
-    ports::StoreError,
+    ports::{DispatchRow, Snapshot, StoreError, StoredTask, ask},
 };
 
 impl DispatcherHandle {
@@ -26,22 +26,8 @@ impl DispatcherHandle {
     ) -> Result<(Checked, Extras), Refusal> {
         let RetryRequest { dispatch_id, task_ids, overrides, budget, .. } = request;
         let journal = &self.dependencies.journal;
-        let row = query::dispatch_row(journal, dispatch_id).await?;
-        if row.ended_at.is_none() {
-            let message = format!("dispatch {dispatch_id} has not ended");
-            let hint = "wait for it with get_result, or cancel it first";
-            return Err(
-                Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000)
-            );
-        }
-        let mut stored = journal.tasks(dispatch_id).await.map_err(|it| query::refuse(&it))?;
-        let json = journal.document(dispatch_id).await.map_err(|it| query::refuse(&it))?;
-        let document = StoredDocument::read(&json.unwrap_or_default());
-        let mut document = document.map_err(|it| query::refuse(&it))?;
-        if document.tasks.len() != stored.len() {
-            let error = StoreError::Corrupt("a dispatch has other tasks than its document".into());
-            return Err(query::refuse(&error));
-        }
+        let (row, mut stored, mut document) =
+            query::look(journal, move |it| ended(it, dispatch_id)).await?;
         let named = task_ids.map(|it| query::places(&stored, &it)).transpose()?;
         for it in named.iter().flatten() {
             // What is to run again does not take the result that it had.
@@ -59,15 +45,15 @@ impl DispatcherHandle {
         let keeps = |at: &mut usize| own.binary_search(&TaskIdx::from_usize(*at)).is_ok();
         let mut places = 0..document.tasks.len();
         document.tasks.retain(|_| places.next().as_mut().is_some_and(keeps));
-        let meta = Meta::read(&row.meta).map_err(|it| query::refuse(&it))?;
+        let meta = Meta::read(&row.meta)?;
         let mut config =
             config(&document, &meta, |dir| self.dependencies.paths.check_trace_dir(dir).is_ok());
         let mut used = Spent::default();
         if budget.is_some() {
             config.budget = budget;
         } else if let Some(StoredBudget { limits, before }) = meta.budget {
-            let found = spending::in_force(journal, dispatch_id, limits).await;
-            let (limits, _) = found.map_err(|it| query::refuse(&it))?;
+            let in_force = move |it: &dyn Snapshot| spending::in_force(it, dispatch_id, limits);
+            let (limits, _) = ask(&**journal, in_force).await?;
             config.budget = Some(limits.to_spec());
             used = spending::spent(&row, &stored, before, row.created_at).0;
         }
@@ -78,7 +64,7 @@ impl DispatcherHandle {
         let kept: Vec<TaskIdx> = checked.graph.tasks().filter(|it| !again[it.as_usize()]).collect();
         let before = kept.iter().map(|it| own[it.as_usize()]).collect();
         let outputs = journal.outputs(dispatch_id, before).await;
-        let outputs = outputs.map_err(|it| query::refuse(&it))?;
+        let outputs = outputs?;
         let keep = |(task, output): (TaskIdx, Option<String>)| {
             let mut row = stored[task.as_usize()].row.clone();
             if has_budget || row.usage.is_some() {
@@ -94,6 +80,27 @@ impl DispatcherHandle {
         let retried = Some(Retried { dispatch: dispatch_id, caller: meta.caller });
         Ok((checked, Extras { retried, kept, warnings, spent: used, ..Extras::default() }))
     }
+}
+
+/// What became of a dispatch that has ended.
+fn ended(
+    snapshot: &dyn Snapshot,
+    dispatch: DispatchId,
+) -> Result<(DispatchRow, Vec<StoredTask>, StoredDocument), Refusal> {
+    let Some((row, tasks)) = snapshot.overview(dispatch)? else {
+        return Err(query::unknown(dispatch));
+    };
+    if row.ended_at.is_none() {
+        let message = format!("dispatch {dispatch} has not ended");
+        let hint = "wait for it with get_result, or cancel it first";
+        return Err(Refusal::of(ErrorCode::Busy, "/dispatch_id", &message, hint).retry_after(1_000));
+    }
+    let document = StoredDocument::read(&snapshot.document(dispatch)?.unwrap_or_default())?;
+    if document.tasks.len() != tasks.len() {
+        let reason = "a dispatch has other tasks than its document".to_owned();
+        return Err(StoreError::Corrupt(reason).into());
+    }
+    Ok((row, tasks, document))
 }
 
 /// The tasks that callers gave: those that others became, they become again.

@@ -1,16 +1,14 @@
 //! What a dispatch may use and has used: in its rows, in its reports, and when that is changed.
 
-use std::sync::Arc;
-
 use serde::{Deserialize, Serialize};
 
-use super::{batch::Batch, document::Meta, live::Live, query};
+use super::{batch::Batch, document::Meta, live::Live};
 use crate::{
     model::{
         Budget, BudgetLimit, BudgetReport, BudgetSpec, DispatchId, DispatchResult, DispatchStatus,
-        Failure, FailureCode, Millis, Refusal, Settlement, Spend, Spent, TaskStatus, TraceKind,
+        Failure, FailureCode, Millis, Settlement, Spend, Spent, TaskStatus, TraceKind,
     },
-    ports::{DispatchRow, Journal, RecordBody, RecordFilter, StoreError, StoredTask, TaskRow},
+    ports::{DispatchRow, RecordBody, RecordFilter, Snapshot, StoreError, StoredTask, TaskRow},
     scheduler::{Event, Input, Outbox, settlement},
 };
 
@@ -96,8 +94,8 @@ pub(super) fn spent(
 }
 
 /// The budget in force, and the limit that is exceeded.
-pub(super) async fn in_force(
-    journal: &Arc<dyn Journal>,
+pub(super) fn in_force(
+    snapshot: &dyn Snapshot,
     dispatch: DispatchId,
     first: Budget,
 ) -> Result<(Budget, Option<BudgetLimit>), StoreError> {
@@ -105,7 +103,7 @@ pub(super) async fn in_force(
     let mut filter = RecordFilter { kinds, limit: RECORDS_PAGE, ..RecordFilter::default() };
     let (mut limits, mut exceeded) = (first, None);
     loop {
-        let records = journal.records(dispatch, filter.clone()).await?;
+        let records = snapshot.records(dispatch, &filter)?;
         let Some(last) = records.last() else { return Ok((limits, exceeded)) };
         filter.after = last.seq;
         for it in &records {
@@ -119,15 +117,14 @@ pub(super) async fn in_force(
 }
 
 /// What results say of the budget, where there is one.
-pub(super) async fn budget_report(
-    journal: &Arc<dyn Journal>,
+pub(super) fn budget_report(
+    snapshot: &dyn Snapshot,
     (row, tasks): (&DispatchRow, &[StoredTask]),
     meta: &Meta,
     now: Millis,
-) -> Result<Option<BudgetReport>, Refusal> {
+) -> Result<Option<BudgetReport>, StoreError> {
     let Some(StoredBudget { limits, before }) = meta.budget else { return Ok(None) };
-    let found = in_force(journal, row.dispatch, limits).await;
-    let (limits, exceeded) = found.map_err(|it| query::refuse(&it))?;
+    let (limits, exceeded) = in_force(snapshot, row.dispatch, limits)?;
     let (spent, reserved) = spent(row, tasks, before, now);
     Ok(Some(BudgetReport {
         limits: limits.to_spec(),

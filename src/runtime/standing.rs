@@ -53,7 +53,7 @@ impl DispatcherHandle {
         let (row, tasks) = query::overview(journal, dispatch).await?;
         let after = row.tenure.last_seq.saturating_sub(1);
         let filter = RecordFilter { after, limit: 1, ..RecordFilter::default() };
-        let last = journal.records(dispatch, filter).await.map_err(|it| query::refuse(&it))?;
+        let last = journal.records(dispatch, filter).await?;
         let is_open = row.ended_at.is_none();
         let live = if is_open { self.live_progress(dispatch).await } else { None };
         let progress = live.unwrap_or_else(|| progress_of(&row, &tasks));

@@ -57,8 +57,8 @@ impl DispatcherHandle {
         let task = places.map_err(|it| it.moved("/task_ids", "/task_id"))?[0];
         control::check_not_started(&rows[task.as_usize()].row, name.as_str())?;
         let json = self.dependencies.journal.document(dispatch_id).await;
-        let json = json.map_err(|it| query::refuse(&it))?.unwrap_or_default();
-        let document = StoredDocument::read(&json).map_err(|it| query::refuse(&it))?;
+        let json = json?.unwrap_or_default();
+        let document = StoredDocument::read(&json)?;
         control::check_is_one(&document, task)?;
         let mut others = document.tasks;
         let mut spec = others.remove(task.as_usize());

@@ -47,7 +47,7 @@ impl DispatcherHandle {
     /// their own. For all others nothing is looked up.
     pub async fn check_seen(&self, dispatch: DispatchId) -> Result<(), Refusal> {
         let Some(own) = self.own() else { return Ok(()) };
-        let is_seen = own.sees(dispatch).await.map_err(|it| query::refuse(&it))?;
+        let is_seen = own.sees(dispatch).await?;
         if is_seen { Ok(()) } else { Err(query::unknown(dispatch)) }
     }
 

@@ -194,7 +194,7 @@ impl State {
     }
 
     /// What was left of the same work.
-    pub(super) fn known_result(&self, work: Digest) -> Option<KnownResult> {
+    pub(super) fn result_of(&self, work: Digest) -> Option<KnownResult> {
         let Remember { dispatch, task, at, evidence, .. } = self.results.find(work)?;
         let kept = self.dispatches.get(dispatch)?;
         let task_id = kept.tasks.get(task.as_usize())?.task_id.clone();
@@ -206,7 +206,7 @@ impl State {
     }
 
     /// Who owns dispatches that have not ended.
-    pub(super) fn open_owners(&self) -> BTreeSet<OwnerId> {
+    pub(super) fn owners_of_open(&self) -> BTreeSet<OwnerId> {
         let open = self.dispatches.values().filter(|it| !it.head.has_ended);
         open.map(|it| it.head.owner).collect()
     }

@@ -20,6 +20,7 @@ mod query;
 mod reader;
 mod reuse;
 mod row;
+mod snapshot;
 mod store;
 #[cfg(test)]
 mod tests;

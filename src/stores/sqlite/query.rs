@@ -13,8 +13,8 @@ use super::{
 use crate::{
     model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
     ports::{
-        Asked, DispatchRow, KeyedDispatch, OpenOwner, Overview, OwnerId, Record, RecordFilter,
-        RequestId, RequestState, StoredPlan, StoredTask,
+        Asked, DispatchRow, KeyedDispatch, OpenOwner, OwnerId, Record, RecordFilter, RequestId,
+        RequestState, StoredPlan, StoredTask,
     },
 };
 
@@ -24,17 +24,6 @@ pub(super) fn dispatch(
 ) -> Result<Option<DispatchRow>, Trouble> {
     let sql = format!("SELECT {DISPATCH_COLUMNS} FROM dispatches WHERE uuid = ?1");
     one(connection, &sql, [dispatch.as_bytes()], dispatch_row)
-}
-
-pub(super) fn overview(
-    connection: &Connection,
-    dispatch: DispatchId,
-) -> Result<Option<Overview>, Trouble> {
-    // One snapshot for both.
-    let transaction = connection.unchecked_transaction()?;
-    let Some(row) = self::dispatch(&transaction, dispatch)? else { return Ok(None) };
-    let tasks = tasks(&transaction, dispatch)?;
-    Ok(Some((row, tasks)))
 }
 
 pub(super) fn document(

@@ -2,6 +2,7 @@
 
 use std::{
     fmt,
+    panic::{AssertUnwindSafe, catch_unwind},
     sync::{Arc, mpsc},
     thread::JoinHandle,
 };
@@ -13,9 +14,10 @@ use tokio::sync::oneshot;
 
 use super::{
     database::{Database, Use},
+    snapshot::SqliteSnapshot,
     trouble::{Trouble, closed},
 };
-use crate::ports::StoreError;
+use crate::ports::{Query, StoreError};
 
 /// How many reads go on at once.
 const N_READERS: usize = 2;
@@ -54,6 +56,12 @@ impl Readers {
             readers.threads.push(thread);
         }
         Ok(readers)
+    }
+
+    /// Runs `query` on a reading thread, on one snapshot.
+    pub(super) fn read(&self, query: Query) {
+        // Without a thread that takes it, it is dropped, which tells whoever waits.
+        self.orders.send(Order::Query(Box::new(move |seat| seat.read(query)))).ok();
     }
 
     /// Runs `query` on a reading thread.
@@ -99,7 +107,11 @@ impl Seat {
         loop {
             let order = inbox.lock().recv();
             match order {
-                Ok(Order::Query(query)) => query(&mut self),
+                // Who asks makes the answer here. A fault in that takes no thread from the others;
+                // the connection is gone with it, and another one is opened.
+                Ok(Order::Query(query)) => {
+                    catch_unwind(AssertUnwindSafe(|| query(&mut self))).ok();
+                }
                 Ok(Order::Close) | Err(_) => return self.connection,
             }
         }
@@ -109,14 +121,36 @@ impl Seat {
         &mut self,
         query: impl FnOnce(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        let connection = match self.connection.take() {
-            Some(connection) => connection,
-            None => self.database.connect(Use::Read).map_err(|it| it.to_error("read"))?,
-        };
+        let connection = self.take()?;
         let found = query(&connection);
         if !found.as_ref().is_err_and(Trouble::is_in_doubt) {
             self.connection = Some(connection);
         }
         found.map_err(|it| it.to_error("read"))
+    }
+
+    fn read(&mut self, query: Query) {
+        let connection = match self.take() {
+            Ok(connection) => connection,
+            Err(error) => return query(Err(error)),
+        };
+        let is_in_doubt = match SqliteSnapshot::take(&connection) {
+            Ok(snapshot) => {
+                query(Ok(&snapshot));
+                snapshot.end_in_doubt()
+            }
+            Err(trouble) => {
+                query(Err(trouble.to_error("read")));
+                true
+            }
+        };
+        if !is_in_doubt {
+            self.connection = Some(connection);
+        }
+    }
+
+    fn take(&mut self) -> Result<Connection, StoreError> {
+        let opened = self.connection.take().map(Ok);
+        opened.unwrap_or_else(|| self.database.connect(Use::Read).map_err(|it| it.to_error("read")))
     }
 }

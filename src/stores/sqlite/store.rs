@@ -12,20 +12,17 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     database::{Database, Use, VERSION},
-    query,
     reader::Readers,
-    reuse,
     trouble::{Trouble, closed},
     upkeep,
     watcher::Watcher,
     writer::{self, Commit, Order},
 };
 use crate::{
-    model::{AgentName, DispatchId, DurationKey, Durations, Millis, PlanId, TaskIdx},
+    model::{DispatchId, Millis},
     ports::{
-        Asked, Changes, Committed, Digest, DispatchRow, EndedDispatch, Journal, KeyedDispatch,
-        KnownResult, OpenOwner, Overview, OwnerId, Record, RecordFilter, RequestId, RequestState,
-        StoreError, StoreUsage, StoredPlan, StoredTask, Swept, Upkeep, Write,
+        Answer, Changes, Committed, EndedDispatch, Journal, Query, StoreError, StoreUsage, Swept,
+        Upkeep, Write,
     },
 };
 
@@ -104,7 +101,7 @@ impl Drop for SqliteStore {
 }
 
 impl Journal for SqliteStore {
-    fn commit(&self, writes: Arc<[Write]>) -> BoxFuture<'static, Result<Committed, StoreError>> {
+    fn commit(&self, writes: Arc<[Write]>) -> Answer<Committed> {
         let (orders, places) = (self.orders.clone(), Arc::clone(&self.places));
         Box::pin(async move {
             let place = places.acquire_owned().await.map_err(|_| closed("write"))?;
@@ -115,114 +112,12 @@ impl Journal for SqliteStore {
         })
     }
 
-    fn dispatch(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<DispatchRow>, StoreError>> {
-        self.readers.ask(move |it| query::dispatch(it, dispatch))
-    }
-
-    fn overview(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<Overview>, StoreError>> {
-        self.readers.ask(move |it| query::overview(it, dispatch))
-    }
-
-    fn document(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Option<String>, StoreError>> {
-        self.readers.ask(move |it| query::document(it, dispatch))
-    }
-
-    fn tasks(
-        &self,
-        dispatch: DispatchId,
-    ) -> BoxFuture<'static, Result<Vec<StoredTask>, StoreError>> {
-        self.readers.ask(move |it| query::tasks(it, dispatch))
-    }
-
-    fn outputs(
-        &self,
-        dispatch: DispatchId,
-        tasks: Vec<TaskIdx>,
-    ) -> BoxFuture<'static, Result<Vec<Option<String>>, StoreError>> {
-        self.readers.ask(move |it| query::outputs(it, dispatch, &tasks))
-    }
-
-    fn records(
-        &self,
-        dispatch: DispatchId,
-        filter: RecordFilter,
-    ) -> BoxFuture<'static, Result<Vec<Record>, StoreError>> {
-        self.readers.ask(move |it| query::records(it, dispatch, &filter))
-    }
-
-    fn recent(
-        &self,
-        caller: Option<Arc<str>>,
-        before: Option<DispatchId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
-        self.readers.ask(move |it| query::recent(it, caller.as_deref(), before, limit))
-    }
-
-    fn open_dispatches(&self) -> BoxFuture<'static, Result<Vec<DispatchRow>, StoreError>> {
-        self.readers.ask(query::open_dispatches)
-    }
-
-    fn open_owners(&self) -> BoxFuture<'static, Result<Vec<OpenOwner>, StoreError>> {
-        self.readers.ask(query::open_owners)
+    fn read(&self, query: Query) {
+        self.readers.read(query);
     }
 
     fn changes(&self) -> Changes {
         self.watcher.changes()
-    }
-
-    fn by_idempotency_key(
-        &self,
-        key: String,
-    ) -> BoxFuture<'static, Result<Option<KeyedDispatch>, StoreError>> {
-        self.readers.ask(move |it| query::by_idempotency_key(it, &key))
-    }
-
-    fn requests(&self, owner: OwnerId) -> BoxFuture<'static, Result<Vec<Asked>, StoreError>> {
-        self.readers.ask(move |it| query::requests(it, owner))
-    }
-
-    fn request(
-        &self,
-        request: RequestId,
-    ) -> BoxFuture<'static, Result<Option<RequestState>, StoreError>> {
-        self.readers.ask(move |it| query::request(it, request))
-    }
-
-    fn plan(&self, plan: PlanId) -> BoxFuture<'static, Result<Option<StoredPlan>, StoreError>> {
-        self.readers.ask(move |it| query::plan(it, plan))
-    }
-
-    fn recent_plans(
-        &self,
-        caller: Option<Arc<str>>,
-        before: Option<PlanId>,
-        limit: usize,
-    ) -> BoxFuture<'static, Result<Vec<(PlanId, Millis)>, StoreError>> {
-        self.readers.ask(move |it| query::recent_plans(it, caller.as_deref(), before, limit))
-    }
-
-    fn durations(
-        &self,
-        agents: Vec<AgentName>,
-    ) -> BoxFuture<'static, Result<Vec<(DurationKey, Durations)>, StoreError>> {
-        self.readers.ask(move |it| query::durations(it, &agents))
-    }
-
-    fn known_result(
-        &self,
-        work: Digest,
-    ) -> BoxFuture<'static, Result<Option<KnownResult>, StoreError>> {
-        self.readers.ask(move |it| reuse::known_result(it, work))
     }
 }
 

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use super::{SqliteStore, database::VERSION};
 use crate::{
     model::{AgentName, DispatchStatus, Millis, TaskIdx, TaskStatus},
-    ports::{Committed, Journal, Request, StoreError, Upkeep as _, Write},
+    ports::{Committed, Journal, Request, StoreError, Upkeep as _, Write, ask},
     stores::contract::{
         OWNER, accepted, commit, everything, id, journal_contract, kept, moved, output, record,
         seqs, started, took,
@@ -71,6 +71,38 @@ async fn two_stores_on_one_file_write_and_see_each_other() {
     assert_eq!(seqs(&one, 1, everything()).await, [1, 2, 3, 4, 5, 6]);
     let row = two.dispatch(id(1)).await.unwrap().unwrap();
     assert_eq!((row.n_successful, row.n_unsuccessful), (1, 1));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_asked_at_once_is_seen_as_of_one_moment() {
+    let (_space, path) = space();
+    let (one, two) = (open(&path), open(&path));
+    commit(&one, vec![accepted(1, 1), record(1, 1, kept(0))]).await;
+    let runtime = tokio::runtime::Handle::current();
+    let seen = ask(&*one, move |it| {
+        let before = it.records(id(1), &everything())?.len();
+        runtime.block_on(commit(&two, vec![record(1, 2, kept(0)), accepted(2, 1)]));
+        let after = it.records(id(1), &everything())?.len();
+        Ok((before, after, it.dispatch(id(2))?.is_some()))
+    });
+    assert_eq!(seen.await.unwrap(), (1, 1, false));
+    assert_eq!(seqs(&one, 1, everything()).await, [1, 2]);
+}
+
+#[tokio::test]
+async fn a_fault_of_who_asks_takes_no_thread_from_the_others() {
+    let (_space, path) = space();
+    let store = open(&path);
+    commit(&store, vec![accepted(1, 1)]).await;
+    for _ in 0..5 {
+        let faulty = ask(&*store, |it| {
+            let there = it.dispatch(id(1))?;
+            assert!(there.is_none(), "a fault");
+            Ok(())
+        });
+        assert!(matches!(faulty.await, Err(StoreError::Unavailable { action: "read", .. })));
+    }
+    assert!(store.dispatch(id(1)).await.unwrap().is_some());
 }
 
 #[tokio::test]
@@ -340,7 +372,7 @@ async fn a_closed_store_answers_what_was_asked_and_then_says_so() {
     drop(store);
     assert_eq!(asked.await.unwrap(), Ok(Committed::default()));
     assert!(matches!(late.await, Err(StoreError::Unavailable { action: "write", .. })));
-    assert!(matches!(read.await, Err(StoreError::Unavailable { action: "read", .. })));
+    assert!(read.await.is_ok());
 }
 
 /// The last connection that is closed takes the log with it: so none is left open by then.
