@@ -6,6 +6,7 @@ use anyhow::Context as _;
 
 use crate::{
     config::{self, Protocol, SecretText, SupplyError, Transport},
+    model::redact,
     upstream::{
         BreakerSettings, Era, Retry, Supply, ToolFilter, UpstreamSettings, UpstreamTransport,
         normalise_url,
@@ -72,10 +73,17 @@ fn read(
     headers: &BTreeMap<String, SecretText>,
     bearer: Option<&SecretText>,
 ) -> Result<BTreeMap<String, String>, SupplyError> {
-    let resolved = headers.iter().map(|(name, value)| Ok((name.clone(), value.resolve()?)));
+    let resolve = |(name, value): (&String, &SecretText)| {
+        let value = value.resolve()?;
+        redact::remember_named(name, &value);
+        Ok((name.clone(), value))
+    };
+    let resolved = headers.iter().map(resolve);
     let mut values: BTreeMap<_, _> = resolved.collect::<Result<_, SupplyError>>()?;
     if let Some(bearer) = bearer {
-        values.insert("Authorization".to_owned(), format!("Bearer {}", bearer.resolve()?));
+        let bearer = bearer.resolve()?;
+        redact::remember(&bearer);
+        values.insert("Authorization".to_owned(), format!("Bearer {bearer}"));
     }
     Ok(values)
 }
