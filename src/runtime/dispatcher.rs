@@ -71,7 +71,7 @@ pub(super) struct Dispatcher {
     /// When the lease is renewed, if dispatches are live then.
     pub(super) lease_renewal_at: Millis,
     accepted_at: Millis,
-    dispatches_open_max: usize,
+    pub(super) dispatches_open_max: usize,
     pub(super) out: Outbox,
 }
 
@@ -265,14 +265,8 @@ impl Dispatcher {
         reply: oneshot::Sender<Submitted>,
         batch: &mut Batch,
     ) {
-        if self.lives.len() >= self.dispatches_open_max {
-            let refusal = Refusal::of(
-                ErrorCode::Busy,
-                "",
-                &format!("{} dispatches are open, as many as may be", self.lives.len()),
-                "wait for one to end, or cancel one",
-            );
-            let _gone = reply.send(Submitted::Refused(refusal.retry_after(1_000)));
+        if let Err(refusal) = self.check_room(submission.meta.caller.as_ref()) {
+            let _gone = reply.send(Submitted::Refused(refusal));
             return;
         }
         let mut submission = match self.enter_family(submission, batch) {
