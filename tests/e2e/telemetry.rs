@@ -165,6 +165,8 @@ async fn e2e_health_says_that_no_archon_is_there() {
     let (_program, url) = space.serve_http().await;
     let (status, health) = health(&url).await;
     assert_eq!((status, &health["mcp_connected"]), (200, &json!(false)), "{health}");
+    let agents = health["agents_available"].as_array().unwrap();
+    assert!(!agents.contains(&json!("coder")), "{health}");
 }
 
 #[tokio::test]
