@@ -5,5 +5,5 @@ use axum::response::Response;
 use super::monitor::{Monitored, answer};
 
 pub(super) fn metrics(monitored: &dyn Monitored) -> Response {
-    answer(200, "text/plain; version=0.0.4; charset=utf-8", monitored.metrics())
+    answer(200, "application/openmetrics-text; version=1.0.0; charset=utf-8", monitored.metrics())
 }

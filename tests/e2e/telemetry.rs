@@ -130,7 +130,7 @@ dispatch_upstream_calls_total{upstream=\"archon\",outcome=\"success\"} 2
     let name = "dispatch_task_duration_seconds";
     for agent in ["coder", "failing", "gate"] {
         let bucket = |end: &str| after[&format!("{name}_bucket{{agent=\"{agent}\",le=\"{end}\"}}")];
-        assert_eq!((bucket("3600"), bucket("+Inf")), (1.0, 1.0), "{agent}");
+        assert_eq!((bucket("3600.0"), bucket("+Inf")), (1.0, 1.0), "{agent}");
         assert!(is(&after, &format!("{name}_count{{agent=\"{agent}\"}}"), 1));
     }
     assert!(is(&after, "dispatch_dispatches_open", 0));
@@ -235,7 +235,7 @@ async fn tells_the_spans_of_a_dispatch(protocol: &str) {
     let id = result["dispatch_id"].as_str().unwrap();
     let root = told.span("dispatch");
     assert_eq!((root.trace.as_str(), root.parent.as_str()), (&*id.replace('-', ""), ""));
-    assert_eq!((root.kind, root.has_failed, root.flags), (INTERNAL, true, 1));
+    assert_eq!((root.kind, root.has_failed, root.flags), (INTERNAL, true, 0x101));
     assert_eq!(root.attributes["parallel_dispatch.dispatch.id"], id);
     assert_eq!(root.attributes["parallel_dispatch.status"], "partial");
     assert_eq!(root.attributes["parallel_dispatch.task.count"], 4);
