@@ -4,7 +4,7 @@
 //! `other`, so that no caller can make more of them. What is counted for every task was looked up
 //! at the start, so that counting is a few additions.
 
-use std::{collections::BTreeMap, fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{fmt, sync::atomic::AtomicU64, time::Duration};
 
 use parking_lot::RwLock;
 use prometheus_client::{
@@ -19,6 +19,7 @@ use prometheus_client::{
     },
     registry::{Metric, Registry},
 };
+use rustc_hash::FxHashMap;
 
 use super::process;
 use crate::{
@@ -78,7 +79,7 @@ type Histograms = Family<[Label; 1], Histogram, fn() -> Histogram>;
 /// Something for each name of the settings, and for all others together.
 #[derive(Debug)]
 struct Named<T> {
-    known: BTreeMap<String, T>,
+    known: FxHashMap<String, T>,
     other: T,
 }
 

@@ -150,7 +150,10 @@ impl Said {
                 self.name = format!("run {}", short(tool));
                 self.text("process.executable.name", tool);
             }
-            WORKERS => "work of a worker".clone_into(&mut self.name),
+            WORKERS => {
+                "work of a worker".clone_into(&mut self.name);
+                self.kind = SpanKind::Client;
+            }
             _ => {
                 self.name = format!("tools/call {}", short(tool));
                 self.kind = SpanKind::Client;

@@ -41,7 +41,7 @@ struct Inner {
 
 #[derive(Debug, Default)]
 struct State {
-    /// Whether this batch was sent in vain.
+    /// Whether the last try failed, and no other one is under way.
     has_failed: bool,
     is_stopping: bool,
 }
@@ -60,12 +60,12 @@ impl Collector {
         Ok(Self(Arc::new(Inner { client, headers, is_down, state })))
     }
 
-    /// Begins another batch.
+    /// Begins another try.
     pub(super) fn begin(&self) {
         self.0.state.send_modify(|it| it.has_failed = false);
     }
 
-    /// From now on a batch is sent once.
+    /// From now on a batch that fails is not sent again.
     pub(super) fn stop(&self) {
         self.0.state.send_modify(|it| it.is_stopping = true);
     }
@@ -115,6 +115,7 @@ impl Collector {
 #[async_trait]
 impl HttpClient for Collector {
     async fn send_bytes(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
+        self.begin();
         let answer = self.post(request).await;
         match &answer {
             Ok(answer) if answer.status().is_success() => self.note_success(),

@@ -32,9 +32,9 @@ const DELAY: Duration = Duration::from_secs(1);
 /// How long a batch is tried in all.
 const BATCH_TIME_MAX: Duration = Duration::from_mins(1);
 /// How often a batch is sent again at most while the collector does not take it.
-const RETRIES_MAX: usize = 4;
+const RETRIES_MAX: usize = 6;
 /// The first pause between two tries; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
 /// The longest.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long what waits may take to be told at the end.
