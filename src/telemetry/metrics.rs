@@ -291,15 +291,15 @@ fn of_agents(names: impl Iterator<Item = AgentName>, registry: &mut Registry) ->
     let retries: Counters<1> =
         show(registry, "dispatch_retries", "Attempts after which the task is tried again");
     Named::new(names.map(|it| it.as_str().to_owned()), |name| {
-        let agent = ("agent", name.to_owned());
+        let label = [("agent", name.to_owned())];
         let count = |it: TaskStatus| {
-            tasks.get_or_create_owned(&[agent.clone(), ("status", it.as_str().to_owned())])
+            tasks.get_or_create_owned(&[label[0].clone(), ("status", it.as_str().to_owned())])
         };
         OfAgent {
             tasks: TASK_ENDS.map(count),
-            seconds: seconds.get_or_create_owned(&[agent.clone()]),
-            retries: retries.get_or_create_owned(&[agent.clone()]),
-            attempts: Outcomes::new(agent, &attempts),
+            seconds: seconds.get_or_create_owned(&label),
+            retries: retries.get_or_create_owned(&label),
+            attempts: Outcomes::new(label, &attempts),
         }
     })
 }
@@ -313,10 +313,10 @@ fn of_upstreams(names: impl Iterator<Item = String>, registry: &mut Registry) ->
         "How long calls for attempts took",
     );
     Named::new(names, |name| {
-        let upstream = ("upstream", name.to_owned());
+        let label = [("upstream", name.to_owned())];
         OfUpstream {
-            seconds: seconds.get_or_create_owned(&[upstream.clone()]),
-            calls: Outcomes::new(upstream, &calls),
+            seconds: seconds.get_or_create_owned(&label),
+            calls: Outcomes::new(label, &calls),
         }
     })
 }
@@ -351,7 +351,7 @@ impl<T> Named<T> {
 }
 
 impl Outcomes {
-    fn new(whose: Label, all: &Counters<2>) -> Self {
+    fn new([whose]: [Label; 1], all: &Counters<2>) -> Self {
         let successes =
             all.get_or_create_owned(&[whose.clone(), ("outcome", "success".to_owned())]);
         Self { whose, successes, all: all.clone() }

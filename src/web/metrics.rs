@@ -6,7 +6,7 @@ use serde_json::json;
 use super::monitor::{Monitored, answer};
 use crate::model::{ErrorCode, Identity, Refusal, Sees};
 
-/// The page, in the text format of OpenMetrics; all scrapers of Prometheus read it. It tells of
+/// The page, in the text format of `OpenMetrics`; all scrapers of Prometheus read it. It tells of
 /// everybody's work, so whoever sees only their own does not get it.
 pub(super) fn metrics(caller: Option<&Identity>, monitored: &dyn Monitored) -> Response {
     if caller.is_some_and(|it| it.sees() != Sees::All) {
