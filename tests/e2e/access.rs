@@ -133,7 +133,7 @@ async fn e2e_counts_are_for_callers_that_see_all() {
     let (_program, address) = serve(&space, "127.0.0.1:0").await;
     for (token, status) in [(Some(FROM_FILE), 200), (Some(FROM_ENVIRONMENT), 403), (None, 401)] {
         let request = http().get(format!("http://{address}/metrics"));
-        let request = token.into_iter().fold(request, |it, token| it.bearer_auth(token));
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
         let answer = within(request.send()).await.unwrap();
         assert_eq!(answer.status(), status, "{token:?}");
         let body = within(answer.text()).await.unwrap();

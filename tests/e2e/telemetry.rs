@@ -62,7 +62,8 @@ async fn scrape(url: &str) -> BTreeMap<String, f64> {
         let part = ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
         let kind = part.and_then(|it| types.get(it)).filter(|it| *it == "histogram");
         let is_info = |it: &&str| types.get(*it).is_some_and(|it| it == "info");
-        let family = name.strip_suffix("_total").or(name.strip_suffix("_info").filter(is_info));
+        let info = || name.strip_suffix("_info").filter(is_info);
+        let family = name.strip_suffix("_total").or_else(info);
         let kind = kind.or_else(|| types.get(family.unwrap_or(name)));
         let kind = kind.unwrap_or_else(|| panic!("{line}: no type"));
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
