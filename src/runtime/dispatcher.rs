@@ -17,7 +17,6 @@ use tracing::{error, info};
 use super::{
     attempt::{self, AttemptJob},
     batch::Batch,
-    gather::gather,
     live::{Live, Waiter},
     message::{AttemptEnd, Heard, Inboxes, Message, Submitted},
     options::Dependencies,
@@ -29,7 +28,7 @@ use super::{
     tracer::Job,
 };
 use crate::{
-    model::{Attempt, DispatchId, ErrorCode, Identity, Millis, Refusal, TaskIdx},
+    model::{Attempt, DispatchId, Identity, Millis, TaskIdx},
     ports::{Accept, Changes, Failpoint, RecordBody, RequestId, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
@@ -303,7 +302,8 @@ impl Dispatcher {
         // Their outputs stand in the store only.
         live.traces_from_store |= !kept.is_empty();
         let n_tasks = live.graph.len();
-        info!(dispatch_id = %id, n_tasks, "dispatch accepted");
+        let trace_id = self.trace_id(&live);
+        info!(dispatch_id = %id, trace_id, n_tasks, "dispatch accepted");
         let max_workers = live.document.config.max_workers;
         live.record(now, RecordBody::Accepted { n_tasks, max_workers }, batch);
         live.handle(now, Input::Keep { tasks: kept }, &mut self.out, batch);
@@ -335,15 +335,6 @@ impl Dispatcher {
             live.handle(now, Input::Start, &mut self.out, batch);
         }
         self.lives.insert(live.id, live);
-    }
-
-    fn gather_for(&mut self, live: &Live) {
-        let (dispatch, document) = (live.id, Arc::clone(&live.document));
-        let sources = self.dependencies.sources.clone();
-        self.run_errand(async move {
-            let gathered = gather(&document, &sources).await;
-            Message::Gathered { dispatch, gathered }
-        });
     }
 
     /// Has something found out beside the dispatches; what it is comes back as a message.
@@ -470,7 +461,7 @@ impl Dispatcher {
             cancelled: CancellationToken::new(),
             trace: spans::lineage(
                 (dispatch, &live.meta),
-                (task, attempt),
+                spans::Place::Attempt(task, attempt),
                 self.dependencies.spans.as_deref(),
             ),
             to_dispatcher: self.to_control.clone(),

@@ -70,7 +70,7 @@ where
     let layer = match logging.format {
         LogFormat::Text => layer.with_writer(Escaped::new(writer, Escape::Text)).boxed(),
         LogFormat::Json => {
-            let layer = layer.json().flatten_event(true);
+            let layer = layer.json().flatten_event(true).with_span_list(false);
             layer.with_writer(Escaped::new(writer, Escape::Json)).boxed()
         }
     };

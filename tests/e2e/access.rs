@@ -128,6 +128,24 @@ async fn e2e_tokens_come_from_a_private_file_and_from_the_environment() {
 }
 
 #[tokio::test]
+async fn e2e_counts_are_for_callers_that_see_all() {
+    let space = with_tokens();
+    let (_program, address) = serve(&space, "127.0.0.1:0").await;
+    for (token, status) in [(Some(FROM_FILE), 200), (Some(FROM_ENVIRONMENT), 403), (None, 401)] {
+        let request = http().get(format!("http://{address}/metrics"));
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        let answer = within(request.send()).await.unwrap();
+        assert_eq!(answer.status(), status, "{token:?}");
+        let body = within(answer.text()).await.unwrap();
+        assert_eq!(body.contains("dispatch_tasks_total"), status == 200, "{body}");
+        if status == 403 {
+            let refusal: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(refusal["error"]["code"], "not_allowed", "{refusal}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn e2e_neither_settings_nor_doctor_show_a_token() {
     let space = with_tokens();
     let explained = space.run(&["config", "--explain"], "").await;
