@@ -7,7 +7,7 @@ mod denied;
 mod jwt;
 mod keys;
 mod metadata;
-mod public_key;
+mod signatures;
 mod tokens;
 
 use std::sync::Arc;
