@@ -63,8 +63,7 @@ pub(super) fn oauth(it: &OAuthSettings) -> anyhow::Result<OAuth> {
 
 /// Who shows a token of the settings.
 pub(super) fn identity(name: &str, it: &TokenSettings) -> anyhow::Result<Identity> {
-    Identity::new(name, it.sees)
-        .ok_or_else(|| anyhow!("server.tokens.{name}: cannot name anybody"))
+    Identity::new(name, it.sees).ok_or_else(|| anyhow!("server.tokens.{name}: cannot name anybody"))
 }
 
 fn tokens(server: &Server, warnings: &mut Vec<String>) -> anyhow::Result<BearerTokens> {

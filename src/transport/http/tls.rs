@@ -105,7 +105,8 @@ mod tests {
         let tls = Tls::from_pem(FIRST[0], FIRST[1]).unwrap();
         let shown = || Arc::clone(&tls.shown.0.read()).cert.clone();
         let first = shown();
-        let wrong = [[FIRST[0], SECOND[1]], [SECOND[0], FIRST[1]], [b"", SECOND[1]], [SECOND[0], b""]];
+        let wrong =
+            [[FIRST[0], SECOND[1]], [SECOND[0], FIRST[1]], [b"", SECOND[1]], [SECOND[0], b""]];
         for [certificate, key] in wrong {
             assert!(tls.renew(certificate, key).is_err());
             assert_eq!(shown(), first);
