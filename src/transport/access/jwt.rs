@@ -106,9 +106,8 @@ struct Claims {
 
 impl OAuthOptions {
     fn validation(&self) -> Validation {
-        let mut validation = Validation::default();
-        validation.leeway = LEEWAY;
-        validation.validate_nbf = true;
+        let mut validation =
+            Validation { leeway: LEEWAY, validate_nbf: true, ..Validation::default() };
         validation.set_required_spec_claims(&["iss", "aud", "exp"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
