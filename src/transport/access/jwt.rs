@@ -18,7 +18,7 @@ use super::{
 use crate::model::{Identity, Sees};
 
 /// By how many seconds the clocks of this machine and of the authorization server may differ.
-const LEEWAY: u64 = 60;
+const LEEWAY: u32 = 60;
 
 /// What this server knows about the authorization server.
 #[derive(Clone, Debug)]
@@ -106,8 +106,13 @@ struct Claims {
 
 impl OAuthOptions {
     fn validation(&self) -> Validation {
-        let mut validation =
-            Validation { leeway: LEEWAY, validate_nbf: true, ..Validation::default() };
+        let mut validation = Validation {
+            leeway: LEEWAY.into(),
+            // At its `exp` a token has ended (RFC 7519, section 4.1.4), not a second later.
+            reject_tokens_expiring_in_less_than: 1,
+            validate_nbf: true,
+            ..Validation::default()
+        };
         validation.set_required_spec_claims(&["iss", "aud", "exp"]);
         validation.set_issuer(&[&self.issuer]);
         validation.set_audience(&[&self.audience]);
@@ -224,6 +229,12 @@ mod tests {
         for scope in [json!(null), json!("a"), json!("ab"), json!("all"), json!(5)] {
             assert_eq!(with("scope", scope.clone()).await, Err(Denied::Scope), "{scope}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_token_ends_at_its_end_and_the_leeway() {
+        let ended = with("exp", json!(get_current_timestamp() - u64::from(LEEWAY))).await;
+        assert_eq!(ended, Err(Denied::invalid("the token has expired")));
     }
 
     #[tokio::test]
