@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{access, descriptors, service::Service, signals};
+use super::{access, descriptors, renewal::Renewal, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
@@ -41,11 +42,15 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
             Some((address, options)) => {
                 descriptors::raise();
                 let is_encrypted = options.tls.is_some();
+                let renewal = Renewal::new(&settings.server, &options);
                 let server = HttpServer::bind(address, options).await?;
                 let address = server.local_addr();
                 info!(is_encrypted, %address, "serving /mcp, /sse, /health and /metrics");
                 let monitored = monitored.context("nothing is counted")?;
                 let extra = web::router(handle.clone(), monitored);
+                // Whoever leaves ends it.
+                let mut renewing = JoinSet::new();
+                renewing.spawn(renewal.run());
                 let new_handler = move || handler.for_session();
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }

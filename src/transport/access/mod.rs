@@ -7,12 +7,13 @@ mod denied;
 mod jwt;
 mod keys;
 mod metadata;
-mod public_key;
+mod signatures;
 mod tokens;
 
 use std::sync::Arc;
 
 use axum::http::{HeaderMap, header};
+use parking_lot::RwLock;
 
 pub(super) use self::{denied::Denied, metadata::Metadata};
 pub use self::{
@@ -28,20 +29,34 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// Who may call. The default lets anybody in.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    tokens: Arc<BearerTokens>,
+    /// Guards the tokens, for the length of one look or exchange.
+    tokens: Arc<RwLock<Arc<BearerTokens>>>,
     oauth: Option<Arc<OAuth>>,
+    is_restricted: bool,
 }
 
 impl Access {
     /// Lets in who shows one of `tokens`, or a token of the authorization server; anybody if there
     /// are neither.
     pub fn new(tokens: BearerTokens, oauth: Option<OAuth>) -> Self {
-        Self { tokens: Arc::new(tokens), oauth: oauth.map(Arc::new) }
+        let is_restricted = !tokens.is_empty() || oauth.is_some();
+        let tokens = Arc::new(RwLock::new(Arc::new(tokens)));
+        Self { tokens, oauth: oauth.map(Arc::new), is_restricted }
+    }
+
+    /// Makes others of the tokens that are taken, from the next request on; answers whether they
+    /// are others. Without any, nobody is let in by one.
+    pub fn renew(&self, renew: impl FnOnce(&BearerTokens) -> BearerTokens) -> bool {
+        let before = Arc::clone(&self.tokens.read());
+        let renewed = renew(&before);
+        let is_new = *before != renewed;
+        *self.tokens.write() = Arc::new(renewed);
+        is_new
     }
 
     /// Whether callers must show who they are.
     pub fn is_restricted(&self) -> bool {
-        !self.tokens.is_empty() || self.oauth.is_some()
+        self.is_restricted
     }
 
     /// What clients are told about the authorization server, if there is one.
@@ -52,7 +67,8 @@ impl Access {
     /// Finds out who calls.
     pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
         let token = read(headers)?;
-        if let Some(identity) = self.tokens.find(token) {
+        let known = self.tokens.read().find(token);
+        if let Some(identity) = known {
             return Ok(identity);
         }
         match &self.oauth {

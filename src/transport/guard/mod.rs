@@ -5,6 +5,7 @@ mod answer;
 mod body;
 mod caller;
 mod content;
+mod cors;
 mod host;
 mod origin;
 
@@ -27,9 +28,12 @@ use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
 use rmcp::model::ClientJsonRpcMessage;
 use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
 
-pub(super) use self::answer::{Refused, busy};
 pub use self::caller::Glimpse;
 use self::caller::{Open, Shown};
+pub(super) use self::{
+    answer::{Refused, busy},
+    cors::layer as cors,
+};
 use super::{HttpOptions, access::Access, envelope};
 
 /// The rules of one server.
@@ -55,7 +59,21 @@ pub(super) struct Guard {
 #[derive(Clone, Debug)]
 pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
 
-/// The layer that stands before every route.
+/// The layer that stands before every route and everything else: no name and no page from
+/// elsewhere comes in.
+pub(super) async fn gate(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = match guard.check_origin(request) {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refuse(refused),
+    };
+    answer::with_security_headers(response)
+}
+
+/// The layer that stands before every route: who calls, and what is sent.
 pub(super) async fn stand(
     State(guard): State<Arc<Guard>>,
     request: Request,
@@ -64,16 +82,17 @@ pub(super) async fn stand(
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
     let response = match guard.check(request).await {
         Ok((request, shown)) => shown.of(answer::in_json(next.run(request).await).await).await,
-        Err(refused) => {
-            tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
-            refused.into_response()
-        }
+        Err(refused) => refuse(refused),
     };
-    let response = answer::with_security_headers(response);
     match token {
         Some(token) => response.map(|body| Body::new(Held { body, _token: token })),
         None => response,
     }
+}
+
+fn refuse(refused: Refused) -> Response {
+    tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
+    refused.into_response()
 }
 
 impl Guard {
@@ -100,10 +119,15 @@ impl Guard {
         }
     }
 
-    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
-        let (mut parts, body) = request.into_parts();
+    fn check_origin(&self, request: Request) -> Result<Request, Refused> {
+        let (parts, body) = request.into_parts();
         host::check(&parts, self.bound, &self.hosts)?;
         origin::check(&parts.headers, &self.origins)?;
+        Ok(Request::from_parts(parts, body))
+    }
+
+    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
+        let (mut parts, body) = request.into_parts();
         let shown = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
         let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
