@@ -8,13 +8,7 @@ mod content;
 mod host;
 mod origin;
 
-use std::{
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
@@ -23,14 +17,14 @@ use axum::{
     middleware::Next,
     response::Response,
 };
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
+use hyper::body::Bytes;
 use rmcp::model::ClientJsonRpcMessage;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Refused, busy};
 pub use self::caller::Glimpse;
 use self::caller::{Open, Shown};
-use super::{HttpOptions, access::Access, envelope};
+use super::{HttpOptions, access::Access, body::Holding, envelope};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -71,7 +65,7 @@ pub(super) async fn stand(
     };
     let response = answer::with_security_headers(response);
     match token {
-        Some(token) => response.map(|body| Body::new(Held { body, _token: token })),
+        Some(token) => response.map(|body| Holding::body(body, token)),
         None => response,
     }
 }
@@ -122,31 +116,5 @@ fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
     match envelope::read(bytes) {
         Ok(message) => Ok(Message(Arc::new(message))),
         Err(unreadable) => Err(Refused::unreadable(&unreadable.into_rejection())),
-    }
-}
-
-/// A body that counts as running until it was sent or dropped.
-struct Held {
-    body: Body,
-    _token: TaskTrackerToken,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

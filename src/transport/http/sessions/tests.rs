@@ -1,0 +1,1 @@
+//! Sessions over HTTP requests, without a wire.
