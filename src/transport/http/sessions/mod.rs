@@ -39,12 +39,12 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use uuid::Uuid;
 
+pub(super) use self::visit::Visit;
 use self::{
     table::{Limits, Stir, Table},
     visit::SharedTable,
     wake::Alarm,
 };
-pub(super) use self::visit::Visit;
 use super::HttpOptions;
 use crate::model::Identity;
 

@@ -124,8 +124,7 @@ impl Table {
         }
         let (turn, state) = (self.next_turn(), State::Awake(worker));
         let (owner, memory) = (None, Memory::default());
-        let session =
-            Session { owner, memory, n_visits: 0, n_kept: 0, left_at: now, turn, state };
+        let session = Session { owner, memory, n_visits: 0, n_kept: 0, left_at: now, turn, state };
         self.sessions.insert(id.clone(), session);
         self.settle(&id);
         true
