@@ -7,7 +7,7 @@ use jiff::Timestamp;
 use serde_json::Value;
 
 use super::{
-    Denied,
+    Caller, Denied,
     keys::{KeySource, Keys, KeysError},
     public_key::{Algorithm, decode},
 };
@@ -72,7 +72,7 @@ impl OAuth {
     }
 
     /// Finds out who calls.
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, Denied> {
+    pub(super) async fn identify(&self, token: &str) -> Result<Caller, Denied> {
         let token = Token::read(token).ok_or_else(|| {
             Denied::invalid("the token is not known, and is no JWT that can be read")
         })?;
@@ -86,7 +86,9 @@ impl OAuth {
         // Whole seconds of this century are exact.
         #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
         let now = Timestamp::now().as_second() as f64;
-        self.options.accept(&token.claims, now)
+        let identity = self.options.accept(&token.claims, now)?;
+        let until = token.claims.get("exp").and_then(Value::as_f64).unwrap_or(now) + LEEWAY;
+        Ok(Caller::until(identity, until))
     }
 }
 

@@ -13,18 +13,23 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Method, request::Parts},
+    http::{Method, header, request::Parts},
     middleware::Next,
     response::Response,
 };
 use hyper::body::Bytes;
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use tokio_util::task::TaskTracker;
 
 pub(super) use self::answer::{Refused, busy};
 pub use self::caller::Glimpse;
-use self::caller::{Open, Shown};
-use super::{HttpOptions, access::Access, body::Holding, envelope};
+use self::caller::{Admission, Open};
+use super::{
+    HttpOptions,
+    access::Access,
+    body::{Ending, Holding},
+    envelope,
+};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -56,17 +61,28 @@ pub(super) async fn stand(
     next: Next,
 ) -> Response {
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
+    let mut end = None;
     let response = match guard.check(request).await {
-        Ok((request, shown)) => shown.of(answer::in_json(next.run(request).await).await).await,
+        Ok((request, Admission { shown, until })) => {
+            // What runs for a call goes on, and is answered to nobody.
+            let is_call = token.is_some() && !is_listen(&request);
+            end = until.map(|at| (at, is_call.then(|| guard.answers.clone())));
+            shown.of(answer::in_json(next.run(request).await).await).await
+        }
         Err(refused) => {
             tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
             refused.into_response()
         }
     };
-    let response = answer::with_security_headers(response);
-    match token {
-        Some(token) => response.map(|body| Holding::body(body, token)),
-        None => response,
+    let mut response = answer::with_security_headers(response);
+    if let Some(token) = token {
+        response = response.map(|body| Holding::body(body, token));
+    }
+    match end {
+        Some((at, calls)) if is_stream(&response) => {
+            response.map(|body| Ending::body(body, at, calls))
+        }
+        _ => response,
     }
 }
 
@@ -94,22 +110,35 @@ impl Guard {
         }
     }
 
-    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
+    async fn check(&self, request: Request) -> Result<(Request, Admission), Refused> {
         let (mut parts, body) = request.into_parts();
         host::check(&parts, self.bound, &self.hosts)?;
         origin::check(&parts.headers, &self.origins)?;
-        let shown = caller::admit(&mut parts, &self.access, &self.open).await?;
+        let admission = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
         let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
         if self.is_message(&parts) {
             parts.extensions.insert(read_message(&bytes)?);
         }
-        Ok((Request::from_parts(parts, Body::from(bytes)), shown))
+        Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
 
     fn is_message(&self, parts: &Parts) -> bool {
         parts.method == Method::POST && self.message_paths.contains(&parts.uri.path())
     }
+}
+
+/// Whether an answer is a stream of events, which may last.
+fn is_stream(response: &Response) -> bool {
+    let said = response.headers().get(header::CONTENT_TYPE);
+    said.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Whether a request only wants to hear.
+fn is_listen(request: &Request) -> bool {
+    let Some(Message(message)) = request.extensions().get() else { return false };
+    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
+    matches!(request.request, ClientRequest::SubscriptionsListenRequest(_))
 }
 
 fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
