@@ -10,8 +10,9 @@ use crate::{
     ports::{Clock, Meter, Spans},
     stores::SqliteStore,
     telemetry::{Exporter, Metrics, TelemetryError},
+    transport::Load,
     upstream::{Archon, Upstream},
-    web::{Monitored, StoreStanding},
+    web::{Crowd, Monitored, StoreStanding},
 };
 
 /// What stands for upstreams' names in the records of agents that are no tools.
@@ -21,6 +22,7 @@ const NO_UPSTREAMS: [&str; 3] = ["command", "embedded-archon", "workers"];
 pub(super) struct Monitoring {
     metrics: Option<Arc<Metrics>>,
     exporter: Option<Exporter>,
+    load: Load,
 }
 
 /// What monitors may ask of a server.
@@ -30,6 +32,7 @@ struct Monitor {
     archon: Arc<Archon>,
     clock: Arc<dyn Clock>,
     started_at: Millis,
+    load: Load,
 }
 
 impl Monitoring {
@@ -51,7 +54,7 @@ impl Monitoring {
             |(name, it): (&String, &crate::config::Upstream)| Some((name.clone(), it.url.clone()?));
         let servers = settings.upstreams.iter().filter_map(address);
         let exporter = Exporter::start(&settings.telemetry.otlp, servers, metrics.clone())?;
-        Ok(Self { metrics, exporter })
+        Ok(Self { metrics, exporter, load: Load::default() })
     }
 
     pub(super) fn meter(&self) -> Option<Arc<dyn Meter>> {
@@ -60,6 +63,11 @@ impl Monitoring {
 
     pub(super) fn spans(&self) -> Option<Arc<dyn Spans>> {
         self.exporter.as_ref().map(Exporter::spans)
+    }
+
+    /// Where the server shows how many clients there are.
+    pub(super) fn load(&self) -> Load {
+        self.load.clone()
     }
 
     /// What monitors may ask, of a server that counts.
@@ -75,6 +83,7 @@ impl Monitoring {
             archon: Arc::clone(archon),
             clock: Arc::clone(clock),
             started_at: clock.now(),
+            load: self.load.clone(),
         }))
     }
 
@@ -106,6 +115,14 @@ impl Monitored for Monitor {
 
     fn uptime(&self) -> Duration {
         Duration::from_millis(self.clock.now().since(self.started_at).0)
+    }
+
+    fn crowd(&self) -> Crowd {
+        Crowd {
+            connections: self.load.connections(),
+            sessions_awake: self.load.sessions_awake(),
+            sessions_asleep: self.load.sessions_asleep(),
+        }
     }
 
     fn metrics(&self) -> String {

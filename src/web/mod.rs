@@ -4,4 +4,4 @@ mod health;
 mod metrics;
 mod monitor;
 
-pub use monitor::{Monitored, StoreStanding, router};
+pub use monitor::{Crowd, Monitored, StoreStanding, router};

@@ -27,8 +27,22 @@ pub trait Monitored: Send + Sync + 'static {
     /// How long the program has been up.
     fn uptime(&self) -> Duration;
 
+    /// How many clients there are now.
+    fn crowd(&self) -> Crowd;
+
     /// What is counted, in the text format of Prometheus.
     fn metrics(&self) -> String;
+}
+
+/// How many clients there are now.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Crowd {
+    /// Open connections.
+    pub connections: usize,
+    /// Sessions on `/mcp` that have a handler.
+    pub sessions_awake: usize,
+    /// Sessions on `/mcp` that get one when their client comes back.
+    pub sessions_asleep: usize,
 }
 
 /// How the store stands.
