@@ -284,11 +284,13 @@ async fn e2e_streams_end_with_their_callers_token() {
     let streams = [get("/mcp").await.unwrap(), get("/sse").await.unwrap()];
     assert!(streams.iter().all(|it| it.status() == 200));
     let slow = within(server.post("/mcp", &headers, call(5, "slow").to_string()));
-    for stream in streams {
-        // It ends as a stream ends, and not as a connection breaks.
-        within(stream.bytes()).await.unwrap();
-    }
-    let (status, answer) = slow.await;
+    let heard = async {
+        for stream in streams {
+            // It ends as a stream ends, and not as a connection breaks.
+            within(stream.bytes()).await.unwrap();
+        }
+    };
+    let ((status, answer), ()) = tokio::join!(slow, heard);
     assert_eq!(status, 200);
     assert!(!answer.to_string().contains("released"), "{answer}");
     assert_eq!(get("/mcp").await.unwrap().status(), 401, "the token has ended");

@@ -15,13 +15,9 @@ mod tests;
 mod visit;
 mod wake;
 
-use std::{
-    sync::{Arc, Weak},
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use futures::Stream;
-use parking_lot::Mutex;
 use rmcp::{
     ServerHandler,
     model::{ClientJsonRpcMessage, GetExtensions as _, ServerJsonRpcMessage},
@@ -41,8 +37,7 @@ use uuid::Uuid;
 
 pub(super) use self::visit::Visit;
 use self::{
-    table::{Limits, Stir, Table},
-    visit::SharedTable,
+    table::{Limits, SharedTable, Stir},
     wake::Alarm,
 };
 use super::HttpOptions;
@@ -109,19 +104,19 @@ impl Sessions {
         F: Fn() -> H + Send + Sync + 'static,
     {
         let limits = Limits {
-            n_max: options.sessions_max,
-            n_awake_max: options.sessions_awake_max,
-            idle_max: options.session_idle,
+            n_sessions: options.sessions_max,
+            n_awake: options.sessions_awake_max,
+            idle: options.session_idle,
         };
-        let table = Arc::new(Mutex::new(Table::new(limits, options.load.clone())));
-        let alarm = Alarm::new(Arc::clone(&table), new_handler, ending);
-        let expiry = tokio::spawn(expire(Arc::downgrade(&table)));
-        Self { table, alarm, n_max: limits.n_max, _expiry: AbortOnDropHandle::new(expiry) }
+        let table = SharedTable::new(limits, options.load.clone());
+        let alarm = Alarm::new(table.clone(), new_handler, ending);
+        let expiry = tokio::spawn(expire(table.clone()));
+        Self { table, alarm, n_max: limits.n_sessions, _expiry: AbortOnDropHandle::new(expiry) }
     }
 
     /// Whether one more finds room.
     pub(super) fn has_room(&self) -> bool {
-        self.table.lock().has_room(Instant::now())
+        self.table.with(|it| it.has_room(Instant::now()))
     }
 
     /// Lets `caller` into their session, which is awake then if they want to use it.
@@ -132,8 +127,8 @@ impl Sessions {
         purpose: Purpose,
     ) -> Admitted {
         // From here on it cannot fall asleep again.
-        let Some(id) = self.table.lock().visit(id, caller) else { return Admitted::Unknown };
-        let visit = Visit::counted(Arc::clone(&self.table), id);
+        let Some(id) = self.table.with(|it| it.visit(id, caller)) else { return Admitted::Unknown };
+        let visit = Visit::counted(self.table.clone(), id);
         let is_there = match purpose {
             Purpose::Use => time::timeout(WAIT_MAX, self.stir(visit.id())).await,
             Purpose::End => time::timeout(WAIT_MAX, self.rest(visit.id())).await,
@@ -148,9 +143,7 @@ impl Sessions {
     /// Waits until the session is awake; answers whether it is.
     async fn stir(&self, id: &SessionId) -> bool {
         loop {
-            // A variable of its own, so that the lock is not held while waiting.
-            let stir = self.table.lock().stir(id);
-            let done = match stir {
+            let done = match self.table.with(|it| it.stir(id)) {
                 Stir::Ready => return true,
                 Stir::Gone => return false,
                 Stir::Wait(done) => done,
@@ -167,22 +160,20 @@ impl Sessions {
     /// Waits until the session is awake or asleep.
     async fn rest(&self, id: &SessionId) -> bool {
         loop {
-            let unrest = self.table.lock().unrest(id);
-            let Some(done) = unrest else { return true };
+            let Some(done) = self.table.with(|it| it.unrest(id)) else { return true };
             done.cancelled().await;
         }
     }
 
     fn handle(&self, id: &SessionId) -> Result<LocalSessionHandle, SessionsError> {
-        self.table.lock().handle(id).ok_or(SessionsError::Unknown)
+        self.table.with(|it| it.handle(id)).ok_or(SessionsError::Unknown)
     }
 }
 
-/// Ends the sessions that were left alone for too long, as long as there is a table.
-async fn expire(table: Weak<Mutex<Table>>) {
-    while let Some(table) = table.upgrade() {
-        let next = table.lock().expire(Instant::now());
-        drop(table);
+/// Ends the sessions that were left alone for too long.
+async fn expire(table: SharedTable) {
+    loop {
+        let next = table.with(|it| it.expire(Instant::now()));
         time::sleep_until(next).await;
     }
 }
@@ -194,7 +185,7 @@ impl SessionManager for Sessions {
     async fn create_session(&self) -> Result<(SessionId, Self::Transport), SessionsError> {
         let id: SessionId = Uuid::new_v4().to_string().into();
         let (worker, transport) = wake::start_worker(&id);
-        if !self.table.lock().open(Arc::clone(&id), worker, Instant::now()) {
+        if !self.table.with(|it| it.open(&id, worker, Instant::now())) {
             return Err(SessionsError::Full(self.n_max));
         }
         Ok((id, transport))
@@ -207,17 +198,17 @@ impl SessionManager for Sessions {
     ) -> Result<ServerJsonRpcMessage, SessionsError> {
         let (owner, hello) = (owner(&message), serde_json::to_vec(&message).unwrap_or_default());
         let answer = self.handle(id)?.initialize(message).await?;
-        self.table.lock().opened(id, owner, hello);
+        self.table.with(|it| it.opened(id, owner, hello));
         Ok(answer)
     }
 
     async fn has_session(&self, id: &SessionId) -> Result<bool, SessionsError> {
-        Ok(self.table.lock().handle(id).is_some())
+        Ok(self.table.with(|it| it.handle(id)).is_some())
     }
 
     /// Called when a client ends its session, and when a handler that rmcp started has ended.
     async fn close_session(&self, id: &SessionId) -> Result<(), SessionsError> {
-        self.table.lock().end(id);
+        self.table.with(|it| it.end(id));
         Ok(())
     }
 
@@ -227,7 +218,7 @@ impl SessionManager for Sessions {
         message: ClientJsonRpcMessage,
     ) -> Result<impl Stream<Item = ServerSseMessage> + Send + Sync + 'static, SessionsError> {
         let handle = self.handle(id)?;
-        self.table.lock().note(id, &message);
+        self.table.with(|it| it.note(id, &message));
         let events = handle.establish_request_wise_channel().await?;
         handle.push_message(message, events.http_request_id).await?;
         Ok(ReceiverStream::new(events.inner))

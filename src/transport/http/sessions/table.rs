@@ -2,9 +2,12 @@
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
+    mem,
+    sync::Arc,
     time::Duration,
 };
 
+use parking_lot::Mutex;
 use rmcp::{
     model::ClientJsonRpcMessage,
     transport::streamable_http_server::session::{SessionId, local::LocalSessionHandle},
@@ -23,12 +26,17 @@ const AWAY_MIN: Duration = Duration::from_mins(1);
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Limits {
     /// How many there may be.
-    pub(super) n_max: usize,
+    pub(super) n_sessions: usize,
     /// How many of those that do nothing stay awake.
-    pub(super) n_awake_max: usize,
+    pub(super) n_awake: usize,
     /// How long one may be left alone.
-    pub(super) idle_max: Duration,
+    pub(super) idle: Duration,
 }
+
+/// The table as everybody has it. It is locked for the length of one look or change, and never
+/// while waiting.
+#[derive(Clone, Debug)]
+pub(super) struct SharedTable(Arc<Mutex<Table>>);
 
 /// The sessions that there are.
 #[derive(Debug)]
@@ -41,6 +49,8 @@ pub(super) struct Table {
     drowsy: BTreeMap<u64, SessionId>,
     next_turn: u64,
     n_asleep: usize,
+    /// What is left of sessions that ended, to be dropped when the table is no longer locked.
+    ended: Vec<Worker>,
     load: Load,
 }
 
@@ -97,6 +107,24 @@ enum State {
     Waking(CancellationToken),
 }
 
+impl SharedTable {
+    pub(super) fn new(limits: Limits, load: Load) -> Self {
+        Self(Arc::new(Mutex::new(Table::new(limits, load))))
+    }
+
+    /// Looks at the table, or changes it.
+    pub(super) fn with<R>(&self, act: impl FnOnce(&mut Table) -> R) -> R {
+        let mut table = self.0.lock();
+        let result = act(&mut table);
+        let ended = mem::take(&mut table.ended);
+        drop(table);
+        // A request may still stand in a worker's queue, and what keeps its session awake with it:
+        // that looks for the session in the table when it is dropped.
+        drop(ended);
+        result
+    }
+}
+
 impl Table {
     pub(super) fn new(limits: Limits, load: Load) -> Self {
         Self {
@@ -106,18 +134,19 @@ impl Table {
             drowsy: BTreeMap::new(),
             next_turn: 0,
             n_asleep: 0,
+            ended: Vec::new(),
             load,
         }
     }
 
     /// Whether one more finds room.
     pub(super) fn has_room(&self, now: Instant) -> bool {
-        self.sessions.len() < self.limits.n_max || self.longest_away(now).is_some()
+        self.sessions.len() < self.limits.n_sessions || self.longest_away(now).is_some()
     }
 
     /// Adds a session of nobody; answers whether it found room.
-    pub(super) fn open(&mut self, id: SessionId, worker: Worker, now: Instant) -> bool {
-        if self.sessions.len() >= self.limits.n_max {
+    pub(super) fn open(&mut self, id: &SessionId, worker: Worker, now: Instant) -> bool {
+        if self.sessions.len() >= self.limits.n_sessions {
             let Some(longest) = self.longest_away(now) else { return false };
             tracing::debug!("a session that was left alone made room for a new one");
             self.remove(&longest);
@@ -125,8 +154,8 @@ impl Table {
         let (turn, state) = (self.next_turn(), State::Awake(worker));
         let (owner, memory) = (None, Memory::default());
         let session = Session { owner, memory, n_visits: 0, n_kept: 0, left_at: now, turn, state };
-        self.sessions.insert(id.clone(), session);
-        self.settle(&id);
+        self.sessions.insert(Arc::clone(id), session);
+        self.settle(id);
         true
     }
 
@@ -157,7 +186,7 @@ impl Table {
     /// Begins a visit of `caller`, until [`Self::leave`]; answers the session's id if there is such
     /// a one of theirs.
     pub(super) fn visit(&mut self, id: &str, caller: Option<&Identity>) -> Option<SessionId> {
-        let id = self.sessions.get_key_value(id)?.0.clone();
+        let id = Arc::clone(self.sessions.get_key_value(id)?.0);
         let session = self.sessions.get_mut(&id).filter(|it| it.owner.as_ref() == caller)?;
         session.n_visits += 1;
         self.settle(&id);
@@ -224,7 +253,7 @@ impl Table {
                 session.state = State::Awake(worker);
                 self.settle(id);
             }
-            None => worker.stop.cancel(),
+            None => self.stop(worker),
         }
     }
 
@@ -244,15 +273,17 @@ impl Table {
 
     /// Ends what was left alone for too long; answers when to look again.
     pub(super) fn expire(&mut self, now: Instant) -> Instant {
-        while let Some((turn, id)) = self.left.first_key_value().map(|(at, id)| (*at, id.clone())) {
-            let ends_at = self.sessions.get(&id).map(|it| it.left_at + self.limits.idle_max);
+        while let Some((turn, id)) =
+            self.left.first_key_value().map(|(at, id)| (*at, Arc::clone(id)))
+        {
+            let ends_at = self.sessions.get(&id).map(|it| it.left_at + self.limits.idle);
             match ends_at {
                 Some(at) if at > now => return at,
                 Some(_) => self.remove(&id),
                 None => drop(self.left.remove(&turn)),
             }
         }
-        now + self.limits.idle_max
+        now + self.limits.idle
     }
 
     fn next_turn(&mut self) -> u64 {
@@ -264,16 +295,16 @@ impl Table {
     fn longest_away(&self, now: Instant) -> Option<SessionId> {
         let left = self.left.values().filter_map(|it| Some((it, self.sessions.get(it)?)));
         let mut away = left.take_while(|(_, it)| it.left_at + AWAY_MIN <= now);
-        away.find(|(_, it)| it.n_kept == 0).map(|(id, _)| id.clone())
+        away.find(|(_, it)| it.n_kept == 0).map(|(id, _)| Arc::clone(id))
     }
 
     fn remove(&mut self, id: &SessionId) {
-        if let Entry::Occupied(place) = self.sessions.entry(id.clone()) {
+        if let Entry::Occupied(place) = self.sessions.entry(Arc::clone(id)) {
             let session = place.remove();
             self.left.remove(&session.turn);
             self.drowsy.remove(&session.turn);
             match session.state {
-                State::Awake(worker) => worker.stop.cancel(),
+                State::Awake(worker) => self.stop(worker),
                 State::Falling(done) | State::Waking(done) => done.cancel(),
                 State::Asleep => self.n_asleep = self.n_asleep.saturating_sub(1),
             }
@@ -287,7 +318,7 @@ impl Table {
             place(&mut self.left, session.is_left(), session.turn, id);
             place(&mut self.drowsy, session.is_drowsy(), session.turn, id);
         }
-        while self.drowsy.len() > self.limits.n_awake_max {
+        while self.drowsy.len() > self.limits.n_awake {
             let Some((_, id)) = self.drowsy.pop_first() else { break };
             self.put_to_sleep(&id);
         }
@@ -296,10 +327,16 @@ impl Table {
 
     fn put_to_sleep(&mut self, id: &SessionId) {
         let Some(session) = self.sessions.get_mut(id) else { return };
-        if let State::Awake(worker) = &session.state {
-            worker.stop.cancel();
-            session.state = State::Falling(CancellationToken::new());
+        let falling = State::Falling(CancellationToken::new());
+        // Only who is awake is drowsy.
+        if let State::Awake(worker) = mem::replace(&mut session.state, falling) {
+            self.stop(worker);
         }
+    }
+
+    fn stop(&mut self, worker: Worker) {
+        worker.stop.cancel();
+        self.ended.push(worker);
     }
 
     fn tell(&self) {
@@ -322,6 +359,6 @@ fn place(queue: &mut BTreeMap<u64, SessionId>, belongs: bool, turn: u64, id: &Se
     if !belongs {
         queue.remove(&turn);
     } else if let Entry::Vacant(place) = queue.entry(turn) {
-        place.insert(id.clone());
+        place.insert(Arc::clone(id));
     }
 }

@@ -14,6 +14,7 @@ use axum::{
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
 use hyper_util::service::TowerToHyperService;
+use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer,
     model::{
@@ -113,14 +114,14 @@ struct World {
 }
 
 impl World {
-    fn new(options: HttpOptions) -> Self {
+    fn new(options: &HttpOptions) -> Self {
         let strings = Arc::<Strings>::default();
         let theirs = Arc::clone(&strings);
         let new_handler = move || {
             theirs.n_made.fetch_add(1, Relaxed);
             Toy { strings: Arc::clone(&theirs), level: Mutex::default() }
         };
-        let bound = (Ipv4Addr::LOCALHOST.into(), &options);
+        let bound = (Ipv4Addr::LOCALHOST.into(), options);
         let house = House::new(new_handler, Router::new(), bound, &CancellationToken::new());
         Self {
             routes: house.routes(),
@@ -133,7 +134,7 @@ impl World {
 
     /// One in which `n` sessions that do nothing stay awake.
     fn with_awake(n: usize) -> Self {
-        Self::new(HttpOptions { sessions_awake_max: n, ..HttpOptions::default() })
+        Self::new(&HttpOptions { sessions_awake_max: n, ..HttpOptions::default() })
     }
 
     async fn send(&self, method: Method, session: &str, body: &Value) -> Response<Body> {
@@ -304,7 +305,7 @@ async fn no_session_sleeps_while_its_handler_has_something_to_do_for_it() {
 #[tokio::test]
 async fn a_sleeping_session_is_of_whom_it_was_opened_by() {
     let options = HttpOptions { sessions_awake_max: 0, ..HttpOptions::default() };
-    let mut world = World::new(with_tokens(options));
+    let mut world = World::new(&with_tokens(options));
     let session = world.open().await;
     world.settle(0, 1).await;
     world.token = BOB;
@@ -332,7 +333,7 @@ async fn sessions_that_are_left_alone_end_awake_or_asleep() {
     let world = World::with_awake(1);
     let (asleep, awake) = (world.open().await, world.open().await);
     world.settle(1, 1).await;
-    let almost = HttpOptions::default().session_idle - Duration::from_secs(1);
+    let almost = HttpOptions::default().session_idle.saturating_sub(Duration::from_secs(1));
     time::advance(almost).await;
     assert_eq!((world.ping(&asleep).await, world.ping(&awake).await), (200, 200));
     time::advance(almost).await;
@@ -361,7 +362,7 @@ async fn a_session_with_a_running_call_does_not_end_as_long_as_its_client_listen
 #[tokio::test(start_paused = true)]
 async fn who_was_away_long_makes_room_and_who_was_not_does_not() {
     let options = HttpOptions { sessions_max: 2, sessions_awake_max: 1, ..HttpOptions::default() };
-    let world = World::new(options);
+    let world = World::new(&options);
     let (first, second) = (world.open().await, world.open().await);
     assert_eq!(world.try_open().await, Err(503));
     time::advance(Duration::from_mins(1)).await;

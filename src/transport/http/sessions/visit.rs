@@ -2,15 +2,11 @@
 
 use std::{fmt, sync::Arc};
 
-use parking_lot::Mutex;
 use rmcp::transport::streamable_http_server::session::SessionId;
 use tokio::time::Instant;
 
-use super::table::Table;
+use super::table::SharedTable;
 use crate::model::KeepAwake;
-
-/// The table, which is locked for the length of one look or change, and never while waiting.
-pub(super) type SharedTable = Arc<Mutex<Table>>;
 
 /// A request of a session's client, until it is answered to its end. As long as there is one, the
 /// session neither sleeps nor ends for being idle.
@@ -38,20 +34,20 @@ impl Visit {
     /// What keeps the session awake for the handler's sake: a request may run after its client
     /// has left.
     pub(in crate::transport::http) fn keep_awake(&self) -> KeepAwake {
-        self.table.lock().keep(&self.id);
-        KeepAwake::new(Reason { table: Arc::clone(&self.table), id: self.id.clone() })
+        self.table.with(|it| it.keep(&self.id));
+        KeepAwake::new(Reason { table: self.table.clone(), id: Arc::clone(&self.id) })
     }
 }
 
 impl Drop for Visit {
     fn drop(&mut self) {
-        self.table.lock().leave(&self.id, Instant::now());
+        self.table.with(|it| it.leave(&self.id, Instant::now()));
     }
 }
 
 impl Drop for Reason {
     fn drop(&mut self) {
-        self.table.lock().release(&self.id);
+        self.table.with(|it| it.release(&self.id));
     }
 }
 

@@ -16,10 +16,7 @@ use rmcp::{
 use tokio::time;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use super::{
-    table::{Sleeper, Worker},
-    visit::SharedTable,
-};
+use super::table::{SharedTable, Sleeper, Worker};
 
 /// How long a handler may take until it has heard all that the one before it heard.
 const WAKE_MAX: Duration = Duration::from_secs(5);
@@ -69,18 +66,18 @@ impl Alarm {
 
     async fn run(self, id: SessionId, sleeper: Box<Sleeper>) {
         let (worker, transport) = start_worker(&id);
-        let (table, service, of) = (Arc::clone(&self.table), (self.start)(transport), id.clone());
+        let (table, service, of) = (self.table.clone(), (self.start)(transport), Arc::clone(&id));
         self.running.spawn(async move {
             service.await;
-            table.lock().end(&of);
+            table.with(|it| it.end(&of));
         });
         let told = sleeper.memory.tell(&worker.handle, sleeper.owner.as_ref());
         match time::timeout(WAKE_MAX, told).await {
-            Ok(Ok(())) => self.table.lock().woken(&id, worker),
+            Ok(Ok(())) => self.table.with(|it| it.woken(&id, worker)),
             failed => {
                 tracing::warn!(?failed, "a session could not be woken");
                 worker.stop.cancel();
-                self.table.lock().end(&id);
+                self.table.with(|it| it.end(&id));
             }
         }
         sleeper.done.cancel();
