@@ -24,7 +24,8 @@ pub struct HttpOptions {
     /// How many connections are served at once, 1 at least; others wait in the system's queue.
     /// 4,096 unless set.
     pub connections_max: usize,
-    /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`. 1,000 unless set.
+    /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`, but for those on
+    /// `/mcp` that take the place of one that was left alone for a minute. 1,000 unless set.
     pub sessions_max: usize,
     /// How many of the sessions on `/mcp` that do nothing stay awake. The others have no handler
     /// until their clients come back. 256 unless set: some 25 MiB, and enough for those whom a
