@@ -31,6 +31,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let interrupted = signals::interrupted();
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let (handle, monitored) = (service.handle.clone(), service.monitored());
+    let load = service.load();
     let bytes_max = settings.limits.document_bytes_max;
     let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
     let serving = async {
@@ -39,8 +40,9 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 let serving = Box::pin(transport::serve_stdio(handler, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
-            Some((address, options)) => {
+            Some((address, mut options)) => {
                 descriptors::raise();
+                options.load = load;
                 let is_encrypted = options.tls.is_some();
                 let renewal = Renewal::new(&settings.server, &options);
                 let server = HttpServer::bind(address, options).await?;

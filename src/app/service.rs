@@ -28,6 +28,7 @@ use crate::{
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
+    transport::Load,
     upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
     web::Monitored,
 };
@@ -137,6 +138,11 @@ impl Service {
     pub(super) fn monitored(&self) -> Option<Arc<dyn Monitored>> {
         let Upstreams { all, archon, .. } = &self.upstreams;
         self.monitoring.monitored(all.clone(), archon, &self.clock)
+    }
+
+    /// Where a server shows how many clients it has.
+    pub(super) fn load(&self) -> Load {
+        self.monitoring.load()
     }
 
     /// Waits until all work is put away, after the shutdown was asked for.

@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 
+use super::descriptors;
 use crate::{
     config::{self, Protocol, SecretText, SupplyError, Transport},
     model::redact,
@@ -27,6 +28,7 @@ pub(super) fn settings(name: &str, it: &config::Upstream) -> anyhow::Result<Upst
     let mut settings = UpstreamSettings::new(name, transport(it)?, protocol);
     settings.call_timeout = CALL_TIMEOUT;
     settings.connect_timeout = Duration::from_secs_f64(it.timeout_seconds);
+    settings.open_files = descriptors::of_programs();
     settings.max_concurrent = it.max_concurrent as usize;
     settings.response_bytes_max = usize::try_from(it.response_bytes_max).unwrap_or(usize::MAX);
     settings.retry = Retry {

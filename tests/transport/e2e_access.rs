@@ -321,3 +321,47 @@ async fn e2e_pages_that_are_let_in_may_ask_and_read_and_no_others() {
     assert_eq!(told.headers()["access-control-allow-origin"], "https://app.example");
     server.stop().await;
 }
+
+#[tokio::test]
+async fn e2e_streams_end_with_their_callers_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let (jwks, signer) = (dir.path().join("jwks.json"), Signer::new("one"));
+    fs::write(&jwks, key_set(&[signer.jwk()])).unwrap();
+    let server = Server::start(with_oauth(&jwks)).await;
+    let bearer = |exp: i64| format!("Bearer {}", signer.token(&claims_but("exp", json!(exp))));
+    // Tokens are taken for a minute longer than they say.
+    let soon = bearer(now() - 60 + 3);
+    let ada = [("authorization", soon.as_str())];
+    let request = http().post(server.url("/mcp")).header(ada[0].0, ada[0].1);
+    let request = request.header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream");
+    let opened = request.body(initialize("2025-11-25").to_string()).send().await.unwrap();
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [ada[0], ("mcp-session-id", session.as_str())];
+    let get = |path: &str| {
+        let get = http().get(server.url(path)).header("accept", "text/event-stream");
+        headers.iter().fold(get, |it, (name, value)| it.header(*name, *value)).send()
+    };
+    let streams = [get("/mcp").await.unwrap(), get("/sse").await.unwrap()];
+    assert!(streams.iter().all(|it| it.status() == 200));
+    let slow = within(server.post("/mcp", &headers, call(5, "slow").to_string()));
+    let heard = async {
+        for stream in streams {
+            // It ends as a stream ends, and not as a connection breaks.
+            within(stream.bytes()).await.unwrap();
+        }
+    };
+    let ((status, answer), ()) = tokio::join!(slow, heard);
+    assert_eq!(status, 200);
+    assert!(!answer.to_string().contains("released"), "{answer}");
+    assert_eq!(get("/mcp").await.unwrap().status(), 401, "the token has ended");
+
+    // The call goes on, and so does the session for whoever has a token still.
+    server.strings.release.notify_one();
+    let later = bearer(now() + 100);
+    let headers = [("authorization", later.as_str()), headers[1]];
+    let (status, answer) = server.post("/mcp", &headers, call(6, "who").to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.to_string().contains("ada own"), "{answer}");
+    server.stop().await;
+}

@@ -11,7 +11,7 @@ use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Denied,
+    Caller, Denied,
     keys::{KeySource, Keys, KeysError},
     signatures,
 };
@@ -77,7 +77,7 @@ impl OAuth {
     }
 
     /// Finds out who calls.
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, Denied> {
+    pub(super) async fn identify(&self, token: &str) -> Result<Caller, Denied> {
         let header = decode_header(token).ok().filter(|it| signatures::is_taken(it.alg));
         let header = header.ok_or_else(|| {
             Denied::invalid("the token is not known, and is no JWT signed in a way that is taken")
@@ -91,15 +91,17 @@ impl OAuth {
         let mut validation = self.options.validation();
         validation.algorithms = key.algorithms;
         let token = decode(token, &key.public, &validation).map_err(|it| invalid(&it))?;
-        self.options.name(&token.claims)
+        let identity = self.options.name(&token.claims)?;
+        Ok(Caller::until(identity, token.claims.exp + f64::from(LEEWAY)))
     }
 }
 
-/// The claims that say who calls, and what for.
+/// The claims that say who calls, what for and until when.
 #[derive(Deserialize)]
 struct Claims {
     iss: String,
     sub: Option<String>,
+    exp: f64,
     scope: Option<Value>,
     scp: Option<Value>,
 }
@@ -187,7 +189,7 @@ mod tests {
         let signed = format!("{}.{}", text(header.as_bytes()), text(claims.as_bytes()));
         let token = format!("{signed}.{}", text(pair.sign(signed.as_bytes()).as_ref()));
         let named = OAuth::new(options, KeySource::File(path)).unwrap().identify(&token).await;
-        named.map(|it| format!("{it} {:?}", it.sees()))
+        named.map(|it| format!("{} {:?}", it.identity, it.identity.sees()))
     }
 
     async fn with(name: &str, value: Value) -> Result<String, Denied> {

@@ -10,7 +10,7 @@ mod metadata;
 mod signatures;
 mod tokens;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
 use parking_lot::RwLock;
@@ -25,6 +25,17 @@ use crate::model::Identity;
 
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
+
+/// The longest time for which a token is taken at all: beyond it nobody counts.
+const VALID_MAX: Duration = Duration::from_hours(24 * 365);
+
+/// Somebody who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) identity: Identity,
+    /// How long the token is still taken, where it has an end.
+    pub(super) valid_for: Option<Duration>,
+}
 
 /// Who may call. The default lets anybody in.
 #[derive(Clone, Debug, Default)]
@@ -65,11 +76,11 @@ impl Access {
     }
 
     /// Finds out who calls.
-    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         let token = read(headers)?;
         let known = self.tokens.read().find(token);
         if let Some(identity) = known {
-            return Ok(identity);
+            return Ok(Caller { identity, valid_for: None });
         }
         match &self.oauth {
             Some(oauth) => oauth.identify(token).await,
@@ -80,6 +91,17 @@ impl Access {
     /// What a refused caller is told in `WWW-Authenticate`.
     pub(super) fn challenge(&self, denied: &Denied) -> String {
         denied.challenge(self.oauth.as_ref().map(|it| it.options()))
+    }
+}
+
+impl Caller {
+    /// One whose token is taken until a time, in seconds since 1970.
+    fn until(identity: Identity, until: f64) -> Self {
+        // Whole seconds of this century are exact.
+        #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
+        let now = jiff::Timestamp::now().as_second() as f64;
+        let valid_for = Duration::from_secs_f64((until - now).clamp(0.0, VALID_MAX.as_secs_f64()));
+        Self { identity, valid_for: Some(valid_for) }
     }
 }
 
@@ -110,6 +132,19 @@ fn read(headers: &HeaderMap) -> Result<&str, Denied> {
 mod tests {
     use super::*;
     use crate::model::Sees;
+
+    #[test]
+    fn a_token_is_taken_until_its_end_and_none_for_ever() {
+        let now = jiff::Timestamp::now().as_second();
+        let valid_for = |until: f64| {
+            let caller = Caller::until(Identity::new("ada", Sees::Own).unwrap(), until);
+            caller.valid_for.unwrap().as_secs()
+        };
+        #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
+        let soon = valid_for((now + 100) as f64);
+        assert!((90..=100).contains(&soon), "{soon}");
+        assert_eq!((valid_for(0.0), valid_for(1e300)), (0, VALID_MAX.as_secs()));
+    }
 
     fn read_all(said: &[&str]) -> Result<String, Denied> {
         let mut headers = HeaderMap::new();

@@ -9,32 +9,31 @@ mod cors;
 mod host;
 mod origin;
 
-use std::{
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Method, request::Parts},
+    http::{Method, header, request::Parts},
     middleware::Next,
     response::Response,
 };
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use rmcp::model::ClientJsonRpcMessage;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use hyper::body::Bytes;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
+use tokio_util::task::TaskTracker;
 
 pub use self::caller::Glimpse;
-use self::caller::{Open, Shown};
+use self::caller::{Admission, Open};
 pub(super) use self::{
     answer::{Refused, busy},
     cors::layer as cors,
 };
-use super::{HttpOptions, access::Access, envelope};
+use super::{
+    HttpOptions,
+    access::Access,
+    body::{Ending, Holding},
+    envelope,
+};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -80,13 +79,24 @@ pub(super) async fn stand(
     next: Next,
 ) -> Response {
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
-    let response = match guard.check(request).await {
-        Ok((request, shown)) => shown.of(answer::in_json(next.run(request).await).await).await,
+    let mut end = None;
+    let mut response = match guard.check(request).await {
+        Ok((request, Admission { shown, until })) => {
+            // What runs for a call goes on, and is answered to nobody.
+            let is_call = token.is_some() && !is_listen(&request);
+            end = until.map(|at| (at, is_call.then(|| guard.answers.clone())));
+            shown.of(answer::in_json(next.run(request).await).await).await
+        }
         Err(refused) => refuse(refused),
     };
-    match token {
-        Some(token) => response.map(|body| Body::new(Held { body, _token: token })),
-        None => response,
+    if let Some(token) = token {
+        response = response.map(|body| Holding::body(body, token));
+    }
+    match end {
+        Some((at, calls)) if is_stream(&response) => {
+            response.map(|body| Ending::body(body, at, calls))
+        }
+        _ => response,
     }
 }
 
@@ -126,15 +136,15 @@ impl Guard {
         Ok(Request::from_parts(parts, body))
     }
 
-    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
+    async fn check(&self, request: Request) -> Result<(Request, Admission), Refused> {
         let (mut parts, body) = request.into_parts();
-        let shown = caller::admit(&mut parts, &self.access, &self.open).await?;
+        let admission = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
         let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
         if self.is_message(&parts) {
             parts.extensions.insert(read_message(&bytes)?);
         }
-        Ok((Request::from_parts(parts, Body::from(bytes)), shown))
+        Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
 
     fn is_message(&self, parts: &Parts) -> bool {
@@ -142,35 +152,22 @@ impl Guard {
     }
 }
 
+/// Whether an answer is a stream of events, which may last.
+fn is_stream(response: &Response) -> bool {
+    let said = response.headers().get(header::CONTENT_TYPE);
+    said.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Whether a request only wants to hear.
+fn is_listen(request: &Request) -> bool {
+    let Some(Message(message)) = request.extensions().get() else { return false };
+    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
+    matches!(request.request, ClientRequest::SubscriptionsListenRequest(_))
+}
+
 fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
     match envelope::read(bytes) {
         Ok(message) => Ok(Message(Arc::new(message))),
         Err(unreadable) => Err(Refused::unreadable(&unreadable.into_rejection())),
-    }
-}
-
-/// A body that counts as running until it was sent or dropped.
-struct Held {
-    body: Body,
-    _token: TaskTrackerToken,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

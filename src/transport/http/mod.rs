@@ -1,6 +1,7 @@
 //! Serves many clients over HTTP: `/mcp`, the legacy `/sse` and `/messages`, and routes of others.
 
 mod accept;
+mod load;
 mod mcp;
 mod options;
 mod sessions;
@@ -23,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{accept::Acceptor, mcp::Mcp};
 pub use self::{
+    load::Load,
     options::HttpOptions,
     tls::{Tls, TlsError},
 };
