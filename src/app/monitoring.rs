@@ -126,18 +126,12 @@ impl Monitored for Monitor {
 
 /// Shows how many clients there are.
 fn watch(load: &Load, metrics: &Metrics) {
-    let numbers: [(_, _, fn(&Load) -> usize); 3] = [
-        ("dispatch_connections", "Open connections.", Load::connections),
-        ("dispatch_sessions_awake", "Sessions on /mcp that have a handler.", Load::sessions_awake),
-        (
-            "dispatch_sessions_asleep",
-            "Sessions on /mcp that get a handler when their client comes back.",
-            Load::sessions_asleep,
-        ),
-    ];
-    for (name, help, read) in numbers {
+    let show = |name, help, read: fn(&Load) -> usize| {
         let load = load.clone();
-        let read = move || u32::try_from(read(&load)).ok().map(f64::from);
-        metrics.watch(name, help, read);
-    }
+        metrics.watch(name, help, move || u32::try_from(read(&load)).ok().map(f64::from));
+    };
+    show("dispatch_connections", "Open connections.", Load::connections);
+    show("dispatch_sessions_awake", "Sessions on /mcp that have a handler.", Load::sessions_awake);
+    let help = "Sessions on /mcp that get a handler when their client comes back.";
+    show("dispatch_sessions_asleep", help, Load::sessions_asleep);
 }

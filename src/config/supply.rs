@@ -115,7 +115,9 @@ pub fn child_environment(
     for (name, value) in set {
         variables.insert(name.clone(), value.resolve()?);
     }
-    variables.iter().for_each(|(name, value)| redact::remember_named(name, value));
+    for (name, value) in &variables {
+        redact::remember_named(name, value);
+    }
     Ok(variables)
 }
 

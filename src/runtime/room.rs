@@ -19,7 +19,8 @@ impl Dispatcher {
         let Some(caller) = caller.filter(|it| it.sees() == Sees::Own && n_open >= share) else {
             return Ok(());
         };
-        let is_own = |it: &Option<Identity>| it.as_ref().is_some_and(|it| it.name() == caller.name());
+        let is_own =
+            |it: &Option<Identity>| it.as_ref().is_some_and(|it| it.name() == caller.name());
         let n_own = self.lives.values().filter(|it| is_own(&it.meta.caller)).count();
         if n_own >= share {
             let message = format!("{n_own} of your dispatches are open, as many as may be");

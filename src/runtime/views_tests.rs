@@ -120,7 +120,8 @@ async fn who_sees_only_their_own_has_at_most_half_of_the_room() {
     let world = World::with_open_max(4);
     let held = document("t !gate");
     let refused = async |handle: DispatcherHandle| {
-        let refusal = handle.dispatch_document(&Json::from_value(&held).unwrap()).await.unwrap_err();
+        let refusal =
+            handle.dispatch_document(&Json::from_value(&held).unwrap()).await.unwrap_err();
         assert_eq!(refusal.code(), ErrorCode::Busy);
         refusal.to_string()
     };

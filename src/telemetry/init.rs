@@ -122,11 +122,7 @@ fn open_private(path: &Path) -> io::Result<File> {
 
 #[cfg(test)]
 mod tests {
-    use std::{
-        fs,
-        io::Write,
-        sync::{Mutex, mpsc},
-    };
+    use std::{fs, io::Write, sync::mpsc};
 
     use expect_test::{Expect, expect};
     use tracing::{debug, info, warn};
@@ -239,8 +235,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.log");
         for word in ["first", "second"] {
-            let file = Mutex::new(open(&path).unwrap());
-            let subscriber = subscriber(&Logging::default(), file);
+            let path = path.clone();
+            let subscriber = subscriber(&Logging::default(), move || open(&path).unwrap());
             tracing::subscriber::with_default(subscriber, || info!("{word}"));
         }
         let text = fs::read_to_string(&path).unwrap();
