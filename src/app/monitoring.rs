@@ -22,7 +22,6 @@ const NO_UPSTREAMS: [&str; 3] = ["command", "embedded-archon", "workers"];
 pub(super) struct Monitoring {
     metrics: Option<Arc<Metrics>>,
     exporter: Option<Exporter>,
-    load: Load,
 }
 
 /// What monitors may ask of a server.
@@ -53,11 +52,7 @@ impl Monitoring {
             |(name, it): (&String, &crate::config::Upstream)| Some((name.clone(), it.url.clone()?));
         let servers = settings.upstreams.iter().filter_map(address);
         let exporter = Exporter::start(&settings.telemetry.otlp, servers, metrics.clone())?;
-        let load = Load::default();
-        if let Some(metrics) = &metrics {
-            watch(&load, metrics);
-        }
-        Ok(Self { metrics, exporter, load })
+        Ok(Self { metrics, exporter })
     }
 
     pub(super) fn meter(&self) -> Option<Arc<dyn Meter>> {
@@ -68,20 +63,18 @@ impl Monitoring {
         self.exporter.as_ref().map(Exporter::spans)
     }
 
-    /// Where the server shows how many clients there are.
-    pub(super) fn load(&self) -> Load {
-        self.load.clone()
-    }
-
     /// What monitors may ask, of a server that counts.
     pub(super) fn monitored(
         &self,
         upstreams: Vec<Arc<Upstream>>,
         archon: &Arc<Archon>,
         clock: &Arc<dyn Clock>,
+        load: &Load,
     ) -> Option<Arc<dyn Monitored>> {
+        let metrics = Arc::clone(self.metrics.as_ref()?);
+        watch(load, &metrics);
         Some(Arc::new(Monitor {
-            metrics: Arc::clone(self.metrics.as_ref()?),
+            metrics,
             upstreams,
             archon: Arc::clone(archon),
             clock: Arc::clone(clock),

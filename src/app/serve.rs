@@ -1,8 +1,9 @@
 //! `serve`: the MCP server, over stdio or HTTP, until its client or the system ends it.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use anyhow::Context as _;
+use axum::Router;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
@@ -13,7 +14,7 @@ use crate::{
     config::{Role, Settings},
     mcp::DispatchServer,
     runtime::Recover,
-    transport::{self, Glimpse, HttpOptions, HttpServer},
+    transport::{self, Glimpse, HttpOptions, HttpServer, Load},
     web,
 };
 
@@ -29,32 +30,25 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let shutdown = CancellationToken::new();
     let stop = CancellationToken::new();
     let interrupted = signals::interrupted();
+    // A place that is taken is found out before any work is taken up, too.
+    let bound = match address.zip(options) {
+        Some((address, options)) => Some(Bound::new(address, options, &settings).await?),
+        None => None,
+    };
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
-    let (handle, monitored) = (service.handle.clone(), service.monitored());
-    let load = service.load();
     let bytes_max = settings.limits.document_bytes_max;
+    let handle = service.handle.clone();
     let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
+    let monitored = bound.as_ref().and_then(|it| service.monitored(&it.load));
     let serving = async {
-        match address.zip(options) {
+        match bound {
             None => {
                 let serving = Box::pin(transport::serve_stdio(handler, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
-            Some((address, mut options)) => {
-                descriptors::raise();
-                options.load = load;
-                let is_encrypted = options.tls.is_some();
-                let renewal = Renewal::new(&settings.server, &options);
-                let server = HttpServer::bind(address, options).await?;
-                let address = server.local_addr();
-                info!(is_encrypted, %address, "serving /mcp, /sse, /health and /metrics");
+            Some(bound) => {
                 let monitored = monitored.context("nothing is counted")?;
-                let extra = web::router(handle.clone(), monitored);
-                // Whoever leaves ends it.
-                let mut renewing = JoinSet::new();
-                renewing.spawn(renewal.run());
-                let new_handler = move || handler.for_session();
-                server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
+                bound.serve(handler, web::router(handle, monitored), stop.clone()).await
             }
         }
     };
@@ -70,6 +64,44 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     shutdown.cancel();
     let _late = tokio::time::timeout(STOP_MAX, service.stop()).await;
     served.map(|()| Exit::Success)
+}
+
+/// A server that has its place, and does not serve yet.
+struct Bound {
+    server: HttpServer,
+    is_encrypted: bool,
+    load: Load,
+    renewal: Renewal,
+}
+
+impl Bound {
+    async fn new(
+        address: SocketAddr,
+        options: HttpOptions,
+        settings: &Settings,
+    ) -> anyhow::Result<Self> {
+        descriptors::raise();
+        let (is_encrypted, load) = (options.tls.is_some(), options.load.clone());
+        let renewal = Renewal::new(&settings.server, &options);
+        let server = HttpServer::bind(address, options).await?;
+        Ok(Self { server, is_encrypted, load, renewal })
+    }
+
+    async fn serve(
+        self,
+        handler: DispatchServer,
+        extra: Router,
+        stop: CancellationToken,
+    ) -> anyhow::Result<()> {
+        let Self { server, is_encrypted, renewal, .. } = self;
+        let address = server.local_addr();
+        info!(is_encrypted, %address, "serving /mcp, /sse, /health and /metrics");
+        // Whoever leaves ends it.
+        let mut renewing = JoinSet::new();
+        renewing.spawn(renewal.run());
+        let new_handler = move || handler.for_session();
+        server.serve(new_handler, extra, stop).await.context("failed to serve HTTP")
+    }
 }
 
 fn options(settings: &Settings) -> anyhow::Result<HttpOptions> {

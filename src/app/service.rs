@@ -134,15 +134,10 @@ impl Service {
         Ok(Self { handle, dispatcher, upstreams, monitoring, clock })
     }
 
-    /// What monitors may ask.
-    pub(super) fn monitored(&self) -> Option<Arc<dyn Monitored>> {
+    /// What monitors may ask of a server that shows how many clients it has.
+    pub(super) fn monitored(&self, load: &Load) -> Option<Arc<dyn Monitored>> {
         let Upstreams { all, archon, .. } = &self.upstreams;
-        self.monitoring.monitored(all.clone(), archon, &self.clock)
-    }
-
-    /// Where a server shows how many clients it has.
-    pub(super) fn load(&self) -> Load {
-        self.monitoring.load()
+        self.monitoring.monitored(all.clone(), archon, &self.clock, load)
     }
 
     /// Waits until all work is put away, after the shutdown was asked for.

@@ -297,6 +297,18 @@ async fn e2e_no_command_and_no_address_comes_from_a_document() {
 }
 
 #[tokio::test]
+async fn e2e_nobody_waits_for_a_body_that_has_no_use() {
+    let space = TestSpace::offline();
+    let (_program, url) = space.serve_http().await;
+    let address = address_of(&url);
+    for (route, status) in [("GET /health", 200), ("GET /metrics", 200), ("DELETE /mcp", 400)] {
+        let head =
+            format!("{route} HTTP/1.1\r\nhost: {address}\r\ncontent-length: 4000000\r\n\r\n");
+        assert_eq!(within(status_of(address, &head)).await, status, "{head}");
+    }
+}
+
+#[tokio::test]
 async fn e2e_who_does_not_read_the_log_holds_nobody_up() {
     // Each dispatch leaves lines of a few hundred bytes, and a pipe has room for 64 KiB.
     const DISPATCHES: usize = 400;

@@ -142,3 +142,15 @@ async fn e2e_an_idle_server_ends_at_once() {
     program.signal(Signal::INT);
     assert_eq!(program.ended(SIGNAL_MAX).await.code(), Some(0));
 }
+
+#[tokio::test]
+async fn e2e_a_server_whose_place_is_taken_takes_up_no_work() {
+    let space = TestSpace::offline();
+    let taken = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let ended = space.run(&["serve", "--http", &address], "").await;
+    assert_eq!(ended.code, Some(2), "{ended:?}");
+    assert!(ended.stderr.contains(&address), "{ended:?}");
+    let state = space.environment().into_iter().find(|it| it.0.ends_with("STATE_DIR")).unwrap().1;
+    assert!(!std::path::Path::new(&state).exists(), "the store was opened");
+}

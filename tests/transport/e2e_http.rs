@@ -101,8 +101,10 @@ async fn e2e_a_deleted_session_is_gone() {
     let server = Server::start(HttpOptions::default()).await;
     let session = server.open().await;
     let delete = http().delete(server.url("/mcp")).header("mcp-session-id", &session);
+    let again = delete.try_clone().unwrap();
     assert_eq!(delete.send().await.unwrap().status(), 204);
     within(server.strings.dropped.notified()).await;
+    assert_eq!(again.send().await.unwrap().status(), 404);
     assert_eq!(post(&server, &session, &call(1, "echo")).await.0, 404);
     server.stop().await;
 }

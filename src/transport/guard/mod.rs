@@ -50,6 +50,8 @@ pub(super) struct Guard {
     message_paths: [&'static str; 2],
     /// How long a body may take to arrive.
     body_timeout: Duration,
+    /// Room for the bodies that are being read.
+    bodies: body::Room,
     /// Holds a token for every POST whose answer is not sent to its end.
     answers: TaskTracker,
 }
@@ -125,6 +127,7 @@ impl Guard {
             open: Open { paths, glimpses: options.glimpses.clone() },
             message_paths,
             body_timeout: options.body_timeout,
+            bodies: body::Room::default(),
             answers,
         }
     }
@@ -140,10 +143,13 @@ impl Guard {
         let (mut parts, body) = request.into_parts();
         let admission = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
-        let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
-        if self.is_message(&parts) {
-            parts.extensions.insert(read_message(&bytes)?);
+        if !self.is_message(&parts) {
+            // Nothing else has a use for a body, so none is waited for or kept.
+            return Ok((Request::from_parts(parts, Body::empty()), admission));
         }
+        let (bytes, _room) =
+            body::read(&parts.headers, body, self.body_timeout, &self.bodies).await?;
+        parts.extensions.insert(read_message(&bytes)?);
         Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
 

@@ -7,7 +7,7 @@ use axum::{
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode},
     middleware::{self, Next},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use rmcp::{
     ServerHandler,
@@ -94,6 +94,10 @@ async fn regulate(
             Admitted::Yes(it) => {
                 request.extensions_mut().insert(it.keep_awake());
                 visit = Some(it);
+            }
+            // rmcp would end it, and say that it did.
+            Admitted::Unknown if is_delete => {
+                return (StatusCode::NOT_FOUND, "Not Found: Session not found").into_response();
             }
             // What belongs to another is answered as what there never was.
             Admitted::Unknown => drop(request.headers_mut().insert(SESSION_ID, NO_SESSION)),
