@@ -77,8 +77,8 @@ pub struct CommandSettings {
     /// 250. No more run at once than fit.
     #[serde(default = "default_memory_mb")]
     pub memory_mb: u64,
-    /// Whether the kernel lets it write only where it runs, in temporary files, and where
-    /// `writable` says (Linux); default false.
+    /// Whether the kernel lets it write only where it runs, in temporary files, on devices, where
+    /// git must for a worktree, and where `writable` says (Linux); default false.
     #[serde(default)]
     pub confine: bool,
     /// Where else a confined one may write; at most 256.

@@ -19,7 +19,7 @@ use super::{
     process::{Ended, Limits, Run, Variables},
     prompt::prompt,
     settings::{CommandHost, CommandSetting},
-    worktree::{Home, Worktree},
+    worktree::{Home, Kept, Worktree},
 };
 use crate::{
     agents::call::Traced,
@@ -88,10 +88,12 @@ impl CommandAgent {
         };
         let dir = worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned();
         let traced = Traced::new(&call);
+        let writable = setting.confine.then(|| self.writable(&dir, worktree.as_ref()));
+        let guard = &self.parts.host.guard;
         let run = Run {
-            guard: &self.parts.host.guard,
+            guard,
             argv,
-            writable: setting.confine.then(|| self.writable(&dir)),
+            writable: writable.clone(),
             dir,
             variables: self.variables(&call, &traced),
             input,
@@ -100,27 +102,24 @@ impl CommandAgent {
         let result = self.run_program(run, noted, &limits, |it| room.occupy(it)).await;
         let Some(worktree) = worktree else { return result };
         let result = match result {
-            Ok(output) => tokio::select! {
-                biased;
-                output = worktree.with_changes(output) => output,
-                failure = limits.over() => Err(failure),
-            },
+            Ok(output) => {
+                let kept = Kept { guard, writable, limits: &limits };
+                worktree.with_changes(output, &kept).await
+            }
             Err(failure) => Err(failure),
         };
         worktree.remove().await;
         result
     }
 
-    /// Where a confined program may write: where it runs, temporary files, devices, the objects of
-    /// the repository that its worktree belongs to, and what the settings name.
-    fn writable(&self, dir: &Path) -> Vec<PathBuf> {
+    /// Where a confined program may write: where it runs, temporary files, devices, what git needs
+    /// of the repository that its worktree belongs to, and what the settings name.
+    fn writable(&self, dir: &Path, worktree: Option<&Worktree>) -> Vec<PathBuf> {
         let setting = &self.parts.setting;
         let temporary = setting.variables.0.iter().find(|it| it.0 == "TMPDIR");
         let temporary = temporary.map_or_else(|| "/tmp".into(), |it| PathBuf::from(&it.1));
         let mut writable = vec![dir.to_owned(), temporary, "/dev".into()];
-        if setting.worktree {
-            writable.push(setting.dir.join(".git"));
-        }
+        writable.extend(worktree.into_iter().flat_map(Worktree::writable));
         writable.extend(setting.writable.iter().cloned());
         writable
     }
