@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     ancestors,
     document::StoredDocument,
-    evidence,
+    evidence::{self, Outcome},
     filter::ContextPool,
     message::{AttemptEnd, Message},
     reuse::{self, Prospect},
@@ -103,13 +103,15 @@ async fn work(
     logs: (CallLog, EventLog),
     notes: &mut Notes,
 ) -> Result<String, Failure> {
-    let input = prepare(job, &mut notes.resolved).await?;
+    let input = while_alive(job, prepare(job, &mut notes.resolved)).await??;
     notes.prospect = while_alive(job, reuse::prospect_to_keep(job, &input)).await?;
     let before = while_alive(job, evidence::baseline(job, &input)).await?;
     let output = run_agent(job, input, logs).await?;
     notes.usage = Usage::of_output(&output);
-    notes.evidence = while_alive(job, evidence::gather(job, before, &output)).await?;
-    evidence::failure(&notes.evidence).map_or_else(|| to_json(&output), Err)
+    let outcome = Outcome { json: to_json(&output)?, output: output.into() };
+    let look = evidence::gather(job, before, (notes.resolved.as_ref(), &outcome));
+    notes.evidence = while_alive(job, look).await?;
+    evidence::failure(&notes.evidence).map_or(Ok(outcome.json), Err)
 }
 
 async fn run_agent(
@@ -120,7 +122,8 @@ async fn run_agent(
     let task = task_of(job);
     let idle_timeout = task.idle_timeout_seconds;
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
-    let upstream = ancestors::outputs(job, job.backend.upstream_wish()).await?;
+    let look = ancestors::outputs(job, job.backend.upstream_wish());
+    let upstream = while_alive(job, look).await??;
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),
