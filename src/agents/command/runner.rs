@@ -62,6 +62,16 @@ impl CommandRunner {
         self.find(command).map(|_| ())
     }
 
+    /// What a run depends on besides what the recipe says: which program it is, and where it runs.
+    pub(in crate::agents) fn describe(&self, command: &StepCommand) -> String {
+        let found = self.find(command).map_or_else(|_| String::new(), |it| it.0);
+        format!("{found:?} {:?}", self.dir_of(command))
+    }
+
+    fn dir_of<'a>(&'a self, command: &'a StepCommand) -> &'a Path {
+        command.dir.as_ref().unwrap_or(&self.dir)
+    }
+
     fn find(&self, command: &StepCommand) -> Result<(String, Variables), String> {
         let variables = Variables((self.passed_on)(&command.env));
         let program = find(command.program(), &variables).map_err(|place| {
@@ -125,7 +135,7 @@ impl CommandRunner {
             guard: &self.host.guard,
             argv: std::iter::once(program).chain(command.argv.iter().skip(1).cloned()).collect(),
             writable: None,
-            dir: command.dir.as_ref().unwrap_or(&self.dir).clone(),
+            dir: self.dir_of(command).to_owned(),
             variables,
             input,
         };

@@ -147,13 +147,19 @@ impl AgentBackend for RecipeAgent {
         if self.recipe.sees_deps { UpstreamWish::All } else { UpstreamWish::None }
     }
 
-    /// The recipe and every place that it reaches. What is in this process changes with the
-    /// program.
+    /// The recipe, every place that it reaches and every program that it runs. What is in this
+    /// process changes with the program.
     fn binding(&self) -> String {
         let others =
             self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
         let (own, digest) = (self.links.own.identity(), &self.recipe.digest);
-        format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
+        let describe = |it: &CommandRunner| {
+            let programs = self.recipe.programs().map(|(_, program)| it.describe(&program.command));
+            programs.collect::<Vec<_>>().join("\n")
+        };
+        let programs = self.links.runner.as_ref().map(describe).unwrap_or_default();
+        let version = env!("CARGO_PKG_VERSION");
+        format!("{}\n{own} {others}\n{digest}\n{programs}\n{version}", self.lane)
     }
 }
 

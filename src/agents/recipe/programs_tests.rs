@@ -69,6 +69,20 @@ async fn a_program_that_is_not_there_is_named_before_anything_runs() {
 }
 
 #[test]
+fn the_binding_changes_with_the_program_that_is_found_and_where_it_runs() {
+    let binding = |change: fn(&mut CommandRunner)| {
+        let mut runner = runner();
+        change(&mut runner);
+        agent(&program(&["sh"], false), TestServer::echo(&[]), Some(runner)).binding()
+    };
+    let usual = binding(|_| ());
+    assert_eq!(usual, binding(|it| it.host.state_dir = "/elsewhere".into()));
+    assert_ne!(usual, binding(|it| it.dir = "/tmp".into()));
+    let path = |_: &[String]| vec![("PATH".to_owned(), "/usr/bin".into())];
+    assert_ne!(usual, binding(move |it| it.passed_on = path));
+}
+
+#[test]
 fn what_is_wrong_with_a_program_is_told_with_its_place() {
     let recipe = json!({
         "steps": [
