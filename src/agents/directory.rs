@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    any_tool::AnyToolAgent,
+    any_tool::{AnyToolAgent, may_reach},
     command::{CommandRunner, Commands},
     detect::Detected,
     pull::PullWorkers,
@@ -137,10 +137,18 @@ impl Agents {
             let problem = "agents.tool.allow names no tool that it may call, as UPSTREAM/TOOL";
             return Err(unusable(problem.to_owned()));
         }
-        let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        let backend = AnyToolAgent::new(upstreams, &setting.allow, &self.settings.places().await);
-        let backend = Arc::new(backend.map_err(unusable)?);
-        Ok(Binding { backend, warnings: Vec::new() })
+        let mut upstreams = self.settings.upstreams.clone();
+        let mut warnings = Vec::new();
+        for name in [ARCHON, EMBEDDED] {
+            if may_reach(&setting.allow, name)
+                && let Some((upstream, said)) = self.settings.upstream(name).await
+            {
+                upstreams.insert(name.to_owned(), upstream);
+                warnings.extend(said);
+            }
+        }
+        let backend = AnyToolAgent::new(upstreams, &setting.allow).map_err(unusable)?;
+        Ok(Binding { backend: Arc::new(backend), warnings })
     }
 
     /// Binds what the settings say, whatever the upstream has.
@@ -242,15 +250,6 @@ impl AgentsSettings {
             (EMBEDDED, None) => Some((Arc::clone(&self.embedded), Vec::new())),
             (_, None) => None,
         }
-    }
-
-    /// Stands for where every upstream is.
-    async fn places(&self) -> String {
-        let (archon, _) = self.archon.choose().await;
-        let always = [(ARCHON, &archon), (EMBEDDED, &self.embedded)];
-        let named = self.upstreams.iter().map(|(name, it)| (name.as_str(), it));
-        let places = always.into_iter().chain(named);
-        places.map(|(name, it)| format!("{name} {}", it.identity())).collect::<Vec<_>>().join("\n")
     }
 }
 
@@ -412,6 +411,35 @@ mod tests {
         assert_eq!(first, binding("http://one/mcp", "http://two/mcp").await);
         assert_ne!(first, binding("http://one/mcp", "http://two/mcp?project=2").await);
         assert_ne!(first, binding("http://three/mcp", "http://two/mcp").await);
+    }
+
+    #[tokio::test]
+    async fn e2e_the_agent_tool_calls_what_it_was_bound_to_and_warns_of_what_it_may_call() {
+        let address = free_address().await;
+        let bind = async |archon: &Arc<Archon>, allow: &str| {
+            let setting = AgentSetting { allow: vec![allow.to_owned()], ..AgentSetting::default() };
+            let agents = BTreeMap::from([(AgentName::new("tool"), setting)]);
+            let settings = AgentsSettings { agents, archon: Arc::clone(archon), ..bare() };
+            Agents::new(settings).bind(&AgentName::new("tool")).await.unwrap()
+        };
+        let remote = http_upstream(&format!("http://{address}/mcp"));
+        let embedded = memory_upstream(TestServer::echo(&["look"]), Era::Legacy);
+        let clock = Arc::new(StillClock::default());
+        let shared = Arc::clone(&clock) as Arc<dyn crate::ports::Clock>;
+        let archon = Archon::new(ArchonChoice::Default { remote, embedded }, shared);
+        let first = bind(&archon, "archon/*").await;
+        assert_eq!(first.warnings.len(), 1);
+        assert!(bind(&archon, "other/*").await.warnings.is_empty());
+
+        let _host = HttpHost::start_at(TestServer::echo(&["see"]), &address).await;
+        clock.advance(30_000);
+        let second = bind(&archon, "archon/*").await;
+        assert!(second.warnings.is_empty());
+        assert_ne!(first.backend.binding(), second.backend.binding());
+        for (binding, tool) in [(first, "look"), (second, "see")] {
+            let input = serde_json::json!({ "tool": tool });
+            assert_eq!(run(&*binding.backend, &input).await.unwrap()["tool"], tool);
+        }
     }
 
     #[tokio::test]
