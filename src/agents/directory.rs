@@ -165,7 +165,9 @@ impl Agents {
         };
         let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
-        let upstream = own_upstream(setting, &recipe);
+        // Who calls nothing there waits for nobody there, and is not warned of it.
+        let upstream =
+            if recipe.calls_own() { own_upstream(setting, &recipe) } else { EMBEDDED };
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
@@ -454,6 +456,33 @@ mod tests {
         let _host = HttpHost::start_at(TestServer::echo(&["coder"]), &address).await;
         let output = crate::agents::tool::testing::run(&*binding.backend).await.unwrap();
         assert_eq!(output["tool"], "coder");
+    }
+
+    #[tokio::test]
+    async fn e2e_a_recipe_that_calls_nothing_of_its_upstream_does_not_depend_on_it() {
+        let recipe = serde_json::json!({
+            "steps": [{ "id": "a", "generate": { "with": "template", "text": "done" } }],
+            "output": "{{ steps.a.value }}",
+        });
+        let recipes = BTreeMap::from([("mine".to_owned(), recipe)]);
+        let bind = async |choice: ArchonChoice| {
+            let setting =
+                AgentSetting { recipe: Some("mine".to_owned()), ..AgentSetting::default() };
+            let settings = AgentsSettings {
+                agents: BTreeMap::from([(AgentName::new("qa"), setting)]),
+                archon: Archon::new(choice, Arc::new(StillClock::default())),
+                recipes: Recipes::read(&recipes).unwrap(),
+                ..bare()
+            };
+            Agents::new(settings).bind(&AgentName::new("qa")).await.unwrap()
+        };
+        let remote = http_upstream(&format!("http://{}/mcp", free_address().await));
+        let configured = bind(ArchonChoice::Configured(Arc::clone(&remote))).await;
+        let embedded = memory_upstream(TestServer::echo(&[]), Era::Legacy);
+        let unconfigured = bind(ArchonChoice::Default { remote, embedded }).await;
+        assert!(unconfigured.warnings.is_empty());
+        assert_eq!(unconfigured.backend.binding(), configured.backend.binding());
+        assert_eq!(unconfigured.backend.lane(), "recipe/qa");
     }
 
     #[tokio::test]

@@ -21,6 +21,9 @@ use crate::{
     upstream::{ToolInfo, Upstream, UpstreamError},
 };
 
+/// What stands in place of an upstream's name where a recipe calls nothing of its own.
+const NO_UPSTREAM: &str = "recipe";
+
 /// Runs a recipe with the tools of upstreams.
 #[derive(Debug)]
 pub(in crate::agents) struct RecipeAgent {
@@ -72,7 +75,8 @@ impl Links {
 
 impl RecipeAgent {
     pub(in crate::agents) fn new(agent: &AgentName, recipe: Arc<Recipe>, links: Links) -> Self {
-        let lane = format!("{}/{agent}", links.own.name());
+        let place = if recipe.calls_own() { links.own.name() } else { NO_UPSTREAM };
+        let lane = format!("{place}/{agent}");
         Self { recipe, links, lane, seen: Mutex::default() }
     }
 
@@ -152,7 +156,8 @@ impl AgentBackend for RecipeAgent {
     fn binding(&self) -> String {
         let others =
             self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
-        let (own, digest) = (self.links.own.identity(), &self.recipe.digest);
+        let own = if self.recipe.calls_own() { self.links.own.identity() } else { String::new() };
+        let digest = &self.recipe.digest;
         let describe = |it: &CommandRunner| {
             let programs = self.recipe.programs().map(|(_, program)| it.describe(&program.command));
             programs.collect::<Vec<_>>().join("\n")
