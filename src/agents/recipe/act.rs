@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    super::call::call_tool,
+    super::call::{call_tool, cancelled},
     agent::Links,
     plan::{Act, Place, Program, Recipe, Step, ToolCall},
     scope::with_result,
@@ -62,6 +62,9 @@ impl Tools<'_> {
         is_lenient: bool,
     ) -> BoxFuture<'a, Result<Made, Fault>> {
         Box::pin(async move {
+            if self.call.cancelled.is_cancelled() {
+                return Err(cancelled().into());
+            }
             match &step.act {
                 Act::Call(call) => self.call_tool(step, call, scope).await.map(|it| Made::of(&it)),
                 Act::Generate(template) => {

@@ -128,13 +128,12 @@ impl RecipeAgent {
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let until = Instant::now() + call.timeout;
-        let work = Box::pin(async {
-            let missing = self.missing(Some(until)).await;
-            let missing = missing.map_err(|it| it.into_failure(self.name()))?;
-            let (recipe, links) = (&*self.recipe, &self.links);
-            run(&Tools { recipe, links, call: &call, until, missing }).await
-        });
-        call.cancelled.run_until_cancelled(work).await.ok_or_else(cancelled)?
+        let look = Box::pin(self.missing(Some(until)));
+        let missing = call.cancelled.run_until_cancelled(look).await.ok_or_else(cancelled)?;
+        let missing = missing.map_err(|it| it.into_failure(self.name()))?;
+        let (recipe, links) = (&*self.recipe, &self.links);
+        // What steps do listens by itself, and is noted when it has come to its end.
+        Box::pin(run(&Tools { recipe, links, call: &call, until, missing })).await
     }
 }
 

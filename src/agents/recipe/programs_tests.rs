@@ -5,6 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use expect_test::expect;
 use rmcp::model::CallToolResult;
 use serde_json::{Value, json};
+use tokio::sync::mpsc;
 
 use super::{
     agent::{Links, RecipeAgent, Unready},
@@ -13,8 +14,8 @@ use super::{
 };
 use crate::{
     agents::command::{CommandHost, CommandRunner, GuardProgram},
-    model::{AgentName, TaskId},
-    ports::{AgentBackend as _, AttemptCall, UpstreamOutput, UpstreamWish},
+    model::{AgentName, FailureCode, TaskId},
+    ports::{AgentBackend as _, AttemptCall, Heartbeat, UpstreamOutput, UpstreamWish},
     upstream::{
         Era,
         testing::{StillClock, TestServer, memory_upstream},
@@ -66,6 +67,32 @@ async fn a_program_that_is_not_there_is_named_before_anything_runs() {
     let there = agent(&program(&["sh", "{{ input.n }}"], false), server(), Some(runner()));
     let said = run(&there, &json!({})).await.unwrap().to_string();
     assert!(said.contains("failed to start a guard"), "{said}");
+}
+
+#[tokio::test]
+async fn e2e_the_runs_of_a_recipe_that_is_given_up_come_to_their_end_and_are_noted() {
+    let mut runner = runner();
+    let arguments = ["-c", "echo up; cat > /dev/null"].map(str::to_owned).to_vec();
+    runner.host.guard = GuardProgram { program: "/bin/sh".into(), arguments };
+    let mut recipe = program(&["sh"], false);
+    let mut other = recipe["steps"][0].clone();
+    other["id"] = json!("other");
+    recipe["steps"].as_array_mut().unwrap().push(other);
+    recipe["steps"][0]["group"] = json!("both");
+    recipe["steps"][1]["group"] = json!("both");
+    let agent = agent(&recipe, TestServer::echo(&[]), Some(runner));
+    let (calls, mut noted) = mpsc::unbounded_channel();
+    let heartbeat = Heartbeat::heard();
+    let call = AttemptCall { calls, heartbeat: heartbeat.clone(), ..attempt(&json!({})) };
+    let cancelled = call.cancelled.clone();
+    let give_up = async {
+        heartbeat.beaten().await;
+        cancelled.cancel();
+    };
+    let (result, ()) = tokio::join!(agent.run(call), give_up);
+    assert_eq!(result.unwrap_err().code, FailureCode::Cancelled);
+    let codes: Vec<_> = std::iter::from_fn(|| noted.try_recv().ok()).map(|it| it.code).collect();
+    assert_eq!(codes, [Some(FailureCode::Cancelled); 2]);
 }
 
 #[test]
