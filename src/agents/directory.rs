@@ -64,7 +64,7 @@ pub struct Agents {
 }
 
 /// The longest that binding waits for a list of tools; the attempts look again.
-const BIND_TIMEOUT: Duration = Duration::from_secs(5);
+pub(super) const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 /// The name of the upstream that is always there.
 const ARCHON: &str = "archon";
 /// The name of the upstream in this process.
@@ -166,8 +166,7 @@ impl Agents {
         let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
         // Who calls nothing there waits for nobody there, and is not warned of it.
-        let upstream =
-            if recipe.calls_own() { own_upstream(setting, &recipe) } else { EMBEDDED };
+        let upstream = if recipe.calls_own() { own_upstream(setting, &recipe) } else { EMBEDDED };
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };

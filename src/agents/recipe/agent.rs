@@ -2,13 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{
+    time::{Instant, timeout},
+    try_join,
+};
 
 use super::{
-    super::{call::cancelled, command::CommandRunner},
+    super::{call::cancelled, command::CommandRunner, directory::BIND_TIMEOUT},
     act::Tools,
     fit::{fit, fit_programs},
     plan::{Place, Recipe},
@@ -92,20 +98,26 @@ impl RecipeAgent {
         self.missing(None).await.map(|_| ())
     }
 
-    /// Asks for the lists once, or within an attempt, which ends at `until`, as often as for a
-    /// call.
+    /// Asks all for their lists at once: its own upstream, within an attempt, which ends at
+    /// `until`, as often as for a call; the others once, and not for long.
     async fn missing(&self, until: Option<Instant>) -> Result<Arc<[String]>, Unready> {
-        let (mut lists, mut places) = (Vec::new(), Vec::new());
-        if self.recipe.calls_own() {
-            let own = list(&self.links.own, until).await;
-            lists.push(own.map_err(|it| Unready::Down(it.into()))?);
-            places.push((Place::Own, &self.links.own));
-        }
-        for (name, upstream) in &self.links.others {
-            if let Ok(list) = list(upstream, until).await {
-                lists.push(list);
-                places.push((Place::Other(name.clone()), upstream));
+        let own = async {
+            if !self.recipe.calls_own() {
+                return Ok(None);
             }
+            let own = list(&self.links.own, until).await.map_err(|it| Unready::Down(it.into()))?;
+            Ok(Some((Place::Own, Arc::clone(&self.links.own), own)))
+        };
+        let others = self.links.others.clone().into_iter().map(|(name, upstream)| async move {
+            let list = timeout(BIND_TIMEOUT, upstream.tools()).await.ok()?.ok()?;
+            Some((Place::Other(name), upstream, list))
+        });
+        let (own, others) = try_join!(own, join_all(others).map(Ok))?;
+        let found = own.into_iter().chain(others.into_iter().flatten());
+        let (mut lists, mut places) = (Vec::new(), Vec::new());
+        for (place, upstream, list) in found {
+            lists.push(list);
+            places.push((place, upstream));
         }
         if let Some(seen) = self.seen.lock().as_ref().filter(|it| are_same(&it.lists, &lists)) {
             return Ok(Arc::clone(&seen.missing));

@@ -3,9 +3,10 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use expect_test::expect;
+use futures::channel;
 use rmcp::model::CallToolResult;
 use serde_json::{Value, json};
-use tokio::sync::mpsc;
+use tokio::{sync::mpsc, time::Instant};
 
 use super::{
     agent::{Links, RecipeAgent, Unready},
@@ -17,7 +18,7 @@ use crate::{
     model::{AgentName, FailureCode, TaskId},
     ports::{AgentBackend as _, AttemptCall, Heartbeat, UpstreamOutput, UpstreamWish},
     upstream::{
-        Era,
+        Era, Upstream, UpstreamSettings, UpstreamTransport,
         testing::{StillClock, TestServer, memory_upstream},
     },
 };
@@ -105,8 +106,8 @@ fn the_binding_changes_with_the_program_that_is_found_and_where_it_runs() {
     let usual = binding(|_| ());
     assert_eq!(usual, binding(|it| it.host.state_dir = "/elsewhere".into()));
     assert_ne!(usual, binding(|it| it.dir = "/tmp".into()));
-    let path = |_: &[String]| vec![("PATH".to_owned(), "/usr/bin".into())];
-    assert_ne!(usual, binding(move |it| it.passed_on = path));
+    let other = binding(|it| it.passed_on = |_| vec![("PATH".to_owned(), "/usr/bin".into())]);
+    assert_ne!(usual, other);
 }
 
 #[test]
@@ -156,6 +157,39 @@ async fn what_earlier_tasks_answered_is_there_where_a_recipe_asks_for_it() {
     assert_eq!(agent.run(call).await.unwrap(), "a plan, good: plan-1 review! ");
     let failure = run(&agent, &json!({})).await.unwrap_err();
     assert_eq!(&*failure.message, "step a: generate: undefined value");
+}
+
+/// An upstream that takes a connection and says nothing.
+fn silent() -> Arc<Upstream> {
+    let connect = Arc::new(|| {
+        let (to_server, from_client) = channel::mpsc::channel(64);
+        let (to_client, from_server) = channel::mpsc::channel(64);
+        tokio::spawn(async move {
+            let _open = (from_client, to_client);
+            std::future::pending::<()>().await;
+        });
+        (to_server, from_server)
+    });
+    let transport = UpstreamTransport::InMemory { connect };
+    let settings = UpstreamSettings::new("silent", transport, Era::Legacy);
+    Upstream::new(settings, Arc::new(StillClock::default()))
+}
+
+#[tokio::test(start_paused = true)]
+async fn others_that_say_nothing_hold_an_attempt_up_for_a_moment_only() {
+    let step = |name: &str| json!({ "id": name, "when": "false", "call": "x", "upstream": name });
+    let recipe = json!({
+        "steps": [{ "id": "a", "call": "look" }, step("one"), step("two")],
+        "output": "{{ steps.a.value.tool }}",
+    });
+    let own = memory_upstream(TestServer::echo(&["look"]), Era::Legacy);
+    let others = ["one", "two"].map(|it| (it.to_owned(), silent())).into();
+    let links = Links { own, others, workspaces: Ground::new().workspaces, runner: None };
+    let recipe = Arc::new(read("mine", &recipe).unwrap());
+    let agent = RecipeAgent::new(&AgentName::new("coder"), recipe, links);
+    let started = Instant::now();
+    assert_eq!(run(&agent, &json!({})).await.unwrap(), "look");
+    assert_eq!(started.elapsed().as_secs(), 5);
 }
 
 #[tokio::test]
