@@ -163,7 +163,9 @@ pub(super) fn check(merged: &Merged, faults: &mut Vec<ConfigError>) {
             let message = "needs `program`, or `argv` where it is another one".to_owned();
             fault(source, &section, message);
         }
-        for (field, other) in [("recipe", "recipe"), ("tool", "tool"), ("upstream", "tool")] {
+        for (field, other) in
+            [("recipe", "recipe"), ("tool", "tool"), ("upstream", "tool"), ("allow", "tool")]
+        {
             if let Some((_, source)) = merged.get(&format!("agents.{agent}.{field}")) {
                 let message = format!("an agent is a command or a {other}, not both");
                 fault(source, &format!("agents.{agent}.{field}"), message);
