@@ -22,13 +22,10 @@ use super::{
     worktree::{Home, Kept, Worktree},
 };
 use crate::{
-    agents::call::Traced,
+    agents::call::{Ending, Ran, Traced, error_of},
     model::{AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall},
     ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
-
-/// What stands in traces where an upstream's name would.
-const UPSTREAM: &str = "command";
 
 /// An agent whose program was found.
 #[derive(Debug)]
@@ -147,29 +144,21 @@ impl CommandAgent {
         at_start: impl FnOnce(u32),
     ) -> Result<Value, Failure> {
         let setting = &self.parts.setting;
-        let (at, request_bytes) = (self.now(), run.input.len() as u64);
+        let ran = Ran {
+            upstream: UpstreamCall::COMMAND,
+            tool: setting.program.name().to_owned(),
+            at: self.now(),
+            span_id,
+            request_bytes: run.input.len() as u64,
+        };
         let mut decoder = decoder(setting.program, setting.output, self.parts.schema.is_some());
         let mut notes = Notes { agent: self, call, n_events: 0 };
         let ended = run.run(limits, at_start, |it| notes.line(it, &mut *decoder)).await;
         notes.finish();
-        let ended_bytes = ended.as_ref().map_or(0, |it| it.stdout_bytes);
+        let response_bytes = ended.as_ref().map_or(0, |it| it.stdout_bytes);
         let Reply { result, usage } = reply(ended, decoder);
-        let record = UpstreamCall {
-            upstream: UPSTREAM.to_owned(),
-            tool: setting.program.name().to_owned(),
-            at: Timestamp(at),
-            duration_ms: self.now().since(at).0,
-            ok: result.is_ok(),
-            error: result.as_ref().err().map(|it| it.message.to_string()),
-            code: result.as_ref().err().map(|it| it.code),
-            span_id,
-            request_bytes,
-            response_bytes: ended_bytes,
-            usage,
-        };
-        if call.calls.send(record).is_err() {
-            tracing::trace!(agent = self.lane, "nobody notes the run");
-        }
+        let end = Ending { at: self.now(), error: error_of(&result), response_bytes, usage };
+        ran.end(&call.calls, end);
         result
     }
 

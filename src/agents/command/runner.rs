@@ -15,15 +15,13 @@ use super::{
     settings::CommandHost,
 };
 use crate::{
-    agents::call::Traced,
-    model::{Failure, FailureCode, Timestamp, UpstreamCall, text},
+    agents::call::{Ending, Ran, Traced, error_of},
+    model::{Failure, FailureCode, UpstreamCall, text},
     ports::{AttemptCall, Heartbeat},
 };
 
 /// The longest text that a step takes from a program, in bytes: what a template may make, too.
 const TEXT_BYTES_MAX: usize = 8 << 20;
-/// What stands in traces where an upstream's name would.
-const UPSTREAM: &str = "command";
 
 /// How programs are run for steps of recipes.
 #[derive(Clone, Debug)]
@@ -90,26 +88,18 @@ impl CommandRunner {
         call: &AttemptCall,
         until: Instant,
     ) -> Result<String, Failure> {
-        let (at, request_bytes) = (self.host.clock.now(), input.len() as u64);
         let traced = Traced::new(call);
+        let ran = Ran {
+            upstream: UpstreamCall::COMMAND,
+            tool: command.name(),
+            at: self.host.clock.now(),
+            span_id: traced.span_id,
+            request_bytes: input.len() as u64,
+        };
         let (result, response_bytes) =
             self.run_unnoted(command, input, (call, &traced), until).await;
-        let record = UpstreamCall {
-            upstream: UPSTREAM.to_owned(),
-            tool: command.name(),
-            at: Timestamp(at),
-            duration_ms: self.host.clock.now().since(at).0,
-            ok: result.is_ok(),
-            error: result.as_ref().err().map(|it| it.message.to_string()),
-            code: result.as_ref().err().map(|it| it.code),
-            span_id: traced.span_id,
-            request_bytes,
-            response_bytes,
-            usage: None,
-        };
-        if call.calls.send(record).is_err() {
-            tracing::trace!(program = command.program(), "nobody notes the run");
-        }
+        let (at, error) = (self.host.clock.now(), error_of(&result));
+        ran.end(&call.calls, Ending { at, error, response_bytes, usage: None });
         result
     }
 
