@@ -7,13 +7,10 @@ use serde_json::{Map, Value};
 
 use super::call::{call_tool, cancelled};
 use crate::{
-    model::{AgentName, Failure, FailureCode, text},
+    model::{ARCHON, AgentName, Failure, FailureCode, text},
     ports::{AgentBackend, AttemptCall},
     upstream::{ToolFilter, Upstream},
 };
-
-/// The upstream that is meant where the input names none.
-const UPSTREAM: &str = "archon";
 
 /// Calls whatever tool its input names: `upstream`, `tool`, `arguments`.
 #[derive(Debug)]
@@ -90,7 +87,7 @@ impl Asked {
             Some(_) => return Err(refuse("\"arguments\" is no object".to_owned())),
         };
         let tool = text("tool")?.ok_or_else(|| refuse("\"tool\" is missing".to_owned()))?;
-        let upstream = text("upstream")?.unwrap_or_else(|| UPSTREAM.to_owned());
+        let upstream = text("upstream")?.unwrap_or_else(|| ARCHON.to_owned());
         Ok(Self { upstream, tool, arguments })
     }
 }

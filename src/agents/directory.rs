@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     confine::Workspaces,
-    model::AgentName,
+    model::{ARCHON, AgentName, EMBEDDED},
     ports::{AgentBackend, AgentDirectory, BindError, Binding},
     upstream::{Archon, Upstream},
 };
@@ -65,10 +65,6 @@ pub struct Agents {
 
 /// The longest that binding waits for a list of tools; the attempts look again.
 pub(super) const BIND_TIMEOUT: Duration = Duration::from_secs(5);
-/// The name of the upstream that is always there.
-const ARCHON: &str = "archon";
-/// The name of the upstream in this process.
-const EMBEDDED: &str = "embedded";
 
 impl Agents {
     /// Makes the directory; nothing is connected yet.

@@ -10,7 +10,7 @@ use super::{
     clock::SystemClock,
     monitoring::Monitoring,
     programs, recipes,
-    upstreams::{self, ARCHON, CALL_TIMEOUT},
+    upstreams::{self, CALL_TIMEOUT},
     workers::workers,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     archon::EmbeddedArchon,
     config::{ArchonSetting, ConfigErrors, ExpectSettings, Role, Settings},
     confine::Workspaces,
-    model::{AgentName, Millis},
+    model::{ARCHON, AgentName, Millis},
     plan::{InputKind, Limits},
     ports::{Clock, ContextSource},
     runtime::{

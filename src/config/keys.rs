@@ -1,7 +1,7 @@
 //! The table of keys: what each takes, and who may set it.
 
-use super::{settings::ARCHON, supply::check_variable};
-use crate::model::{AgentName, CacheMode, RetrySpec, text};
+use super::supply::check_variable;
+use crate::model::{ARCHON, AgentName, CacheMode, RetrySpec, text};
 
 /// One key, or with a `*` one key of each agent or upstream.
 #[derive(Debug)]

@@ -13,12 +13,12 @@ use super::{
     layer::{Merged, flatten},
     place::Base,
     server::{self, Server},
-    settings::{ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
+    settings::{ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
     supply::SecretText,
     telemetry::{self, Telemetry},
     worker,
 };
-use crate::model::{AgentName, text};
+use crate::model::{ARCHON, AgentName, text};
 
 /// The settings in force, and how they came to be.
 #[derive(Clone, Debug)]
