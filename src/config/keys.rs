@@ -239,6 +239,10 @@ pub(super) fn canonical(path: &[&str]) -> String {
         ["agents", name, field @ ..] => {
             format!("agents.{}.{}", AgentName::new(name), field.join("."))
         }
+        // Headers are the same however their names are written.
+        ["telemetry", "otlp", "headers", name] => {
+            format!("telemetry.otlp.headers.{}", name.to_ascii_lowercase())
+        }
         _ => path.join("."),
     }
 }
