@@ -79,6 +79,10 @@ impl Agents {
 
     /// The name of the upstream without which `agent` does nothing, if there is one.
     pub fn upstream_of(&self, agent: &AgentName) -> Option<String> {
+        let is_pulled = self.settings.workers.as_ref().is_some_and(|it| it.bind(agent).is_some());
+        if is_pulled || self.settings.commands.has(agent) {
+            return None;
+        }
         let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
         let recipe = setting.recipe.as_ref().and_then(|it| self.settings.recipes.get(it));
         let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
@@ -281,7 +285,11 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        agents::recipe::testing::{Form, StandIn, busy_at_first, run},
+        agents::{
+            command::{CommandHost, CommandSetting, GuardProgram, Program},
+            recipe::testing::{Form, StandIn, busy_at_first, run},
+        },
+        model::Millis,
         upstream::{
             ArchonChoice, Era,
             testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
@@ -408,6 +416,24 @@ mod tests {
         assert_eq!(first, binding("http://one/mcp", "http://two/mcp").await);
         assert_ne!(first, binding("http://one/mcp", "http://two/mcp?project=2").await);
         assert_ne!(first, binding("http://three/mcp", "http://two/mcp").await);
+    }
+
+    #[test]
+    fn programs_and_workers_need_no_upstream() {
+        let guard = GuardProgram { program: "/nowhere".into(), arguments: Vec::new() };
+        let clock = Arc::new(StillClock::default());
+        let host =
+            CommandHost { guard, state_dir: "/state".into(), clock: Arc::clone(&clock) as _ };
+        let program = CommandSetting::new(Program::Claude, "/".into());
+        let pulled = BTreeMap::from([(AgentName::new("pulled"), Millis(1_000))]);
+        let agents = Agents::new(AgentsSettings {
+            commands: Commands::new(host, BTreeMap::from([(AgentName::new("program"), program)])),
+            workers: Some(PullWorkers::new(pulled, clock)),
+            ..bare()
+        });
+        let needed = |name: &str| agents.upstream_of(&AgentName::new(name));
+        assert_eq!([needed("program"), needed("pulled")], [None, None]);
+        assert_eq!(needed("coder").as_deref(), Some(ARCHON));
     }
 
     #[tokio::test]

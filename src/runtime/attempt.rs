@@ -54,6 +54,13 @@ pub(super) struct AttemptJob {
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
 
+impl AttemptJob {
+    /// The task.
+    pub(super) fn spec(&self) -> &TaskSpec {
+        &self.document.tasks[self.task.as_usize()]
+    }
+}
+
 /// What is learned on an attempt's way.
 #[derive(Debug, Default)]
 struct Notes {
@@ -119,7 +126,7 @@ async fn run_agent(
     input: Map<String, Value>,
     (calls, events): (CallLog, EventLog),
 ) -> Result<Value, Failure> {
-    let task = task_of(job);
+    let task = job.spec();
     let idle_timeout = task.idle_timeout_seconds;
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
     let look = ancestors::outputs(job, job.backend.upstream_wish());
@@ -165,7 +172,7 @@ async fn while_alive<T>(job: &AttemptJob, look: impl Future<Output = T>) -> Resu
 /// Tells the dispatcher that the attempt goes on, so often that no idle deadline passes meanwhile:
 /// while the agent's heart beats, and always where there is none to listen to.
 async fn tell_progress(job: &AttemptJob, heartbeat: Option<&Heartbeat>) -> Infallible {
-    let idle_timeout = task_of(job).idle_timeout_seconds.map(Millis::from_seconds);
+    let idle_timeout = job.spec().idle_timeout_seconds.map(Millis::from_seconds);
     let Some(idle) = idle_timeout else { return std::future::pending().await };
     let interval = HEARTBEAT_INTERVAL.min(Duration::from_millis((idle.0 / 4).max(1)));
     loop {
@@ -195,7 +202,7 @@ pub(super) async fn prepare(
     job: &AttemptJob,
     resolved: &mut Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Failure> {
-    let task = task_of(job);
+    let task = job.spec();
     let mut input = Map::clone(&task.input_data);
     if plan::has_references(&input) {
         input = resolve(job, &input).await?;
@@ -226,10 +233,6 @@ async fn resolve(
         .filter_map(|((name, _), json)| Some((name, serde_json::from_str(&json?).ok()?)))
         .collect();
     plan::resolve(input, &|name| outputs.get(name))
-}
-
-fn task_of(job: &AttemptJob) -> &TaskSpec {
-    &job.document.tasks[job.task.as_usize()]
 }
 
 fn to_json(output: &Value) -> Result<String, Failure> {

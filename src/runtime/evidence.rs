@@ -50,7 +50,7 @@ pub(super) fn add(task: &mut TaskSpec, agent: &AgentExpect) {
 
 /// Looks at the files that an attempt with this input is to change.
 pub(super) async fn baseline(job: &AttemptJob, input: &Map<String, Value>) -> Baseline {
-    let expect = task_of(job).expect.as_ref();
+    let expect = job.spec().expect.as_ref();
     let mut changed = expect.map(|it| it.changed.clone()).unwrap_or_default();
     if job.document.must_write(job.task)
         && let Some(it) = files::to_be_written(input).filter(|it| !changed.contains(it))
@@ -69,7 +69,7 @@ pub(super) async fn gather(
     Baseline(before): Baseline,
     (input, outcome): (Option<&Map<String, Value>>, &Outcome),
 ) -> Vec<Evidence> {
-    let task = task_of(job);
+    let task = job.spec();
     let mut found = Vec::new();
     if let Some(schema) = &task.output_schema {
         found.push(check_schema(schema, &outcome.output).await);
@@ -108,10 +108,6 @@ pub(super) fn failure(found: &[Evidence]) -> Option<Failure> {
     let (n, of) = (failed.len(), found.len());
     let message = format!("{n} of {of} pieces of evidence are missing: {shown}");
     (n > 0).then(|| Failure::new(FailureCode::CheckFailed, message))
-}
-
-fn task_of(job: &AttemptJob) -> &TaskSpec {
-    &job.document.tasks[job.task.as_usize()]
 }
 
 fn evidence(kind: EvidenceKind, subject: &str, found: Result<(), String>) -> Evidence {

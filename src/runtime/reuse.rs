@@ -144,7 +144,7 @@ async fn within<T>(look: impl Future<Output = Option<T>>) -> Option<T> {
 async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospect> {
     let named = files::named(input)?;
     let files = read(job, named.clone(), files::digests).await?;
-    let task = &job.document.tasks[job.task.as_usize()];
+    let task = job.spec();
     let expected = match (&task.expect, &task.output_schema, job.document.must_write(job.task)) {
         (None, None, false) => String::new(),
         all => serde_json::to_string(&all).ok()?,
@@ -175,7 +175,7 @@ async fn upstream(job: &AttemptJob) -> Option<Vec<Earlier<'_>>> {
         });
         return Some(seen.collect());
     }
-    let names = &job.document.tasks[job.task.as_usize()].dependencies;
+    let names = &job.spec().dependencies;
     let mut digests = Vec::with_capacity(names.len());
     for names in names.chunks(OUTPUTS_PAGE) {
         let places: Option<_> = names.iter().map(|it| job.document.place(it.as_str())).collect();

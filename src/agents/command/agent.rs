@@ -23,7 +23,9 @@ use super::{
 };
 use crate::{
     agents::call::{Ending, Ran, Traced, error_of},
-    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall},
+    model::{
+        AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall, text,
+    },
     ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
 
@@ -58,7 +60,7 @@ struct Notes<'a> {
 impl CommandAgent {
     pub(super) fn new(agent: &AgentName, parts: Parts) -> Self {
         let lane = format!("{}/{agent}", parts.setting.program.name());
-        let mut binding = format!("{lane}\n{}", hex(parts.described()));
+        let mut binding = format!("{lane}\n{}", text::hex(&parts.described()));
         if parts.setting.worktree {
             // What it starts from is not in its input, so no result is as good as another.
             binding.push_str(&Uuid::new_v4().to_string());
@@ -244,12 +246,6 @@ impl AgentBackend for CommandAgent {
     fn binding(&self) -> String {
         self.binding.clone()
     }
-}
-
-fn hex(bytes: [u8; 32]) -> String {
-    let (high, low) = bytes.split_at(16);
-    let number = |half: &[u8]| half.iter().fold(0_u128, |sum, it| (sum << 8) | u128::from(*it));
-    format!("{:032x}{:032x}", number(high), number(low))
 }
 
 #[cfg(test)]
