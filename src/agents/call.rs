@@ -54,7 +54,7 @@ pub(super) struct Ran {
 }
 
 /// How such work ended.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Ending<'a> {
     pub(super) at: Millis,
     pub(super) error: Option<(FailureCode, &'a str)>,

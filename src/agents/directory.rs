@@ -32,7 +32,7 @@ pub struct AgentsSettings {
     /// The agents that are programs; these go before all tools.
     pub commands: Commands,
     /// What runs the programs of recipes.
-    pub runner: Option<CommandRunner>,
+    pub runner: CommandRunner,
     /// Where agents wait for workers that pull; these go before all others.
     pub workers: Option<PullWorkers>,
     /// The Archon in this process, which recipes know as `embedded`.
@@ -287,7 +287,7 @@ mod tests {
     use crate::{
         agents::{
             command::{CommandHost, CommandSetting, GuardProgram, Program},
-            recipe::testing::{Form, StandIn, busy_at_first, run},
+            recipe::testing::{Form, StandIn, busy_at_first, run, runner},
         },
         model::Millis,
         upstream::{
@@ -319,7 +319,7 @@ mod tests {
             recipes: Recipes::default(),
             workspaces: Workspaces::new([]).unwrap(),
             workers: None,
-            runner: None,
+            runner: runner(),
             commands: Commands::default(),
         }
     }

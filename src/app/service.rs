@@ -193,7 +193,7 @@ pub(super) fn agents(
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
-        runner: Some(programs::runner(settings, clock)),
+        runner: programs::runner(settings, clock),
         embedded: Arc::clone(&upstreams.embedded),
         recipes,
         workspaces: workspaces.clone(),

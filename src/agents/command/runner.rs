@@ -63,7 +63,7 @@ impl CommandRunner {
     /// What a run depends on besides what the recipe says: which program it is, and where it runs.
     pub(in crate::agents) fn describe(&self, command: &StepCommand) -> String {
         let found = self.find(command).map_or_else(|_| String::new(), |it| it.0);
-        format!("{found:?} {:?}", self.dir_of(command))
+        format!("{found}\n{}", self.dir_of(command).display())
     }
 
     fn dir_of<'a>(&'a self, command: &'a StepCommand) -> &'a Path {

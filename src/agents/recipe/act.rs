@@ -130,11 +130,7 @@ impl Tools<'_> {
             }
         };
         self.time_left()?;
-        let runner = self
-            .links
-            .runner
-            .as_ref()
-            .ok_or_else(|| Fault::of(FailureCode::AgentError, "no program can be run here"))?;
+        let runner = &self.links.runner;
         let made = runner.run(&program.command, input, self.call, self.until).await;
         made.map(Dynamic::from).map_err(Fault::from)
     }

@@ -49,7 +49,7 @@ pub(in crate::agents) struct Links {
     pub(in crate::agents) others: BTreeMap<String, Arc<Upstream>>,
     pub(in crate::agents) workspaces: Workspaces,
     /// What runs programs.
-    pub(in crate::agents) runner: Option<CommandRunner>,
+    pub(in crate::agents) runner: CommandRunner,
 }
 
 /// Why a recipe cannot run now.
@@ -122,7 +122,7 @@ impl RecipeAgent {
         if let Some(seen) = self.seen.lock().as_ref().filter(|it| are_same(&it.lists, &lists)) {
             return Ok(Arc::clone(&seen.missing));
         }
-        let mut faults = fit_programs(&self.recipe, self.links.runner.as_ref());
+        let mut faults = fit_programs(&self.recipe, &self.links.runner);
         let mut missing = Vec::new();
         for ((place, upstream), tools) in places.iter().zip(&lists) {
             match fit(&self.recipe, place, upstream.name(), tools) {
@@ -169,11 +169,8 @@ impl AgentBackend for RecipeAgent {
             self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
         let own = if self.recipe.calls_own() { self.links.own.identity() } else { String::new() };
         let digest = &self.recipe.digest;
-        let describe = |it: &CommandRunner| {
-            let programs = self.recipe.programs().map(|(_, program)| it.describe(&program.command));
-            programs.collect::<Vec<_>>().join("\n")
-        };
-        let programs = self.links.runner.as_ref().map(describe).unwrap_or_default();
+        let programs = self.recipe.programs().map(|it| self.links.runner.describe(&it.1.command));
+        let programs = programs.collect::<Vec<_>>().join("\n");
         let version = env!("CARGO_PKG_VERSION");
         format!("{}\n{own} {others}\n{digest}\n{programs}\n{version}", self.lane)
     }

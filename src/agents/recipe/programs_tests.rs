@@ -11,10 +11,10 @@ use tokio::{sync::mpsc, time::Instant};
 use super::{
     agent::{Links, RecipeAgent, Unready},
     read::read,
-    testing::{Ground, attempt, run},
+    testing::{Ground, attempt, run, runner},
 };
 use crate::{
-    agents::command::{CommandHost, CommandRunner, GuardProgram},
+    agents::command::{CommandRunner, GuardProgram},
     model::{AgentName, FailureCode, TaskId},
     ports::{AgentBackend as _, AttemptCall, Heartbeat, UpstreamOutput, UpstreamWish},
     upstream::{
@@ -23,16 +23,7 @@ use crate::{
     },
 };
 
-/// A runner without a guard that could be started.
-fn runner() -> CommandRunner {
-    let guard = GuardProgram { program: "/nowhere".into(), arguments: Vec::new() };
-    let host =
-        CommandHost { guard, state_dir: "/state".into(), clock: Arc::new(StillClock::default()) };
-    let passed_on = |_: &[String]| vec![("PATH".to_owned(), "/bin".into())];
-    CommandRunner { host, dir: "/".into(), passed_on }
-}
-
-fn agent(recipe: &Value, server: TestServer, runner: Option<CommandRunner>) -> RecipeAgent {
+fn agent(recipe: &Value, server: TestServer, runner: CommandRunner) -> RecipeAgent {
     let recipe = read("mine", recipe).unwrap_or_else(|faults| panic!("{faults:?}"));
     let (own, workspaces) = (memory_upstream(server, Era::Legacy), Ground::new().workspaces);
     let links = Links { own, others: BTreeMap::new(), workspaces, runner };
@@ -57,15 +48,13 @@ async fn a_program_that_is_not_there_is_named_before_anything_runs() {
     let server = || TestServer::echo(&[]);
     let missing = program(&["no-such-program"], false);
     expect!["step code runs the program no-such-program, which is not installed: it is not on PATH (/bin)"]
-        .assert_eq(&unfit(&agent(&missing, server(), Some(runner()))).await);
-    expect!["step code runs a program, which cannot be done here"]
-        .assert_eq(&unfit(&agent(&missing, server(), None)).await);
-    let optional = agent(&program(&["no-such-program"], true), server(), Some(runner()));
+        .assert_eq(&unfit(&agent(&missing, server(), runner())).await);
+    let optional = agent(&program(&["no-such-program"], true), server(), runner());
     expect![[
         r#""it runs the program no-such-program, which is not installed: it is not on PATH (/bin)""#
     ]]
     .assert_eq(&run(&optional, &json!({})).await.unwrap().to_string());
-    let there = agent(&program(&["sh", "{{ input.n }}"], false), server(), Some(runner()));
+    let there = agent(&program(&["sh", "{{ input.n }}"], false), server(), runner());
     let said = run(&there, &json!({})).await.unwrap().to_string();
     assert!(said.contains("failed to start a guard"), "{said}");
 }
@@ -81,7 +70,7 @@ async fn e2e_the_runs_of_a_recipe_that_is_given_up_come_to_their_end_and_are_not
     recipe["steps"].as_array_mut().unwrap().push(other);
     recipe["steps"][0]["group"] = json!("both");
     recipe["steps"][1]["group"] = json!("both");
-    let agent = agent(&recipe, TestServer::echo(&[]), Some(runner));
+    let agent = agent(&recipe, TestServer::echo(&[]), runner);
     let (calls, mut noted) = mpsc::unbounded_channel();
     let heartbeat = Heartbeat::heard();
     let call = AttemptCall { calls, heartbeat: heartbeat.clone(), ..attempt(&json!({})) };
@@ -101,7 +90,7 @@ fn the_binding_changes_with_the_program_that_is_found_and_where_it_runs() {
     let binding = |change: fn(&mut CommandRunner)| {
         let mut runner = runner();
         change(&mut runner);
-        agent(&program(&["sh"], false), TestServer::echo(&[]), Some(runner)).binding()
+        agent(&program(&["sh"], false), TestServer::echo(&[]), runner).binding()
     };
     let usual = binding(|_| ());
     assert_eq!(usual, binding(|it| it.host.state_dir = "/elsewhere".into()));
@@ -138,7 +127,7 @@ async fn what_earlier_tasks_answered_is_there_where_a_recipe_asks_for_it() {
         json!({ "steps": [{ "id": "a", "generate": { "with": "template", "text": text } }],
                 "output": "{{ steps.a.value }}" })
     };
-    let wish = |text: &str| agent(&recipe(text), TestServer::echo(&[]), None).upstream_wish();
+    let wish = |text: &str| agent(&recipe(text), TestServer::echo(&[]), runner()).upstream_wish();
     assert_eq!(wish("{{ input.deps }}"), UpstreamWish::None);
     let text = "{{ deps[\"plan-1\"].output.title }}, {{ deps.review.output }}: \
                 {% for it in deps %}{{ it }}{% if deps[it].direct %}!{% endif %} {% endfor %}";
@@ -153,7 +142,7 @@ async fn what_earlier_tasks_answered_is_there_where_a_recipe_asks_for_it() {
         output("review", json!("good"), true),
     ];
     let call = AttemptCall { upstream, ..attempt(&json!({})) };
-    let agent = agent(&recipe(text), TestServer::echo(&[]), None);
+    let agent = agent(&recipe(text), TestServer::echo(&[]), runner());
     assert_eq!(agent.run(call).await.unwrap(), "a plan, good: plan-1 review! ");
     let failure = run(&agent, &json!({})).await.unwrap_err();
     assert_eq!(&*failure.message, "step a: generate: undefined value");
@@ -184,7 +173,7 @@ async fn others_that_say_nothing_hold_an_attempt_up_for_a_moment_only() {
     });
     let own = memory_upstream(TestServer::echo(&["look"]), Era::Legacy);
     let others = ["one", "two"].map(|it| (it.to_owned(), silent())).into();
-    let links = Links { own, others, workspaces: Ground::new().workspaces, runner: None };
+    let links = Links { own, others, workspaces: Ground::new().workspaces, runner: runner() };
     let recipe = Arc::new(read("mine", &recipe).unwrap());
     let agent = RecipeAgent::new(&AgentName::new("coder"), recipe, links);
     let started = Instant::now();
@@ -203,7 +192,7 @@ async fn tools_that_change_between_attempts_are_compared_again() {
                   { "id": "b", "call": "write", "optional": true, "on_error": "continue" }],
         "output": "{{ [steps.a.value.tool, steps.b.ok] }}",
     });
-    let agent = agent(&recipe, server.clone(), None);
+    let agent = agent(&recipe, server.clone(), runner());
     assert_eq!(run(&agent, &json!({})).await.unwrap(), json!(["look", true]));
     server.set_tools(&["look"]);
     assert_eq!(run(&agent, &json!({})).await.unwrap(), json!(["look", false]));
