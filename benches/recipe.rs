@@ -127,7 +127,7 @@ async fn bind(upstream: &Arc<Upstream>, recipe: Value) -> Result<Arc<dyn AgentBa
 
 /// What no recipe here uses.
 fn runner() -> CommandRunner {
-    let guard = GuardProgram { program: PathBuf::new(), arguments: Vec::new() };
+    let guard = GuardProgram { program: PathBuf::new(), arguments: Vec::new(), open_files: None };
     let clock = Arc::new(Wall::start());
     let host = CommandHost { guard, state_dir: PathBuf::new(), clock };
     CommandRunner { host, dir: PathBuf::new(), passed_on: |_| Vec::new() }

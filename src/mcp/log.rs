@@ -22,7 +22,7 @@ use rmcp::{
 use serde_json::{Map, Value, json};
 use tokio_util::task::TaskTracker;
 
-use super::DispatchServer;
+use super::{DispatchServer, caller};
 use crate::{
     model::{DispatchId, DispatchStatus, ReadTraceRequest, TraceEvent, TraceKind},
     runtime::{DispatcherHandle, Progress},
@@ -109,7 +109,10 @@ pub(super) fn follow_for_session(
         n_told: 0,
     };
     let closing = server.closing().clone();
+    let awake = caller::keep_awake(context);
     server.tellers.spawn(async move {
+        // A session that sleeps is told nothing.
+        let _awake = awake;
         tokio::select! {
             () = closing.cancelled() => (),
             () = teller.run() => (),

@@ -73,6 +73,7 @@ mod retry_tests;
 mod reuse;
 #[cfg(test)]
 mod reuse_tests;
+mod room;
 mod row;
 mod rules;
 mod sharing;

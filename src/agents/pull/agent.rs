@@ -4,12 +4,12 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    board::{Lease, Standing, Work},
+    board::{Lease, Standing, Work, traced},
     workers::{Offered, PullWorkers},
 };
 use crate::{
     agents::call::{Ending, Ran},
-    model::{AgentName, Failure, FailureCode, Millis, UpstreamCall, text},
+    model::{AgentName, Failure, FailureCode, Lineage, Millis, UpstreamCall, text},
     ports::{AgentBackend, AttemptCall, CallLog},
 };
 
@@ -31,6 +31,7 @@ enum End {
 struct Notes {
     calls: CallLog,
     request_bytes: u64,
+    trace: Option<Lineage>,
 }
 
 impl PullAgent {
@@ -51,6 +52,7 @@ impl PullAgent {
             input: call.input,
             heartbeat: self.heartbeat,
             deadline: clock.now() + patience,
+            trace: call.trace,
         };
         let (deadline, notes) = (work.deadline, Notes::new(calls, &work));
         let offered = self.workers.offer(work, heartbeat);
@@ -121,7 +123,7 @@ impl AgentBackend for PullAgent {
 
 impl Notes {
     fn new(calls: CallLog, work: &Work) -> Self {
-        Self { calls, request_bytes: n_bytes(&work.input) }
+        Self { calls, request_bytes: n_bytes(&work.input), trace: work.trace.clone() }
     }
 
     /// Notes what came of one worker's claim.
@@ -130,7 +132,7 @@ impl Notes {
             upstream: UpstreamCall::WORKERS,
             tool: lease.worker.to_string(),
             at: lease.since,
-            span_id: None,
+            span_id: traced(self.trace.as_ref(), lease.id).1,
             request_bytes: self.request_bytes,
         };
         let response_bytes = result.map_or(0, n_bytes);

@@ -63,7 +63,7 @@ async fn a_program_that_is_not_there_is_named_before_anything_runs() {
 async fn e2e_the_runs_of_a_recipe_that_is_given_up_come_to_their_end_and_are_noted() {
     let mut runner = runner();
     let arguments = ["-c", "echo up; cat > /dev/null"].map(str::to_owned).to_vec();
-    runner.host.guard = GuardProgram { program: "/bin/sh".into(), arguments };
+    runner.host.guard = GuardProgram { program: "/bin/sh".into(), arguments, open_files: None };
     let mut recipe = program(&["sh"], false);
     let mut other = recipe["steps"][0].clone();
     other["id"] = json!("other");
