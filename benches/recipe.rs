@@ -12,13 +12,17 @@ mod quick;
 use std::{
     collections::BTreeMap,
     error::Error,
+    path::PathBuf,
     sync::Arc,
     time::{Duration, Instant},
 };
 
 use futures::channel::mpsc;
 use parallel_dispatch::{
-    agents::{AgentSetting, Agents, AgentsSettings, Recipes, command::Commands},
+    agents::{
+        AgentSetting, Agents, AgentsSettings, Recipes,
+        command::{CommandHost, CommandRunner, Commands, GuardProgram},
+    },
     confine::Workspaces,
     model::{AgentName, Attempt, DispatchId, TaskId},
     ports::{AgentBackend, AgentDirectory as _, AttemptCall, EventLog, Heartbeat, UpstreamOutput},
@@ -113,12 +117,20 @@ async fn bind(upstream: &Arc<Upstream>, recipe: Value) -> Result<Arc<dyn AgentBa
         archon: Archon::new(choice, Arc::new(Wall::start())),
         commands: Commands::default(),
         workers: None,
-        runner: None,
+        runner: runner(),
         embedded: Arc::clone(upstream),
         recipes: recipes.map_err(|it| it.iter().map(ToString::to_string).collect::<String>())?,
         workspaces: Workspaces::new([])?,
     });
     Ok(agents.bind(&name).await?.backend)
+}
+
+/// What no recipe here uses.
+fn runner() -> CommandRunner {
+    let guard = GuardProgram { program: PathBuf::new(), arguments: Vec::new(), open_files: None };
+    let clock = Arc::new(Wall::start());
+    let host = CommandHost { guard, state_dir: PathBuf::new(), clock };
+    CommandRunner { host, dir: PathBuf::new(), passed_on: |_| Vec::new() }
 }
 
 /// The middle of the times that a call takes.

@@ -1,31 +1,29 @@
 //! The agent `tool`: calls the tool that its input names, if the settings allow that one.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use futures::future::BoxFuture;
 use serde_json::{Map, Value};
 
-use super::{
-    call::{call_tool, cancelled},
-    recipe::FindUpstream,
-};
+use super::call::{call_tool, cancelled};
 use crate::{
-    model::{AgentName, Failure, FailureCode, text},
+    model::{ARCHON, AgentName, Failure, FailureCode, text},
     ports::{AgentBackend, AttemptCall},
     upstream::{ToolFilter, Upstream},
 };
 
-/// The upstream that is meant where the input names none.
-const UPSTREAM: &str = "archon";
-
 /// Calls whatever tool its input names: `upstream`, `tool`, `arguments`.
 #[derive(Debug)]
 pub(super) struct AnyToolAgent {
-    upstreams: Arc<dyn FindUpstream>,
+    /// Those that it may call, by name: the same for all attempts.
+    upstreams: Upstreams,
     /// Over `UPSTREAM/TOOL`.
     allowed: ToolFilter,
     binding: String,
 }
+
+/// Upstreams by the names that inputs have for them.
+pub(super) type Upstreams = BTreeMap<String, Arc<Upstream>>;
 
 /// A call that an input asks for.
 struct Asked {
@@ -35,14 +33,11 @@ struct Asked {
 }
 
 impl AnyToolAgent {
-    /// An agent that may call the tools of these patterns; `places` stands for all upstreams that
-    /// it may find them on.
-    pub(super) fn new(
-        upstreams: Arc<dyn FindUpstream>,
-        patterns: &[String],
-        places: &str,
-    ) -> Result<Self, String> {
+    /// An agent that may call the tools of these patterns on these upstreams.
+    pub(super) fn new(upstreams: Upstreams, patterns: &[String]) -> Result<Self, String> {
         let allowed = ToolFilter::new(patterns).map_err(|it| it.to_string())?;
+        let places = upstreams.iter().map(|(name, it)| format!("{name} {}", it.identity()));
+        let places = places.collect::<Vec<_>>().join("\n");
         let binding = format!("tool\n{places}\n{}", env!("CARGO_PKG_VERSION"));
         Ok(Self { upstreams, allowed, binding })
     }
@@ -52,16 +47,15 @@ impl AnyToolAgent {
         if !self.allowed.allows(&format!("{name}/{tool}")) {
             return Err(refuse(format!("the settings do not allow {}", shown(&name, &tool))));
         }
-        let upstream = self.upstreams.find(Some(&name)).await;
-        let upstream = upstream.ok_or_else(|| {
+        let upstream = self.upstreams.get(&name).ok_or_else(|| {
             refuse(format!("there is no upstream \"{}\"", text::escape(&text::cut(&name, 100))))
         })?;
-        let listed = is_listed(&upstream, &tool, call.timeout);
+        let listed = is_listed(upstream, &tool, call.timeout);
         let listed = call.cancelled.run_until_cancelled(listed).await;
         if !listed.ok_or_else(cancelled)?? {
             return Err(refuse(format!("there is no {}", shown(&name, &tool))));
         }
-        Ok(call_tool(&upstream, &tool, arguments, &call, call.timeout).await?)
+        Ok(call_tool(upstream, &tool, arguments, &call, call.timeout).await?)
     }
 }
 
@@ -93,9 +87,18 @@ impl Asked {
             Some(_) => return Err(refuse("\"arguments\" is no object".to_owned())),
         };
         let tool = text("tool")?.ok_or_else(|| refuse("\"tool\" is missing".to_owned()))?;
-        let upstream = text("upstream")?.unwrap_or_else(|| UPSTREAM.to_owned());
+        let upstream = text("upstream")?.unwrap_or_else(|| ARCHON.to_owned());
         Ok(Self { upstream, tool, arguments })
     }
+}
+
+/// Whether a tool of this upstream may be meant by one of the patterns.
+pub(super) fn may_reach(patterns: &[String], upstream: &str) -> bool {
+    let prefix = format!("{upstream}/");
+    patterns.iter().any(|it| {
+        let literal = it.split(['*', '?', '[', '{', '\\']).next().unwrap_or_default();
+        literal.starts_with(&prefix) || prefix.starts_with(literal)
+    })
 }
 
 async fn is_listed(upstream: &Upstream, tool: &str, limit: Duration) -> Result<bool, Failure> {
@@ -126,20 +129,11 @@ mod tests {
         },
     };
 
-    #[derive(Debug)]
-    struct One(Arc<Upstream>);
-
-    impl FindUpstream for One {
-        fn find<'a>(&'a self, name: Option<&'a str>) -> BoxFuture<'a, Option<Arc<Upstream>>> {
-            let found = (name == Some("archon")).then(|| Arc::clone(&self.0));
-            Box::pin(async move { found })
-        }
-    }
-
     async fn run(input: Value) -> Result<Value, String> {
         let upstream = memory_upstream(TestServer::echo(&["rag_search", "drop_all"]), Era::Legacy);
+        let upstreams = BTreeMap::from([("archon".to_owned(), upstream)]);
         let patterns = ["archon/rag_*".to_owned(), "*/gone".to_owned()];
-        let agent = AnyToolAgent::new(Arc::new(One(upstream)), &patterns, "").unwrap();
+        let agent = AnyToolAgent::new(upstreams, &patterns).unwrap();
         let mut call = attempt_call(mpsc::unbounded_channel().0);
         call.input = input.as_object().unwrap().clone();
         agent.run(call).await.map_err(|it| it.message.into())
@@ -152,6 +146,20 @@ mod tests {
         assert_eq!(output["arguments"], json!({ "query": "x" }));
         assert_eq!(output["meta"]["parallel-dispatch/attempt"], 3);
         assert_eq!(run(json!({ "tool": "rag_search" })).await.unwrap()["arguments"], json!({}));
+    }
+
+    #[test]
+    fn patterns_tell_which_upstreams_they_are_about() {
+        for (pattern, may) in [
+            ("archon/rag_*", true),
+            ("arch*", true),
+            ("*", true),
+            ("{archon,other}/x", true),
+            ("other/*", false),
+            ("archons/*", false),
+        ] {
+            assert_eq!(may_reach(&[pattern.to_owned()], "archon"), may, "{pattern}");
+        }
     }
 
     #[tokio::test]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 use uuid::Uuid;
 
 use crate::{
-    model::{Failure, FailureCode, SpanId, TraceContext},
-    ports::AttemptCall,
+    model::{Failure, FailureCode, Millis, SpanId, Timestamp, TraceContext, UpstreamCall, Usage},
+    ports::{AttemptCall, CallLog},
     upstream::{CallMeta, Upstream, UpstreamError},
 };
 
@@ -39,6 +39,54 @@ impl Traced {
         .into_iter()
         .flatten()
     }
+}
+
+/// What is noted like a call of work that no upstream's tool does.
+#[derive(Debug)]
+pub(super) struct Ran {
+    /// What stands where an upstream's name would.
+    pub(super) upstream: &'static str,
+    /// Who did it, where a tool's name would stand.
+    pub(super) tool: String,
+    pub(super) at: Millis,
+    pub(super) span_id: Option<SpanId>,
+    pub(super) request_bytes: u64,
+}
+
+/// How such work ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ending<'a> {
+    pub(super) at: Millis,
+    pub(super) error: Option<(FailureCode, &'a str)>,
+    pub(super) response_bytes: u64,
+    pub(super) usage: Option<Usage>,
+}
+
+impl Ran {
+    /// Notes it in the trace of its attempt.
+    pub(super) fn end(self, calls: &CallLog, end: Ending<'_>) {
+        let record = UpstreamCall {
+            upstream: self.upstream.to_owned(),
+            tool: self.tool,
+            at: Timestamp(self.at),
+            duration_ms: end.at.since(self.at).0,
+            ok: end.error.is_none(),
+            error: end.error.map(|it| it.1.to_owned()),
+            code: end.error.map(|it| it.0),
+            span_id: self.span_id,
+            request_bytes: self.request_bytes,
+            response_bytes: end.response_bytes,
+            usage: end.usage,
+        };
+        if calls.send(record).is_err() {
+            tracing::trace!(upstream = self.upstream, "nobody notes what ran");
+        }
+    }
+}
+
+/// What went wrong, if something did.
+pub(super) fn error_of<T>(result: &Result<T, Failure>) -> Option<(FailureCode, &str)> {
+    result.as_ref().err().map(|it| (it.code, &*it.message))
 }
 
 /// Calls `tool` on behalf of the attempt, within `limit`; the attempt's trace hears of it.

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use super::{
-    any_tool::AnyToolAgent,
+    any_tool::{AnyToolAgent, may_reach},
     command::{CommandRunner, Commands},
     detect::Detected,
     pull::PullWorkers,
@@ -15,7 +15,7 @@ use super::{
 };
 use crate::{
     confine::Workspaces,
-    model::AgentName,
+    model::{ARCHON, AgentName, EMBEDDED},
     ports::{AgentBackend, AgentDirectory, BindError, Binding, Spans},
     upstream::{Archon, Upstream},
 };
@@ -32,7 +32,7 @@ pub struct AgentsSettings {
     /// The agents that are programs; these go before all tools.
     pub commands: Commands,
     /// What runs the programs of recipes.
-    pub runner: Option<CommandRunner>,
+    pub runner: CommandRunner,
     /// Where agents wait for workers that pull; these go before all others.
     pub workers: Option<PullWorkers>,
     /// The Archon in this process, which recipes know as `embedded`.
@@ -64,11 +64,7 @@ pub struct Agents {
 }
 
 /// The longest that binding waits for a list of tools; the attempts look again.
-const BIND_TIMEOUT: Duration = Duration::from_secs(5);
-/// The name of the upstream that is always there.
-const ARCHON: &str = "archon";
-/// The name of the upstream in this process.
-const EMBEDDED: &str = "embedded";
+pub(super) const BIND_TIMEOUT: Duration = Duration::from_secs(5);
 
 impl Agents {
     /// Makes the directory; nothing is connected yet.
@@ -83,6 +79,10 @@ impl Agents {
 
     /// The name of the upstream without which `agent` does nothing, if there is one.
     pub fn upstream_of(&self, agent: &AgentName) -> Option<String> {
+        let is_pulled = self.settings.workers.as_ref().is_some_and(|it| it.bind(agent).is_some());
+        if is_pulled || self.settings.commands.has(agent) {
+            return None;
+        }
         let setting = self.settings.agents.get(agent).cloned().unwrap_or_default();
         let recipe = setting.recipe.as_ref().and_then(|it| self.settings.recipes.get(it));
         let is_any = agent.as_str() == AgentName::TOOL && setting.tool.is_none();
@@ -144,10 +144,18 @@ impl Agents {
             let problem = "agents.tool.allow names no tool that it may call, as UPSTREAM/TOOL";
             return Err(unusable(problem.to_owned()));
         }
-        let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        let backend = AnyToolAgent::new(upstreams, &setting.allow, &self.settings.places().await);
-        let backend = Arc::new(backend.map_err(unusable)?);
-        Ok(Binding { backend, warnings: Vec::new() })
+        let mut upstreams = self.settings.upstreams.clone();
+        let mut warnings = Vec::new();
+        for name in [ARCHON, EMBEDDED] {
+            if may_reach(&setting.allow, name)
+                && let Some((upstream, said)) = self.settings.upstream(name).await
+            {
+                upstreams.insert(name.to_owned(), upstream);
+                warnings.extend(said);
+            }
+        }
+        let backend = AnyToolAgent::new(upstreams, &setting.allow).map_err(unusable)?;
+        Ok(Binding { backend: Arc::new(backend), warnings })
     }
 
     /// Binds what the settings say, whatever the upstream has.
@@ -164,7 +172,8 @@ impl Agents {
         };
         let recipe = self.settings.recipes.get(name);
         let recipe = recipe.ok_or_else(|| unfit(vec!["there is no such recipe".to_owned()]))?;
-        let upstream = own_upstream(setting, &recipe);
+        // Who calls nothing there waits for nobody there, and is not warned of it.
+        let upstream = if recipe.calls_own() { own_upstream(setting, &recipe) } else { EMBEDDED };
         let Some((upstream, warnings)) = self.settings.upstream(upstream).await else {
             return Err(unfit(vec![format!("there is no upstream \"{upstream}\"")]));
         };
@@ -250,15 +259,6 @@ impl AgentsSettings {
             (_, None) => None,
         }
     }
-
-    /// Stands for where every upstream is.
-    async fn places(&self) -> String {
-        let (archon, _) = self.archon.choose().await;
-        let always = [(ARCHON, &archon), (EMBEDDED, &self.embedded)];
-        let named = self.upstreams.iter().map(|(name, it)| (name.as_str(), it));
-        let places = always.into_iter().chain(named);
-        places.map(|(name, it)| format!("{name} {}", it.identity())).collect::<Vec<_>>().join("\n")
-    }
 }
 
 impl FindUpstream for AgentsSettings {
@@ -292,7 +292,11 @@ fn tools_named_like(agent: &AgentName) -> Vec<String> {
 mod tests {
     use super::*;
     use crate::{
-        agents::recipe::testing::{Form, StandIn, busy_at_first, run},
+        agents::{
+            command::{CommandHost, CommandSetting, GuardProgram, Program},
+            recipe::testing::{Form, StandIn, busy_at_first, run, runner},
+        },
+        model::Millis,
         upstream::{
             ArchonChoice, Era,
             testing::{HttpHost, StillClock, TestServer, http_upstream, memory_upstream},
@@ -322,7 +326,7 @@ mod tests {
             recipes: Recipes::default(),
             workspaces: Workspaces::new([]).unwrap(),
             workers: None,
-            runner: None,
+            runner: runner(),
             commands: Commands::default(),
         }
     }
@@ -421,6 +425,54 @@ mod tests {
         assert_ne!(first, binding("http://three/mcp", "http://two/mcp").await);
     }
 
+    #[test]
+    fn programs_and_workers_need_no_upstream() {
+        let guard =
+            GuardProgram { program: "/nowhere".into(), arguments: Vec::new(), open_files: None };
+        let clock = Arc::new(StillClock::default());
+        let host =
+            CommandHost { guard, state_dir: "/state".into(), clock: Arc::clone(&clock) as _ };
+        let program = CommandSetting::new(Program::Claude, "/".into());
+        let pulled = BTreeMap::from([(AgentName::new("pulled"), Millis(1_000))]);
+        let agents = Agents::new(AgentsSettings {
+            commands: Commands::new(host, BTreeMap::from([(AgentName::new("program"), program)])),
+            workers: Some(PullWorkers::new(pulled, clock)),
+            ..bare()
+        });
+        let needed = |name: &str| agents.upstream_of(&AgentName::new(name));
+        assert_eq!([needed("program"), needed("pulled")], [None, None]);
+        assert_eq!(needed("coder").as_deref(), Some(ARCHON));
+    }
+
+    #[tokio::test]
+    async fn e2e_the_agent_tool_calls_what_it_was_bound_to_and_warns_of_what_it_may_call() {
+        let address = free_address().await;
+        let bind = async |archon: &Arc<Archon>, allow: &str| {
+            let setting = AgentSetting { allow: vec![allow.to_owned()], ..AgentSetting::default() };
+            let agents = BTreeMap::from([(AgentName::new("tool"), setting)]);
+            let settings = AgentsSettings { agents, archon: Arc::clone(archon), ..bare() };
+            Agents::new(settings).bind(&AgentName::new("tool")).await.unwrap()
+        };
+        let remote = http_upstream(&format!("http://{address}/mcp"));
+        let embedded = memory_upstream(TestServer::echo(&["look"]), Era::Legacy);
+        let clock = Arc::new(StillClock::default());
+        let shared = Arc::clone(&clock) as Arc<dyn crate::ports::Clock>;
+        let archon = Archon::new(ArchonChoice::Default { remote, embedded }, shared);
+        let first = bind(&archon, "archon/*").await;
+        assert_eq!(first.warnings.len(), 1);
+        assert!(bind(&archon, "other/*").await.warnings.is_empty());
+
+        let _host = HttpHost::start_at(TestServer::echo(&["see"]), &address).await;
+        clock.advance(30_000);
+        let second = bind(&archon, "archon/*").await;
+        assert!(second.warnings.is_empty());
+        assert_ne!(first.backend.binding(), second.backend.binding());
+        for (binding, tool) in [(first, "look"), (second, "see")] {
+            let input = serde_json::json!({ "tool": tool });
+            assert_eq!(run(&*binding.backend, &input).await.unwrap()["tool"], tool);
+        }
+    }
+
     #[tokio::test]
     async fn e2e_an_unreachable_archon_is_bound_and_looked_for_at_each_attempt() {
         let address = free_address().await;
@@ -433,6 +485,33 @@ mod tests {
         let _host = HttpHost::start_at(TestServer::echo(&["coder"]), &address).await;
         let output = crate::agents::tool::testing::run(&*binding.backend).await.unwrap();
         assert_eq!(output["tool"], "coder");
+    }
+
+    #[tokio::test]
+    async fn e2e_a_recipe_that_calls_nothing_of_its_upstream_does_not_depend_on_it() {
+        let recipe = serde_json::json!({
+            "steps": [{ "id": "a", "generate": { "with": "template", "text": "done" } }],
+            "output": "{{ steps.a.value }}",
+        });
+        let recipes = BTreeMap::from([("mine".to_owned(), recipe)]);
+        let bind = async |choice: ArchonChoice| {
+            let setting =
+                AgentSetting { recipe: Some("mine".to_owned()), ..AgentSetting::default() };
+            let settings = AgentsSettings {
+                agents: BTreeMap::from([(AgentName::new("qa"), setting)]),
+                archon: Archon::new(choice, Arc::new(StillClock::default())),
+                recipes: Recipes::read(&recipes).unwrap(),
+                ..bare()
+            };
+            Agents::new(settings).bind(&AgentName::new("qa")).await.unwrap()
+        };
+        let remote = http_upstream(&format!("http://{}/mcp", free_address().await));
+        let configured = bind(ArchonChoice::Configured(Arc::clone(&remote))).await;
+        let embedded = memory_upstream(TestServer::echo(&[]), Era::Legacy);
+        let unconfigured = bind(ArchonChoice::Default { remote, embedded }).await;
+        assert!(unconfigured.warnings.is_empty());
+        assert_eq!(unconfigured.backend.binding(), configured.backend.binding());
+        assert_eq!(unconfigured.backend.lane(), "recipe/qa");
     }
 
     #[tokio::test]

@@ -8,12 +8,12 @@ use std::{
     time::Duration,
 };
 
-use super::{access, clock::SystemClock, recipes, service, upstreams::ARCHON};
+use super::{access, clock::SystemClock, recipes, service};
 use crate::{
     agents::Agents,
     cli::{Check, Verdict},
     config::{ArchonSetting, ConfigErrors, Environment, Loaded, Server, Settings},
-    model::{AgentName, UpstreamStatus},
+    model::{ARCHON, AgentName, UpstreamStatus},
     ports::{AgentDirectory as _, Clock, Ownership as _},
     runtime::Paths,
     stores::{LockFileOwners, SqliteStore},

@@ -6,7 +6,7 @@ use futures::future::BoxFuture;
 
 use crate::{
     config::{Role, Settings},
-    model::{AgentName, Millis, UpstreamStatus},
+    model::{AgentName, Millis, UpstreamCall, UpstreamStatus},
     ports::{Clock, Meter, Spans},
     stores::SqliteStore,
     telemetry::{Exporter, Metrics, TelemetryError},
@@ -16,7 +16,7 @@ use crate::{
 };
 
 /// What stands for upstreams' names in the records of agents that are no tools.
-const NO_UPSTREAMS: [&str; 3] = ["command", "embedded-archon", "workers"];
+const NO_UPSTREAMS: [&str; 3] = [UpstreamCall::COMMAND, "embedded-archon", UpstreamCall::WORKERS];
 
 /// Who counts, and who tells spans.
 pub(super) struct Monitoring {

@@ -3,12 +3,12 @@
 use crate::{
     agents::{RecipeFault, Recipes},
     config::{ConfigError, ConfigErrors, Environment, Settings, Source},
-    model::text,
+    model::{ARCHON, EMBEDDED, text},
     plan::Condition,
 };
 
 /// The names of upstreams that are always there.
-const ALWAYS: [&str; 2] = [super::upstreams::ARCHON, "embedded"];
+const ALWAYS: [&str; 2] = [ARCHON, EMBEDDED];
 
 /// Reads the recipes, and checks the names by which settings speak of them, and the conditions.
 pub(super) fn read(settings: &Settings) -> Result<Recipes, ConfigErrors> {

@@ -10,7 +10,7 @@ use super::{
     clock::SystemClock,
     monitoring::Monitoring,
     programs, recipes,
-    upstreams::{self, ARCHON, CALL_TIMEOUT},
+    upstreams::{self, CALL_TIMEOUT},
     workers::workers,
 };
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
     archon::EmbeddedArchon,
     config::{ArchonSetting, ConfigErrors, ExpectSettings, Role, Settings},
     confine::Workspaces,
-    model::{AgentName, Millis},
+    model::{ARCHON, AgentName, Millis},
     plan::{InputKind, Limits},
     ports::{Clock, ContextSource, Spans},
     runtime::{
@@ -194,7 +194,7 @@ pub(super) fn agents(
         upstreams: others,
         archon: Arc::clone(&upstreams.archon),
         commands: programs::commands(settings, clock),
-        runner: Some(programs::runner(settings, clock)),
+        runner: programs::runner(settings, clock),
         embedded: Arc::clone(&upstreams.embedded),
         recipes,
         workspaces: workspaces.clone(),

@@ -14,8 +14,6 @@ use crate::{
     },
 };
 
-/// The name of the upstream that serves the built-in agents.
-pub(super) const ARCHON: &str = "archon";
 /// Longer than any attempt may take: the attempt's own deadline is the shorter one.
 pub(super) const CALL_TIMEOUT: Duration = Duration::from_hours(24);
 

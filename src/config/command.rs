@@ -77,8 +77,8 @@ pub struct CommandSettings {
     /// 250. No more run at once than fit.
     #[serde(default = "default_memory_mb")]
     pub memory_mb: u64,
-    /// Whether the kernel lets it write only where it runs, in temporary files, and where
-    /// `writable` says (Linux); default false.
+    /// Whether the kernel lets it write only where it runs, in temporary files, on devices, where
+    /// git must for a worktree, and where `writable` says (Linux); default false.
     #[serde(default)]
     pub confine: bool,
     /// Where else a confined one may write; at most 256.
@@ -163,7 +163,9 @@ pub(super) fn check(merged: &Merged, faults: &mut Vec<ConfigError>) {
             let message = "needs `program`, or `argv` where it is another one".to_owned();
             fault(source, &section, message);
         }
-        for (field, other) in [("recipe", "recipe"), ("tool", "tool"), ("upstream", "tool")] {
+        for (field, other) in
+            [("recipe", "recipe"), ("tool", "tool"), ("upstream", "tool"), ("allow", "tool")]
+        {
             if let Some((_, source)) = merged.get(&format!("agents.{agent}.{field}")) {
                 let message = format!("an agent is a command or a {other}, not both");
                 fault(source, &format!("agents.{agent}.{field}"), message);

@@ -5,8 +5,8 @@ use serde_json::Value;
 use super::{
     error::{ConfigError, Source},
     layer::Merged,
-    settings::{ARCHON, EMBEDDED},
 };
+use crate::model::{ARCHON, EMBEDDED};
 
 /// Headers that belong to the protocol.
 const RESERVED: [&str; 8] = [

@@ -1,7 +1,7 @@
 //! The table of keys: what each takes, and who may set it.
 
-use super::{settings::ARCHON, supply::check_variable};
-use crate::model::{AgentName, CacheMode, RetrySpec, text};
+use super::supply::check_variable;
+use crate::model::{ARCHON, AgentName, CacheMode, RetrySpec, text};
 
 /// One key, or with a `*` one key of each agent or upstream.
 #[derive(Debug)]
@@ -238,6 +238,10 @@ pub(super) fn canonical(path: &[&str]) -> String {
         ["agents", name] => format!("agents.{}", AgentName::new(name)),
         ["agents", name, field @ ..] => {
             format!("agents.{}.{}", AgentName::new(name), field.join("."))
+        }
+        // Headers are the same however their names are written.
+        ["telemetry", "otlp", "headers", name] => {
+            format!("telemetry.otlp.headers.{}", name.to_ascii_lowercase())
         }
         _ => path.join("."),
     }

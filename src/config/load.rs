@@ -13,12 +13,12 @@ use super::{
     layer::{Merged, flatten},
     place::Base,
     server::{self, Server},
-    settings::{ARCHON, ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
+    settings::{ARCHON_URL, ArchonSetting, Dispatcher, Limits, Logging, Mcp, Settings},
     supply::SecretText,
     telemetry::{self, Telemetry},
     worker,
 };
-use crate::model::{AgentName, text};
+use crate::model::{ARCHON, AgentName, text};
 
 /// The settings in force, and how they came to be.
 #[derive(Clone, Debug)]
@@ -210,14 +210,20 @@ impl<'a> Loading<'a> {
         }
     }
 
-    /// Every other agent is bound to what it calls, whatever it would be allowed.
+    /// Every other agent is bound to what it calls, whatever it would be allowed; and so is `tool`
+    /// once the settings say what it is.
     fn check_allow(&mut self, agent: &str) {
         let key = format!("agents.{agent}.allow");
-        let said = self.merged.get(&key).filter(|_| agent != AgentName::TOOL);
-        if let Some((_, source)) = said {
-            let message = "is only for the agent `tool`";
-            self.faults.push(ConfigError::new(source.clone(), &key, message));
-        }
+        let Some((_, source)) = self.merged.get(&key) else { return };
+        let bound = ["tool", "recipe"]
+            .into_iter()
+            .find(|it| self.merged.get(&format!("agents.{agent}.{it}")).is_some());
+        let message = match bound {
+            _ if agent != AgentName::TOOL => "is only for the agent `tool`".to_owned(),
+            Some(field) => format!("does nothing beside `{field}`; keep one of the two"),
+            None => return,
+        };
+        self.faults.push(ConfigError::new(source.clone(), &key, message));
     }
 
     /// A check needs a command, and an agent's checks must be among them.

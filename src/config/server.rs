@@ -23,7 +23,7 @@ pub struct Server {
     /// Origins of web pages that may connect besides those of this machine, each as
     /// `https://host` or `https://host:port`; at most 64, default none.
     pub allowed_origins: Vec<String>,
-    /// Open connections: 1 to 65,536, default 1,024.
+    /// Open connections: 1 to 65,536, default 4,096.
     pub connections_max: u32,
     /// Open sessions: 1 to 1,000,000, default 10,000.
     pub sessions_max: u32,

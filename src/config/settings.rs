@@ -13,10 +13,6 @@ use crate::model::{
     AnalysisDepth, CacheMode, OnFailure, ParentTask, RetrySpec, TraceContext, ValidationLevel,
 };
 
-/// The name of the upstream that the built-in agents use.
-pub(super) const ARCHON: &str = "archon";
-/// The name by which recipes know the Archon in this process.
-pub(super) const EMBEDDED: &str = "embedded";
 /// Where Archon is looked for unless a layer says otherwise.
 pub(super) const ARCHON_URL: &str = "http://localhost:8051/mcp";
 

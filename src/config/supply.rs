@@ -13,14 +13,11 @@ use std::{
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use super::place::Base;
+use super::{environment::Environment, place::Base};
 use crate::model::{redact, text};
 
-/// What belongs to the editor's session that started this program, and to nobody else.
-const NEVER_PASSED: [&str; 1] = ["CLAUDE_CODE_MESSAGING_TOKEN"];
-/// What a child process gets of the environment without being told, if it is set.
-const ALWAYS_PASSED: [&str; 10] =
-    ["HOME", "LANG", "LC_ALL", "LOGNAME", "PATH", "SHELL", "TERM", "TMPDIR", "TZ", "USER"];
+/// The secret of the editor's session that started this program, and of nobody else.
+const SESSION_SECRET: &str = "CLAUDE_CODE_MESSAGING_TOKEN";
 /// The largest file of a secret, in bytes.
 const FILE_BYTES_MAX: u64 = 64 << 10;
 /// What is shown in the place of a text that may be a secret.
@@ -108,10 +105,9 @@ pub fn child_environment(
     passed: &[String],
     set: &BTreeMap<String, SecretText>,
 ) -> Result<BTreeMap<String, String>, SupplyError> {
-    let passed = ALWAYS_PASSED.into_iter().chain(passed.iter().map(String::as_str));
-    let passed = passed.filter(|it| !NEVER_PASSED.contains(it));
-    let read = |name: &str| Some((name.to_owned(), env::var_os(name)?.into_string().ok()?));
-    let mut variables: BTreeMap<String, String> = passed.filter_map(read).collect();
+    let passed = Environment::passed_on(passed).into_iter();
+    let text = |(name, value): (String, OsString)| Some((name, value.into_string().ok()?));
+    let mut variables: BTreeMap<String, String> = passed.filter_map(text).collect();
     for (name, value) in set {
         variables.insert(name.clone(), value.resolve()?);
     }
@@ -121,7 +117,7 @@ pub fn child_environment(
     Ok(variables)
 }
 
-/// Why `name` is no variable that may be read or passed on, as the end of a sentence.
+/// Why `name` is no variable that may be referred to or set, as the end of a sentence.
 pub(super) fn check_variable(name: &str) -> Result<(), String> {
     let is_inner = |it: u8| it.is_ascii_alphanumeric() || it == b'_';
     let is_name = (1..=128).contains(&name.len())
@@ -131,7 +127,7 @@ pub(super) fn check_variable(name: &str) -> Result<(), String> {
         let shown = text::escape(&text::cut(name, 60));
         return Err(format!("must name variables by letters, digits and `_`, names \"{shown}\""));
     }
-    if NEVER_PASSED.contains(&name) {
+    if name == SESSION_SECRET {
         return Err(format!("must not name {name}, which belongs to the editor's session"));
     }
     Ok(())
@@ -239,6 +235,7 @@ mod tests {
     use std::fs;
 
     use super::*;
+    use crate::config::command::PASSED_ON;
 
     fn parse(text: &str) -> Result<SecretText, String> {
         SecretText::parse(text, &Base { dir: "/w".into(), home: Some("/home/me".into()) })
@@ -304,7 +301,7 @@ mod tests {
     fn a_child_gets_what_it_needs_and_what_is_named() {
         let set = BTreeMap::from([("COLOR".to_owned(), parse("never").unwrap())]);
         let environment = child_environment(&["CARGO_MANIFEST_DIR".to_owned()], &set).unwrap();
-        let known = ALWAYS_PASSED.into_iter().chain(["COLOR", "CARGO_MANIFEST_DIR"]);
+        let known = PASSED_ON.into_iter().chain(["COLOR", "CARGO_MANIFEST_DIR"]);
         let known: Vec<_> = known.collect();
         assert!(environment.keys().all(|it| known.contains(&it.as_str())), "{environment:?}");
         assert_eq!(environment["COLOR"], "never");

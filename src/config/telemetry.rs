@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use super::{
     environment::Environment,
     error::{ConfigError, Source},
+    keys::canonical,
     layer::Entry,
     supply::SecretText,
 };
@@ -148,7 +149,8 @@ impl Reading<'_> {
             };
             match pair {
                 Some((header, value)) if is_name(&header) && !value.contains("${") => {
-                    self.set(name, &format!("telemetry.otlp.headers.{header}"), value.into());
+                    let key = canonical(&["telemetry", "otlp", "headers", &header]);
+                    self.set(name, &key, value.into());
                 }
                 // Whatever stands there may be a secret.
                 _ => self.fault(name, "telemetry.otlp.headers", "must be name=value,name=value"),

@@ -34,7 +34,7 @@ pub(super) fn check(
         let inner = key("");
         let others = |it: &str| {
             let field = it.strip_prefix(&inner).unwrap_or_default();
-            ["tool", "upstream", "recipe"].contains(&field)
+            ["tool", "upstream", "recipe", "allow"].contains(&field)
                 || field.split('.').next() == Some("command")
         };
         for (other, _, source) in merged.iter().filter(|it| others(it.0)) {

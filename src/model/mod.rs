@@ -73,7 +73,7 @@ pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};
 pub use trace::{AgentEvent, TraceEvent, TraceKind, TracePage, UpstreamCall};
 pub use trigger::TriggerRule;
-pub use upstream::{ToolsState, UpstreamState, UpstreamStatus};
+pub use upstream::{ARCHON, EMBEDDED, ToolsState, UpstreamState, UpstreamStatus};
 pub use usage::{BudgetReport, SpendReport, SpentReport, UsageReport};
 pub use work::{
     ClaimAnswer, ClaimRequest, ClaimedTask, CompleteRequest, FailRequest, HandedIn,

@@ -28,6 +28,12 @@ pub fn escape(text: &str) -> String {
     safe
 }
 
+/// Bytes as two digits each.
+pub fn hex(bytes: &[u8]) -> String {
+    let digits = bytes.iter().flat_map(|it| [it >> 4, it & 15]);
+    digits.filter_map(|it| char::from_digit(it.into(), 16)).collect()
+}
+
 /// Like [`escape`], but lets line breaks and tabs through: for text of several lines.
 pub fn escape_lines(text: &str) -> String {
     let mut safe = String::with_capacity(text.len());

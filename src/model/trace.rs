@@ -155,6 +155,13 @@ pub struct UpstreamCall {
     pub usage: Option<Usage>,
 }
 
+impl UpstreamCall {
+    /// What stands for the upstream where a program was run.
+    pub const COMMAND: &'static str = "command";
+    /// What stands for it where a worker claimed an attempt.
+    pub const WORKERS: &'static str = "workers";
+}
+
 /// Something that an agent showed while it worked: a message, the use of a tool.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct AgentEvent {

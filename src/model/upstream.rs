@@ -4,6 +4,11 @@ use serde::Serialize;
 
 use super::Timestamp;
 
+/// The name of the upstream that is meant where none is named.
+pub const ARCHON: &str = "archon";
+/// The name of the Archon in this process.
+pub const EMBEDDED: &str = "embedded";
+
 /// How one upstream stands. Nothing is asked to find out: it is what calls have met.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct UpstreamStatus {

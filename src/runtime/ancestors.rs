@@ -6,7 +6,7 @@ use serde_json::Value;
 
 use super::attempt::AttemptJob;
 use crate::{
-    model::{Failure, FailureCode, TaskIdx},
+    model::{Failure, FailureCode, TaskId, TaskIdx},
     ports::{UpstreamOutput, UpstreamWish},
 };
 
@@ -21,6 +21,29 @@ pub(super) async fn outputs(
     job: &AttemptJob,
     wish: UpstreamWish,
 ) -> Result<Vec<UpstreamOutput>, Failure> {
+    let found = found(job, wish, |json| serde_json::from_str::<Value>(json).unwrap_or_default());
+    let found = found.await?.into_iter();
+    let shown = found.map(|Found { task_id, is_direct, output }| UpstreamOutput {
+        task_id: task_id.clone(),
+        output,
+        is_direct,
+    });
+    Ok(shown.collect())
+}
+
+/// What an agent is shown of one task before it, as `T`.
+pub(super) struct Found<'j, T> {
+    pub(super) task_id: &'j TaskId,
+    pub(super) is_direct: bool,
+    pub(super) output: T,
+}
+
+/// The same outputs, of whose JSON texts `read` makes something.
+pub(super) async fn found<T>(
+    job: &AttemptJob,
+    wish: UpstreamWish,
+    read: impl Fn(&str) -> T,
+) -> Result<Vec<Found<'_, T>>, Failure> {
     if wish == UpstreamWish::None {
         return Ok(Vec::new());
     }
@@ -42,10 +65,9 @@ pub(super) async fn outputs(
                 let message = format!("upstream outputs exceed {} MiB", OUTPUTS_BYTES_MAX >> 20);
                 return Err(Failure::new(FailureCode::UpstreamLimit, message));
             }
-            let task_id = job.document.tasks[task.as_usize()].task_id.clone();
-            let output = serde_json::from_str::<Value>(&json).unwrap_or_default();
+            let task_id = &job.document.tasks[task.as_usize()].task_id;
             let is_direct = is_direct.contains(task);
-            found.push(UpstreamOutput { task_id, output, is_direct });
+            found.push(Found { task_id, is_direct, output: read(&json) });
         }
     }
     Ok(found)

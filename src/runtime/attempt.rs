@@ -10,7 +10,7 @@ use tracing::{Instrument as _, debug, debug_span, field::display};
 use super::{
     ancestors,
     document::StoredDocument,
-    evidence,
+    evidence::{self, Outcome},
     filter::ContextPool,
     message::{AttemptEnd, Message},
     reuse::{self, Prospect},
@@ -55,6 +55,13 @@ pub(super) struct AttemptJob {
     pub(super) to_dispatcher: mpsc::WeakUnboundedSender<Message>,
 }
 
+impl AttemptJob {
+    /// The task.
+    pub(super) fn spec(&self) -> &TaskSpec {
+        &self.document.tasks[self.task.as_usize()]
+    }
+}
+
 /// What is learned on an attempt's way.
 #[derive(Debug, Default)]
 struct Notes {
@@ -68,7 +75,7 @@ struct Notes {
 /// Runs an attempt to its end, or until it is given up. What is logged meanwhile says whose it is.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
     let (began, dispatch_id) = (job.clock.now(), display(job.dispatch));
-    let (task_id, agent) = (task_of(&job).task_id.as_str(), task_of(&job).agent.as_str());
+    let (task_id, agent) = (job.spec().task_id.as_str(), job.spec().agent.as_str());
     let (attempt, trace_id) = (job.attempt.0, job.trace.as_ref().map(|it| it.context.trace));
     let trace_id = trace_id.map(display);
     debug!(dispatch_id, task_id, attempt, agent, trace_id, "attempt started");
@@ -118,13 +125,15 @@ async fn work(
     logs: (CallLog, EventLog),
     notes: &mut Notes,
 ) -> Result<String, Failure> {
-    let input = prepare(job, &mut notes.resolved).await?;
+    let input = while_alive(job, prepare(job, &mut notes.resolved)).await??;
     notes.prospect = while_alive(job, reuse::prospect_to_keep(job, &input)).await?;
     let before = while_alive(job, evidence::baseline(job, &input)).await?;
     let output = run_agent(job, input, logs).await?;
     notes.usage = Usage::of_output(&output);
-    notes.evidence = while_alive(job, evidence::gather(job, before, &output)).await?;
-    evidence::failure(&notes.evidence).map_or_else(|| to_json(&output), Err)
+    let outcome = Outcome { json: to_json(&output)?, output: output.into() };
+    let look = evidence::gather(job, before, (notes.resolved.as_ref(), &outcome));
+    notes.evidence = while_alive(job, look).await?;
+    evidence::failure(&notes.evidence).map_or(Ok(outcome.json), Err)
 }
 
 async fn run_agent(
@@ -132,10 +141,11 @@ async fn run_agent(
     input: Map<String, Value>,
     (calls, events): (CallLog, EventLog),
 ) -> Result<Value, Failure> {
-    let task = task_of(job);
+    let task = job.spec();
     let idle_timeout = task.idle_timeout_seconds;
     let heartbeat = idle_timeout.map_or_else(Heartbeat::default, |_| Heartbeat::heard());
-    let upstream = ancestors::outputs(job, job.backend.upstream_wish()).await?;
+    let look = ancestors::outputs(job, job.backend.upstream_wish());
+    let upstream = while_alive(job, look).await??;
     let call = AttemptCall {
         dispatch_id: job.dispatch,
         task_id: task.task_id.clone(),
@@ -177,7 +187,7 @@ async fn while_alive<T>(job: &AttemptJob, look: impl Future<Output = T>) -> Resu
 /// Tells the dispatcher that the attempt goes on, so often that no idle deadline passes meanwhile:
 /// while the agent's heart beats, and always where there is none to listen to.
 async fn tell_progress(job: &AttemptJob, heartbeat: Option<&Heartbeat>) -> Infallible {
-    let idle_timeout = task_of(job).idle_timeout_seconds.map(Millis::from_seconds);
+    let idle_timeout = job.spec().idle_timeout_seconds.map(Millis::from_seconds);
     let Some(idle) = idle_timeout else { return std::future::pending().await };
     let interval = HEARTBEAT_INTERVAL.min(Duration::from_millis((idle.0 / 4).max(1)));
     loop {
@@ -207,7 +217,7 @@ pub(super) async fn prepare(
     job: &AttemptJob,
     resolved: &mut Option<Map<String, Value>>,
 ) -> Result<Map<String, Value>, Failure> {
-    let task = task_of(job);
+    let task = job.spec();
     let mut input = Map::clone(&task.input_data);
     if plan::has_references(&input) {
         input = resolve(job, &input).await?;
@@ -238,10 +248,6 @@ async fn resolve(
         .filter_map(|((name, _), json)| Some((name, serde_json::from_str(&json?).ok()?)))
         .collect();
     plan::resolve(input, &|name| outputs.get(name))
-}
-
-fn task_of(job: &AttemptJob) -> &TaskSpec {
-    &job.document.tasks[job.task.as_usize()]
 }
 
 fn to_json(output: &Value) -> Result<String, Failure> {

@@ -47,7 +47,9 @@ impl Dispatcher {
                     self.settle(&committed, batch);
                     self.meter(&writes, began.elapsed());
                     let took = self.dependencies.clock.now().since(asked_at);
-                    if took < LEASE_RENEWAL || batch.actions.is_empty() {
+                    // What was refused may have left something to be written.
+                    let is_in_time = took < LEASE_RENEWAL || batch.actions.is_empty();
+                    if is_in_time && batch.writes.is_empty() {
                         return Ok(());
                     }
                 }
@@ -136,10 +138,11 @@ impl Dispatcher {
         if refused.is_empty() {
             return;
         }
-        for id in refused {
-            self.lives.remove(id);
-        }
+        let gone = refused.iter().filter_map(|it| self.lives.remove(it)).collect::<Vec<_>>();
         batch.forget(refused);
+        for live in gone {
+            self.leave_family(&live, batch);
+        }
         let accepted = std::mem::take(&mut batch.accepted);
         for (id, reply) in accepted {
             if refused.contains(&id) {

@@ -4,7 +4,12 @@ use std::{sync::Arc, time::Duration};
 
 use serde_json::{Map, Value};
 
-use super::{attempt::AttemptJob, files, gatekeeper::evaluate, options::AgentExpect};
+use super::{
+    attempt::AttemptJob,
+    files,
+    gatekeeper::{Seen, evaluate},
+    options::AgentExpect,
+};
 use crate::{
     model::{Evidence, EvidenceKind, ExpectSpec, Failure, FailureCode, TaskSpec, text},
     plan::{Condition, OutputSchema},
@@ -22,6 +27,14 @@ const SHOWN_MAX: usize = 3;
 #[derive(Debug)]
 pub(super) struct Baseline(Vec<(String, Option<Digest>)>);
 
+/// What an agent answered, which many look at.
+#[derive(Debug)]
+pub(super) struct Outcome {
+    pub(super) output: Arc<Value>,
+    /// The same as JSON text.
+    pub(super) json: String,
+}
+
 /// Adds what an agent's settings expect of everything that it does. Which file it must have written
 /// is not known before an attempt at it has its input.
 pub(super) fn add(task: &mut TaskSpec, agent: &AgentExpect) {
@@ -37,7 +50,7 @@ pub(super) fn add(task: &mut TaskSpec, agent: &AgentExpect) {
 
 /// Looks at the files that an attempt with this input is to change.
 pub(super) async fn baseline(job: &AttemptJob, input: &Map<String, Value>) -> Baseline {
-    let expect = task_of(job).expect.as_ref();
+    let expect = job.spec().expect.as_ref();
     let mut changed = expect.map(|it| it.changed.clone()).unwrap_or_default();
     if job.document.must_write(job.task)
         && let Some(it) = files::to_be_written(input).filter(|it| !changed.contains(it))
@@ -49,16 +62,17 @@ pub(super) async fn baseline(job: &AttemptJob, input: &Map<String, Value>) -> Ba
 }
 
 /// What is found of what is expected; nothing if nothing is. The cheap looks come first, and what
-/// a command costs is spared where they already fail.
+/// a command costs is spared where they already fail. `input` is what the agent got, if that is
+/// not what the document says.
 pub(super) async fn gather(
     job: &AttemptJob,
     Baseline(before): Baseline,
-    output: &Value,
+    (input, outcome): (Option<&Map<String, Value>>, &Outcome),
 ) -> Vec<Evidence> {
-    let task = task_of(job);
+    let task = job.spec();
     let mut found = Vec::new();
     if let Some(schema) = &task.output_schema {
-        found.push(check_schema(schema, output).await);
+        found.push(check_schema(schema, &outcome.output).await);
     }
     let nothing = ExpectSpec::default();
     let expect = task.expect.as_deref().unwrap_or(&nothing);
@@ -68,7 +82,9 @@ pub(super) async fn gather(
     let pairs = before.into_iter().zip(look(job, &changed).await);
     found.extend(changed.iter().zip(pairs).map(|(path, it)| of_change(path, it)));
     if let Some(source) = &expect.condition {
-        found.push(check_condition(job, source, output).await);
+        let (input, output) = (input.cloned(), Some(outcome.json.clone()));
+        let seen = Seen { tasks: Vec::new(), output, input };
+        found.push(check_condition(job, source, seen).await);
     }
     for name in &expect.checks {
         if found.iter().any(|it| !it.ok) {
@@ -92,10 +108,6 @@ pub(super) fn failure(found: &[Evidence]) -> Option<Failure> {
     let (n, of) = (failed.len(), found.len());
     let message = format!("{n} of {of} pieces of evidence are missing: {shown}");
     (n > 0).then(|| Failure::new(FailureCode::CheckFailed, message))
-}
-
-fn task_of(job: &AttemptJob) -> &TaskSpec {
-    &job.document.tasks[job.task.as_usize()]
 }
 
 fn evidence(kind: EvidenceKind, subject: &str, found: Result<(), String>) -> Evidence {
@@ -133,8 +145,8 @@ fn of_change(path: &str, found: (Option<Digest>, Option<Digest>)) -> Evidence {
     evidence(EvidenceKind::Changed, path, found)
 }
 
-async fn check_schema(schema: &Value, output: &Value) -> Evidence {
-    let (schema, output) = (schema.clone(), output.clone());
+async fn check_schema(schema: &Value, output: &Arc<Value>) -> Evidence {
+    let (schema, output) = (schema.clone(), Arc::clone(output));
     let checking = tokio::task::spawn_blocking(move || OutputSchema::read(&schema)?.check(&output));
     let found = match tokio::time::timeout(LOOK_TIMEOUT, checking).await {
         Ok(Ok(found)) => found,
@@ -144,10 +156,9 @@ async fn check_schema(schema: &Value, output: &Value) -> Evidence {
     evidence(EvidenceKind::Schema, "output_schema", found)
 }
 
-async fn check_condition(job: &AttemptJob, source: &str, output: &Value) -> Evidence {
-    let (document, output) = (Arc::clone(&job.document), output.to_string());
+async fn check_condition(job: &AttemptJob, source: &str, seen: Seen) -> Evidence {
     let found = match Condition::read_of_output(source) {
-        Ok(it) => evaluate(it, (Vec::new(), Some(output)), (document, job.task)).await,
+        Ok(it) => evaluate(it, seen, (Arc::clone(&job.document), job.task)).await,
         Err(_) => Err(Failure::new(FailureCode::ConditionError, "it cannot be read")),
     };
     let found = match found {

@@ -16,9 +16,12 @@ use super::{
     testing::{Flaky, World, document, pass, task},
     tests::retry_of,
 };
-use crate::model::{
-    AgentName, Attempt, ControlRequest, DispatchConfig, DispatchId, DispatchStatus, EvidenceKind,
-    FailureCode, Millis, TaskIdx, TaskResult, TaskStatus,
+use crate::{
+    model::{
+        AgentName, Attempt, ControlRequest, DispatchConfig, DispatchId, DispatchStatus,
+        EvidenceKind, FailureCode, Millis, TaskIdx, TaskResult, TaskStatus,
+    },
+    ports::{Answer, Changes, Committed, Journal, Query, Write},
 };
 
 /// A process with a workspace, and a path in it.
@@ -218,6 +221,46 @@ async fn an_attempt_that_is_given_up_while_it_is_looked_at_is_no_success() {
     let (end, ()) = tokio::join!(attempt::run(job), give_up);
     assert_eq!(end.result.unwrap_err().code, FailureCode::Cancelled);
     assert_eq!(end.evidence, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_condition_sees_the_input_that_the_agent_got() {
+    let (_space, world, _) = world();
+    let mut document = document("a\nb <- a");
+    document["tasks"][1]["input_data"]["told"] = json!("${tasks.a.output.input.fate}");
+    document["tasks"][1]["expect"] = json!({ "condition": "input.told == 'echo'" });
+    let result = world.run(&document).await;
+    assert_eq!(task(&result, "b").failure, None);
+}
+
+/// A store that answers no question, and keeps them.
+#[derive(Debug)]
+struct Silent(mpsc::UnboundedSender<Query>);
+
+impl Journal for Silent {
+    fn commit(&self, _: Arc<[Write]>) -> Answer<Committed> {
+        Box::pin(std::future::pending())
+    }
+
+    fn read(&self, query: Query) {
+        assert!(self.0.send(query).is_ok());
+    }
+
+    fn changes(&self) -> Changes {
+        Flaky::default().changes()
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_is_given_up_while_its_input_is_looked_up_ends_then() {
+    let (_space, world, _) = world();
+    let mut document = document("a");
+    document["tasks"][0]["input_data"]["told"] = json!("${tasks.a.output}");
+    let (ask, _asked) = mpsc::unbounded_channel();
+    let job = AttemptJob { journal: Arc::new(Silent(ask)), ..job(&world, &document).await };
+    job.cancelled.cancel();
+    let end = tokio::time::timeout(Duration::from_mins(1), attempt::run(job)).await.unwrap();
+    assert_eq!(end.result.unwrap_err().code, FailureCode::Cancelled);
 }
 
 /// An attempt at the first task of a document, outside of any dispatch.

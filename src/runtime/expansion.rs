@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use super::{
     dispatcher::Dispatcher,
     document::StoredDocument,
-    gatekeeper::{Found, evaluate},
+    gatekeeper::{Found, Seen, evaluate},
     live::Live,
     message::Message,
     rules::OwnedRules,
@@ -190,12 +190,12 @@ impl Expansion {
         let condition = Condition::read(&repeat.until).map_err(|_| fail("until cannot be read"))?;
         let outputs = self.outputs(self.named.iter().map(|it| it.1).collect()).await?;
         let own = self.document.tasks[self.task.as_usize()].task_id.as_str();
-        let facts = self.named.iter().zip(outputs).map(|((id, _, status), output)| {
+        let tasks = self.named.iter().zip(outputs).map(|((id, _, status), output)| {
             let (status, output) = if id == own { last.clone() } else { (*status, output) };
             (id.clone(), status, output)
         });
-        let facts = (facts.collect(), None);
-        evaluate(condition, facts, (Arc::clone(&self.document), self.task)).await
+        let seen = Seen { tasks: tasks.collect(), ..Seen::default() };
+        evaluate(condition, seen, (Arc::clone(&self.document), self.task)).await
     }
 
     /// One of the tasks, checked as far as it is known by now.

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use serde_json::json;
+use serde_json::{Map, Value, json};
 
 use super::{dispatcher::Dispatcher, document::StoredDocument, live::Live, message::Message};
 use crate::{
@@ -110,7 +110,8 @@ impl Question {
         let outputs = self.outputs(journal).await?;
         let tasks = self.named.into_iter().zip(outputs);
         let tasks = tasks.map(|(it, output)| (it.id, it.status, output)).collect();
-        evaluate(self.condition, (tasks, None), (self.document, self.task)).await
+        let seen = Seen { tasks, ..Seen::default() };
+        evaluate(self.condition, seen, (self.document, self.task)).await
     }
 
     /// The outputs of the tasks named, where the condition looks at them.
@@ -125,19 +126,27 @@ impl Question {
     }
 }
 
-/// How other tasks stand: id, status, and output as JSON text.
-type Others = Vec<(String, TaskStatus, Option<String>)>;
+/// What a condition of a task looks at.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// How other tasks stand: id, status, and output as JSON text.
+    pub(super) tasks: Vec<(String, TaskStatus, Option<String>)>,
+    /// The task's own output as JSON text.
+    pub(super) output: Option<String>,
+    /// The input that its agent got; that of the document where there is none.
+    pub(super) input: Option<Map<String, Value>>,
+}
 
-/// Whether a condition of a task is met where others stand so, and its own output is this one.
+/// Whether a condition of a task is met.
 pub(super) async fn evaluate(
     condition: Condition,
-    (tasks, output): (Others, Option<String>),
+    Seen { tasks, output, input }: Seen,
     (document, task): (Arc<StoredDocument>, TaskIdx),
 ) -> Result<bool, Failure> {
     // It may take as long as a blink, in which other dispatches go on.
     let evaluation = tokio::task::spawn_blocking(move || {
         let config = json!(document.config.to_config(None));
-        let input = &document.tasks[task.as_usize()].input_data;
+        let input = input.as_ref().unwrap_or(&document.tasks[task.as_usize()].input_data);
         condition.evaluate(Facts { tasks, output, input, config })
     });
     match tokio::time::timeout(EVALUATION_TIMEOUT, evaluation).await {

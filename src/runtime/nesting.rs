@@ -147,6 +147,14 @@ impl Dispatcher {
         Ok(submission)
     }
 
+    /// Takes a dispatch that was not accepted off the one above. That it was asked for stays told.
+    pub(super) fn leave_family(&mut self, gone: &Live, batch: &mut Batch) {
+        let above = gone.meta.parent.as_ref().and_then(|it| self.lives.get_mut(&it.dispatch));
+        if let Some(above) = above {
+            above.change_meta(batch, |it| it.nested.retain(|it| it.dispatch != gone.id));
+        }
+    }
+
     /// Accepts a dispatch that another process hands over, beside the dispatches.
     pub(super) fn take_nest(&mut self, parent: DispatchId, id: RequestId, nest: Nest) {
         if !self.nesting.insert(id) {

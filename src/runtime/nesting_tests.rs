@@ -1,6 +1,9 @@
 //! What holds of dispatches that agents ask for while they work, with time that jumps.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::{Arc, atomic::Ordering},
+    time::Duration,
+};
 
 use serde_json::{Value, json};
 
@@ -80,6 +83,29 @@ async fn what_an_agent_asks_for_shows_up_under_its_task() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn what_was_not_accepted_does_not_show_up_under_its_task() {
+    let world = World::new().await;
+    let above = parent(&world, "t !gate", &json!({})).await;
+    world.store.is_broken.store(true, Ordering::SeqCst);
+    let refusal = nest(&world, (above, "t"), &document("a")).await.unwrap_err();
+    assert_eq!(refusal.code(), ErrorCode::StorageUnavailable);
+    world.store.is_broken.store(false, Ordering::SeqCst);
+
+    // The key is taken when both have been looked up already.
+    let twice = || async {
+        let parent = Some(ParentTask { dispatch_id: above, task_id: TaskId::new("t") });
+        let caller = Caller { key: Some("key".to_owned()), parent };
+        let document = document("b");
+        let document = Json::from_value(&document).unwrap();
+        world.handle.dispatch(&document, caller).await.unwrap().dispatch
+    };
+    let (one, other) = tokio::join!(twice(), twice());
+    assert_eq!(one, other);
+    world.agents.gate.send_replace(true);
+    assert_eq!(task(&world.finish(above).await, "t").dispatches, [one]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn they_share_the_workers_and_the_one_that_waits_lends_its_own() {
     let world = World::new().await;
     let above = parent(&world, "t !gate\nu !slow\nv !slow", &json!({ "max_workers": 1 })).await;
@@ -91,7 +117,7 @@ async fn they_share_the_workers_and_the_one_that_waits_lends_its_own() {
     assert!(!world.agents.started.lock().iter().any(|it| it == "u#1"), "it is lent to nobody else");
     world.agents.gate.send_replace(true);
     assert_eq!(world.finish(above).await.status, DispatchStatus::Success);
-    assert_eq!(world.agents.running_max.load(std::sync::atomic::Ordering::SeqCst), 2);
+    assert_eq!(world.agents.running_max.load(Ordering::SeqCst), 2);
 }
 
 #[tokio::test(start_paused = true)]

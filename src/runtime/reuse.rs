@@ -10,6 +10,7 @@ use serde_json::{Map, Value};
 use tokio::sync::Semaphore;
 
 use super::{
+    ancestors,
     attempt::{self, AttemptJob},
     batch::Batch,
     dispatcher::Dispatcher,
@@ -17,12 +18,12 @@ use super::{
     gatekeeper::Found,
     live::Live,
     message::Message,
-    work::{Work, digest_of},
+    work::{Earlier, Work, digest_of},
 };
 use crate::{
     confine::Workspaces,
     model::{Attempt, CacheMode, DispatchId, Millis, Reused, TaskIdx, TaskStatus},
-    ports::{Digest, KnownResult, Remember, Write},
+    ports::{Digest, KnownResult, Remember, UpstreamWish, Write},
     scheduler::{Gate, GateAnswer},
 };
 
@@ -89,7 +90,7 @@ impl Live {
 /// Where the result was found, and the output as JSON text.
 async fn look(job: &AttemptJob, looks: &Semaphore) -> Option<(Reused, String)> {
     let _place = looks.acquire().await.ok()?;
-    tokio::time::timeout(LOOK_TIMEOUT, find(job)).await.ok()?
+    within(find(job)).await
 }
 
 async fn find(job: &AttemptJob) -> Option<(Reused, String)> {
@@ -116,7 +117,7 @@ pub(super) async fn prospect_to_keep(
     if job.document.cache_of(job.task) == CacheMode::Off {
         return None;
     }
-    within(job, prospect(job, input)).await
+    within(prospect(job, input)).await
 }
 
 /// Looks at what an attempt left, to keep its result. Nothing is kept where the files that it was
@@ -128,7 +129,7 @@ pub(super) async fn findable(
 ) -> Option<Findable> {
     let Prospect { work, named, files, to_be_written } = prospect?;
     let written = files::written(to_be_written.as_deref(), output);
-    within(job, async {
+    within(async {
         let is_same = read(job, named, files::digests).await? == files;
         let evidence = read(job, written, files::evidence).await?;
         is_same.then_some(Findable { work, evidence })
@@ -136,15 +137,14 @@ pub(super) async fn findable(
     .await
 }
 
-async fn within<T>(job: &AttemptJob, look: impl Future<Output = Option<T>>) -> Option<T> {
-    let look = tokio::time::timeout(LOOK_TIMEOUT, look);
-    job.cancelled.run_until_cancelled(look).await?.ok()?
+async fn within<T>(look: impl Future<Output = Option<T>>) -> Option<T> {
+    tokio::time::timeout(LOOK_TIMEOUT, look).await.ok()?
 }
 
 async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospect> {
     let named = files::named(input)?;
     let files = read(job, named.clone(), files::digests).await?;
-    let task = &job.document.tasks[job.task.as_usize()];
+    let task = job.spec();
     let expected = match (&task.expect, &task.output_schema, job.document.must_write(job.task)) {
         (None, None, false) => String::new(),
         all => serde_json::to_string(&all).ok()?,
@@ -163,14 +163,25 @@ async fn prospect(job: &AttemptJob, input: &Map<String, Value>) -> Option<Prospe
     Some(Prospect { work, named, files, to_be_written: files::to_be_written(input) })
 }
 
-/// What the tasks that this one depends on answered.
-async fn upstream(job: &AttemptJob) -> Option<Vec<Option<Digest>>> {
-    let names = &job.document.tasks[job.task.as_usize()].dependencies;
+/// What the agent sees of the tasks before this one; where it sees nothing, what those answered
+/// that this one names.
+async fn upstream(job: &AttemptJob) -> Option<Vec<Earlier<'_>>> {
+    let wish = job.backend.upstream_wish();
+    if wish != UpstreamWish::None {
+        let found = ancestors::found(job, wish, digest_of).await.ok()?.into_iter();
+        let seen = found.map(|it| Earlier {
+            output: Some(it.output),
+            seen_as: Some((it.task_id.as_str(), it.is_direct)),
+        });
+        return Some(seen.collect());
+    }
+    let names = &job.spec().dependencies;
     let mut digests = Vec::with_capacity(names.len());
     for names in names.chunks(OUTPUTS_PAGE) {
         let places: Option<_> = names.iter().map(|it| job.document.place(it.as_str())).collect();
         let outputs = job.journal.outputs(job.dispatch, places?).await.ok()?;
-        digests.extend(outputs.iter().map(|it| it.as_deref().map(digest_of)));
+        let digest = |it: Option<String>| it.as_deref().map(digest_of);
+        digests.extend(outputs.into_iter().map(|it| Earlier { output: digest(it), seen_as: None }));
     }
     Some(digests)
 }

@@ -2,6 +2,7 @@
 
 use std::{fs, sync::Arc};
 
+use futures::future::BoxFuture;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -9,7 +10,12 @@ use super::{
     testing::{Flaky, Registry, World, document, task},
     tests::retry_of,
 };
-use crate::model::{DispatchResult, DispatchStatus, ReadTraceRequest, TaskId, TraceKind};
+use crate::{
+    model::{
+        AgentName, DispatchResult, DispatchStatus, Failure, ReadTraceRequest, TaskId, TraceKind,
+    },
+    ports::{AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, UpstreamWish},
+};
 
 /// The same document, with `cache` for the whole dispatch.
 fn cached(mode: &str, mut document: Value) -> Value {
@@ -125,6 +131,55 @@ async fn what_changed_runs_again_and_what_does_not_see_the_change_does_not() {
     assert_eq!(run(output).await, [false, false, false, false]);
     let limits = |it: &mut Value| it["tasks"][0]["timeout_seconds"] = json!(7);
     assert_eq!(run(limits).await, [true, true, true, true]);
+}
+
+/// Agents that see what all tasks before theirs answered.
+#[derive(Debug)]
+struct FarSighted<T>(T);
+
+impl AgentDirectory for FarSighted<Arc<dyn AgentDirectory>> {
+    fn bind<'a>(&'a self, agent: &'a AgentName) -> BoxFuture<'a, Result<Binding, BindError>> {
+        Box::pin(async {
+            let Binding { backend, warnings } = self.0.bind(agent).await?;
+            Ok(Binding { backend: Arc::new(FarSighted(backend)), warnings })
+        })
+    }
+}
+
+impl AgentBackend for FarSighted<Arc<dyn AgentBackend>> {
+    fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
+        self.0.run(call)
+    }
+
+    fn lane(&self) -> &str {
+        self.0.lane()
+    }
+
+    fn upstream_wish(&self) -> UpstreamWish {
+        UpstreamWish::All
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_an_agent_sees_of_earlier_tasks_counts_however_far_away_they_are() {
+    let world = World::other(Arc::default(), Arc::default(), |it| {
+        it.agents = Arc::new(FarSighted(Arc::clone(&it.agents)));
+    });
+    let mut document = reuse("a\nb !use 7 <- a\nc <- b");
+    let mut run = async |change: fn(&mut Value)| {
+        change(&mut document);
+        let result = world.run(&document).await;
+        reused(&result).iter().map(|it| it.1).collect::<Vec<_>>()
+    };
+    assert_eq!(run(|_| ()).await, [false, false, false]);
+    assert_eq!(run(|_| ()).await, [true, true, true]);
+    let output = |it: &mut Value| it["tasks"][0]["input_data"]["more"] = json!(1);
+    assert_eq!(run(output).await, [false, false, false], "b answers the same, but a does not");
+    let name = |it: &mut Value| {
+        it["tasks"][0]["task_id"] = json!("other");
+        it["tasks"][1]["dependencies"] = json!(["other"]);
+    };
+    assert_eq!(run(name).await, [true, false, false], "they are seen by their names");
 }
 
 #[tokio::test(start_paused = true)]

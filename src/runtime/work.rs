@@ -7,7 +7,7 @@ use sha2::{Digest as _, Sha256};
 use crate::ports::Digest;
 
 /// Goes into every digest; another one makes all that is kept unknown.
-const FORMAT: &str = "parallel-dispatch work 2";
+const FORMAT: &str = "parallel-dispatch work 3";
 
 /// What decides on a result. A task's name does not, nor do its limits.
 #[derive(Clone, Copy, Debug)]
@@ -22,12 +22,21 @@ pub(super) struct Work<'a> {
     pub(super) input: &'a Map<String, Value>,
     /// What must hold afterwards, as JSON text.
     pub(super) expected: &'a str,
-    /// The outputs of what it depends on, in the order of its dependencies.
-    pub(super) upstream: &'a [Option<Digest>],
+    /// What was answered before it, as far as its agent sees it, or in the order of its
+    /// dependencies.
+    pub(super) upstream: &'a [Earlier<'a>],
     /// The files that the input names, in order.
     pub(super) files: &'a [Digest],
     /// The caller who alone may take the result, if not everybody may.
     pub(super) of: Option<&'a str>,
+}
+
+/// What a task answered that is depended on.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Earlier<'a> {
+    pub(super) output: Option<Digest>,
+    /// Its name, and whether it is named as a dependency, where the agent is shown it.
+    pub(super) seen_as: Option<(&'a str, bool)>,
 }
 
 impl Work<'_> {
@@ -39,7 +48,14 @@ impl Work<'_> {
         hasher.map(self.input);
         hasher.length(self.upstream.len());
         for it in self.upstream {
-            hasher.0.update(it.map_or([0; 32], |it| it.0));
+            hasher.0.update(it.output.map_or([0; 32], |it| it.0));
+            match it.seen_as {
+                None => hasher.0.update(b"n"),
+                Some((task_id, is_direct)) => {
+                    hasher.0.update(if is_direct { b"d" } else { b"a" });
+                    hasher.text(task_id);
+                }
+            }
         }
         hasher.length(self.files.len());
         for it in self.files {
@@ -114,6 +130,16 @@ mod tests {
 
     use super::*;
 
+    /// `OUTPUT`, or `OUTPUT@NAME` where the agent sees it, with a `!` behind it if it is direct.
+    fn earlier(text: Option<&str>) -> Earlier<'_> {
+        let Some((output, name)) = text.and_then(|it| it.split_once('@')) else {
+            return Earlier { output: text.map(digest_of), seen_as: None };
+        };
+        let direct = name.strip_suffix('!');
+        let seen_as = Some((direct.unwrap_or(name), direct.is_some()));
+        Earlier { output: Some(digest_of(output)), seen_as }
+    }
+
     /// The digest of some work of which `fields` are other than usual.
     fn digest(fields: &Value) -> Digest {
         let usual = json!({
@@ -130,7 +156,7 @@ mod tests {
             description: text("description"),
             expected: text("expected"),
             input: part("input").as_object().unwrap(),
-            upstream: &digests("upstream").map(|it| it.map(digest_of)).collect::<Vec<_>>(),
+            upstream: &digests("upstream").map(earlier).collect::<Vec<_>>(),
             files: &digests("files").map(|it| digest_of(it.unwrap())).collect::<Vec<_>>(),
             of: fields.get("of").map(|it| it.as_str().unwrap()),
         };
@@ -159,6 +185,9 @@ mod tests {
             json!({"upstream": ["one", "none"]}),
             json!({"upstream": [null, "one"]}),
             json!({"upstream": ["one"]}),
+            json!({"upstream": ["one@a", null]}),
+            json!({"upstream": ["one@b", null]}),
+            json!({"upstream": ["one@a!", null]}),
             json!({"upstream": ["one", null, "f"], "files": ["g"]}),
             json!({"files": ["f", "h"]}),
             json!({"files": ["g", "f"]}),
@@ -186,6 +215,6 @@ mod tests {
     #[test]
     fn the_digest_is_that_of_its_format() {
         let prefix = format!("{:?}", digest(&json!({})))[..16].to_owned();
-        assert_eq!((FORMAT, prefix.as_str()), ("parallel-dispatch work 2", "b131abba3b87c201"));
+        assert_eq!((FORMAT, prefix.as_str()), ("parallel-dispatch work 3", "feb572bf0688c5d1"));
     }
 }

@@ -197,7 +197,7 @@ impl UpstreamTransport {
             hash.update(part.len().to_le_bytes());
             hash.update(part);
         }
-        hash.finalize().iter().fold(String::new(), |text, it| text + &format!("{it:02x}"))
+        text::hex(&hash.finalize())
     }
 }
 

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 use crate::place::{Place, call, nothing, within};
 
 /// A stub in a folder of a repository, with settings that would break a careless use of git.
-fn place(script: &str) -> Place {
+pub(crate) fn place(script: &str) -> Place {
     let mut place = Place::shell(Program::Custom, &format!("set -e\n{script}\necho '{{}}'"));
     let repository = place.dir.path().join("repository");
     fs::create_dir_all(repository.join("app")).unwrap();
@@ -41,7 +41,7 @@ fn place(script: &str) -> Place {
     place
 }
 
-fn git(repository: &Path, arguments: &[&str]) -> String {
+pub(crate) fn git(repository: &Path, arguments: &[&str]) -> String {
     let mut command = Command::new("git");
     command.arg("-C").arg(repository).args(["-c", "user.name=n", "-c", "user.email=e@x"]);
     let output = command.args(arguments).output().unwrap();

@@ -19,16 +19,15 @@ use super::{
     process::{Ended, Limits, Run, Variables},
     prompt::prompt,
     settings::{CommandHost, CommandSetting},
-    worktree::{Home, Worktree},
+    worktree::{Home, Kept, Worktree},
 };
 use crate::{
-    agents::call::Traced,
-    model::{AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall},
+    agents::call::{Ending, Ran, Traced, error_of},
+    model::{
+        AgentEvent, AgentName, Failure, FailureCode, Millis, SpanId, Timestamp, UpstreamCall, text,
+    },
     ports::{AgentBackend, AttemptCall, EventLog, UpstreamWish},
 };
-
-/// What stands in traces where an upstream's name would.
-const UPSTREAM: &str = "command";
 
 /// An agent whose program was found.
 #[derive(Debug)]
@@ -61,7 +60,7 @@ struct Notes<'a> {
 impl CommandAgent {
     pub(super) fn new(agent: &AgentName, parts: Parts) -> Self {
         let lane = format!("{}/{agent}", parts.setting.program.name());
-        let mut binding = format!("{lane}\n{}", hex(parts.described()));
+        let mut binding = format!("{lane}\n{}", text::hex(&parts.described()));
         if parts.setting.worktree {
             // What it starts from is not in its input, so no result is as good as another.
             binding.push_str(&Uuid::new_v4().to_string());
@@ -88,10 +87,12 @@ impl CommandAgent {
         };
         let dir = worktree.as_ref().map_or(setting.dir.as_path(), Worktree::dir).to_owned();
         let traced = Traced::new(&call);
+        let writable = setting.confine.then(|| self.writable(&dir, worktree.as_ref()));
+        let guard = &self.parts.host.guard;
         let run = Run {
-            guard: &self.parts.host.guard,
+            guard,
             argv,
-            writable: setting.confine.then(|| self.writable(&dir)),
+            writable: writable.clone(),
             dir,
             variables: self.variables(&call, &traced),
             input,
@@ -100,27 +101,24 @@ impl CommandAgent {
         let result = self.run_program(run, noted, &limits, |it| room.occupy(it)).await;
         let Some(worktree) = worktree else { return result };
         let result = match result {
-            Ok(output) => tokio::select! {
-                biased;
-                output = worktree.with_changes(output) => output,
-                failure = limits.over() => Err(failure),
-            },
+            Ok(output) => {
+                let kept = Kept { guard, writable, limits: &limits };
+                worktree.with_changes(output, &kept).await
+            }
             Err(failure) => Err(failure),
         };
         worktree.remove().await;
         result
     }
 
-    /// Where a confined program may write: where it runs, temporary files, devices, the objects of
-    /// the repository that its worktree belongs to, and what the settings name.
-    fn writable(&self, dir: &Path) -> Vec<PathBuf> {
+    /// Where a confined program may write: where it runs, temporary files, devices, what git needs
+    /// of the repository that its worktree belongs to, and what the settings name.
+    fn writable(&self, dir: &Path, worktree: Option<&Worktree>) -> Vec<PathBuf> {
         let setting = &self.parts.setting;
         let temporary = setting.variables.0.iter().find(|it| it.0 == "TMPDIR");
         let temporary = temporary.map_or_else(|| "/tmp".into(), |it| PathBuf::from(&it.1));
         let mut writable = vec![dir.to_owned(), temporary, "/dev".into()];
-        if setting.worktree {
-            writable.push(setting.dir.join(".git"));
-        }
+        writable.extend(worktree.into_iter().flat_map(Worktree::writable));
         writable.extend(setting.writable.iter().cloned());
         writable
     }
@@ -148,29 +146,21 @@ impl CommandAgent {
         at_start: impl FnOnce(u32),
     ) -> Result<Value, Failure> {
         let setting = &self.parts.setting;
-        let (at, request_bytes) = (self.now(), run.input.len() as u64);
+        let ran = Ran {
+            upstream: UpstreamCall::COMMAND,
+            tool: setting.program.name().to_owned(),
+            at: self.now(),
+            span_id,
+            request_bytes: run.input.len() as u64,
+        };
         let mut decoder = decoder(setting.program, setting.output, self.parts.schema.is_some());
         let mut notes = Notes { agent: self, call, n_events: 0 };
         let ended = run.run(limits, at_start, |it| notes.line(it, &mut *decoder)).await;
         notes.finish();
-        let ended_bytes = ended.as_ref().map_or(0, |it| it.stdout_bytes);
+        let response_bytes = ended.as_ref().map_or(0, |it| it.stdout_bytes);
         let Reply { result, usage } = reply(ended, decoder);
-        let record = UpstreamCall {
-            upstream: UPSTREAM.to_owned(),
-            tool: setting.program.name().to_owned(),
-            at: Timestamp(at),
-            duration_ms: self.now().since(at).0,
-            ok: result.is_ok(),
-            error: result.as_ref().err().map(|it| it.message.to_string()),
-            code: result.as_ref().err().map(|it| it.code),
-            span_id,
-            request_bytes,
-            response_bytes: ended_bytes,
-            usage,
-        };
-        if call.calls.send(record).is_err() {
-            tracing::trace!(agent = self.lane, "nobody notes the run");
-        }
+        let end = Ending { at: self.now(), error: error_of(&result), response_bytes, usage };
+        ran.end(&call.calls, end);
         result
     }
 
@@ -256,12 +246,6 @@ impl AgentBackend for CommandAgent {
     fn binding(&self) -> String {
         self.binding.clone()
     }
-}
-
-fn hex(bytes: [u8; 32]) -> String {
-    let (high, low) = bytes.split_at(16);
-    let number = |half: &[u8]| half.iter().fold(0_u128, |sum, it| (sum << 8) | u128::from(*it));
-    format!("{:032x}{:032x}", number(high), number(low))
 }
 
 #[cfg(test)]

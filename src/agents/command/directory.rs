@@ -53,6 +53,11 @@ impl Commands {
         find_program(agent, self.0.as_ref()?.by_name.get(agent)?).ok()
     }
 
+    /// Whether `agent` is a program, installed or not.
+    pub fn has(&self, agent: &AgentName) -> bool {
+        self.0.as_ref().is_some_and(|it| it.by_name.contains_key(agent))
+    }
+
     /// Who serves `agent`; nothing where it is no program.
     pub fn bind(&self, agent: &AgentName) -> Option<Result<Binding, BindError>> {
         let inner = self.0.as_ref()?;

@@ -15,15 +15,13 @@ use super::{
     settings::CommandHost,
 };
 use crate::{
-    agents::call::Traced,
-    model::{Failure, FailureCode, Timestamp, UpstreamCall, text},
+    agents::call::{Ending, Ran, Traced, error_of},
+    model::{Failure, FailureCode, UpstreamCall, text},
     ports::{AttemptCall, Heartbeat},
 };
 
 /// The longest text that a step takes from a program, in bytes: what a template may make, too.
 const TEXT_BYTES_MAX: usize = 8 << 20;
-/// What stands in traces where an upstream's name would.
-const UPSTREAM: &str = "command";
 
 /// How programs are run for steps of recipes.
 #[derive(Clone, Debug)]
@@ -62,6 +60,16 @@ impl CommandRunner {
         self.find(command).map(|_| ())
     }
 
+    /// What a run depends on besides what the recipe says: which program it is, and where it runs.
+    pub(in crate::agents) fn describe(&self, command: &StepCommand) -> String {
+        let found = self.find(command).map_or_else(|_| String::new(), |it| it.0);
+        format!("{found}\n{}", self.dir_of(command).display())
+    }
+
+    fn dir_of<'a>(&'a self, command: &'a StepCommand) -> &'a Path {
+        command.dir.as_ref().unwrap_or(&self.dir)
+    }
+
     fn find(&self, command: &StepCommand) -> Result<(String, Variables), String> {
         let variables = Variables((self.passed_on)(&command.env));
         let program = find(command.program(), &variables).map_err(|place| {
@@ -80,26 +88,18 @@ impl CommandRunner {
         call: &AttemptCall,
         until: Instant,
     ) -> Result<String, Failure> {
-        let (at, request_bytes) = (self.host.clock.now(), input.len() as u64);
         let traced = Traced::new(call);
+        let ran = Ran {
+            upstream: UpstreamCall::COMMAND,
+            tool: command.name(),
+            at: self.host.clock.now(),
+            span_id: traced.span_id,
+            request_bytes: input.len() as u64,
+        };
         let (result, response_bytes) =
             self.run_unnoted(command, input, (call, &traced), until).await;
-        let record = UpstreamCall {
-            upstream: UPSTREAM.to_owned(),
-            tool: command.name(),
-            at: Timestamp(at),
-            duration_ms: self.host.clock.now().since(at).0,
-            ok: result.is_ok(),
-            error: result.as_ref().err().map(|it| it.message.to_string()),
-            code: result.as_ref().err().map(|it| it.code),
-            span_id: traced.span_id,
-            request_bytes,
-            response_bytes,
-            usage: None,
-        };
-        if call.calls.send(record).is_err() {
-            tracing::trace!(program = command.program(), "nobody notes the run");
-        }
+        let (at, error) = (self.host.clock.now(), error_of(&result));
+        ran.end(&call.calls, Ending { at, error, response_bytes, usage: None });
         result
     }
 
@@ -125,7 +125,7 @@ impl CommandRunner {
             guard: &self.host.guard,
             argv: std::iter::once(program).chain(command.argv.iter().skip(1).cloned()).collect(),
             writable: None,
-            dir: command.dir.as_ref().unwrap_or(&self.dir).clone(),
+            dir: self.dir_of(command).to_owned(),
             variables,
             input,
         };

@@ -8,12 +8,10 @@ use super::{
     workers::{Offered, PullWorkers},
 };
 use crate::{
-    model::{AgentName, Failure, FailureCode, Lineage, Millis, Timestamp, UpstreamCall, text},
+    agents::call::{Ending, Ran},
+    model::{AgentName, Failure, FailureCode, Lineage, Millis, UpstreamCall, text},
     ports::{AgentBackend, AttemptCall, CallLog},
 };
-
-/// What workers stand under in traces, where calls have the name of their upstream.
-const WORKERS: &str = "workers";
 
 /// Offers its attempts to workers, and waits for what they hand in.
 #[derive(Debug)]
@@ -38,7 +36,7 @@ struct Notes {
 
 impl PullAgent {
     pub(super) fn new(agent: &AgentName, heartbeat: Millis, workers: PullWorkers) -> Self {
-        Self { heartbeat, workers, lane: format!("{WORKERS}/{agent}") }
+        Self { heartbeat, workers, lane: format!("{}/{agent}", UpstreamCall::WORKERS) }
     }
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
@@ -84,7 +82,8 @@ async fn ended(offered: &Offered<'_>, notes: &Notes, agent: &PullAgent) -> Resul
         let now = agent.workers.clock().now();
         match standing {
             Standing::Ended(lease, result) => {
-                notes.note(&lease, now, result.as_ref().map_err(|it| (it.code, &*it.message)));
+                let noted = result.as_ref().map_err(|it| (it.code, &*it.message));
+                notes.note(&lease, now, noted);
                 return result;
             }
             Standing::Requeued(lease) => {
@@ -129,22 +128,15 @@ impl Notes {
 
     /// Notes what came of one worker's claim.
     fn note(&self, lease: &Lease, now: Millis, result: Result<&Value, (FailureCode, &str)>) {
-        let call = UpstreamCall {
-            upstream: WORKERS.to_owned(),
+        let ran = Ran {
+            upstream: UpstreamCall::WORKERS,
             tool: lease.worker.to_string(),
-            at: Timestamp(lease.since),
-            duration_ms: now.since(lease.since).0,
-            ok: result.is_ok(),
-            error: result.err().map(|it| it.1.to_owned()),
-            code: result.err().map(|it| it.0),
+            at: lease.since,
             span_id: traced(self.trace.as_ref(), lease.id).1,
             request_bytes: self.request_bytes,
-            response_bytes: result.map_or(0, n_bytes),
-            usage: None,
         };
-        if self.calls.send(call).is_err() {
-            tracing::trace!(worker = %text::escape(&lease.worker), "nobody notes the claim");
-        }
+        let response_bytes = result.map_or(0, n_bytes);
+        ran.end(&self.calls, Ending { at: now, error: result.err(), response_bytes, usage: None });
     }
 }
 

@@ -9,7 +9,7 @@ use serde_json::{Map, Value, json};
 use tokio::time::Instant;
 
 use super::{
-    super::call::call_tool,
+    super::call::{call_tool, cancelled},
     agent::Links,
     plan::{Act, Place, Program, Recipe, Step, ToolCall},
     scope::with_result,
@@ -62,6 +62,9 @@ impl Tools<'_> {
         is_lenient: bool,
     ) -> BoxFuture<'a, Result<Made, Fault>> {
         Box::pin(async move {
+            if self.call.cancelled.is_cancelled() {
+                return Err(cancelled().into());
+            }
             match &step.act {
                 Act::Call(call) => self.call_tool(step, call, scope).await.map(|it| Made::of(&it)),
                 Act::Generate(template) => {
@@ -127,11 +130,7 @@ impl Tools<'_> {
             }
         };
         self.time_left()?;
-        let runner = self
-            .links
-            .runner
-            .as_ref()
-            .ok_or_else(|| Fault::of(FailureCode::AgentError, "no program can be run here"))?;
+        let runner = &self.links.runner;
         let made = runner.run(&program.command, input, self.call, self.until).await;
         made.map(Dynamic::from).map_err(Fault::from)
     }

@@ -2,13 +2,19 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use futures::future::BoxFuture;
+use futures::{
+    FutureExt as _,
+    future::{BoxFuture, join_all},
+};
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::time::Instant;
+use tokio::{
+    time::{Instant, timeout},
+    try_join,
+};
 
 use super::{
-    super::{call::cancelled, command::CommandRunner},
+    super::{call::cancelled, command::CommandRunner, directory::BIND_TIMEOUT},
     act::Tools,
     fit::{fit, fit_programs},
     plan::{Place, Recipe},
@@ -20,6 +26,9 @@ use crate::{
     ports::{AgentBackend, AttemptCall, UpstreamWish},
     upstream::{ToolInfo, Upstream, UpstreamError},
 };
+
+/// What stands in place of an upstream's name where a recipe calls nothing of its own.
+const NO_UPSTREAM: &str = "recipe";
 
 /// Runs a recipe with the tools of upstreams.
 #[derive(Debug)]
@@ -40,7 +49,7 @@ pub(in crate::agents) struct Links {
     pub(in crate::agents) others: BTreeMap<String, Arc<Upstream>>,
     pub(in crate::agents) workspaces: Workspaces,
     /// What runs programs.
-    pub(in crate::agents) runner: Option<CommandRunner>,
+    pub(in crate::agents) runner: CommandRunner,
 }
 
 /// Why a recipe cannot run now.
@@ -72,7 +81,8 @@ impl Links {
 
 impl RecipeAgent {
     pub(in crate::agents) fn new(agent: &AgentName, recipe: Arc<Recipe>, links: Links) -> Self {
-        let lane = format!("{}/{agent}", links.own.name());
+        let place = if recipe.calls_own() { links.own.name() } else { NO_UPSTREAM };
+        let lane = format!("{place}/{agent}");
         Self { recipe, links, lane, seen: Mutex::default() }
     }
 
@@ -88,25 +98,31 @@ impl RecipeAgent {
         self.missing(None).await.map(|_| ())
     }
 
-    /// Asks for the lists once, or within an attempt, which ends at `until`, as often as for a
-    /// call.
+    /// Asks all for their lists at once: its own upstream, within an attempt, which ends at
+    /// `until`, as often as for a call; the others once, and not for long.
     async fn missing(&self, until: Option<Instant>) -> Result<Arc<[String]>, Unready> {
-        let (mut lists, mut places) = (Vec::new(), Vec::new());
-        if self.recipe.calls_own() {
-            let own = list(&self.links.own, until).await;
-            lists.push(own.map_err(|it| Unready::Down(it.into()))?);
-            places.push((Place::Own, &self.links.own));
-        }
-        for (name, upstream) in &self.links.others {
-            if let Ok(list) = list(upstream, until).await {
-                lists.push(list);
-                places.push((Place::Other(name.clone()), upstream));
+        let own = async {
+            if !self.recipe.calls_own() {
+                return Ok(None);
             }
+            let own = list(&self.links.own, until).await.map_err(|it| Unready::Down(it.into()))?;
+            Ok(Some((Place::Own, Arc::clone(&self.links.own), own)))
+        };
+        let others = self.links.others.clone().into_iter().map(|(name, upstream)| async move {
+            let list = timeout(BIND_TIMEOUT, upstream.tools()).await.ok()?.ok()?;
+            Some((Place::Other(name), upstream, list))
+        });
+        let (own, others) = try_join!(own, join_all(others).map(Ok))?;
+        let found = own.into_iter().chain(others.into_iter().flatten());
+        let (mut lists, mut places) = (Vec::new(), Vec::new());
+        for (place, upstream, list) in found {
+            lists.push(list);
+            places.push((place, upstream));
         }
         if let Some(seen) = self.seen.lock().as_ref().filter(|it| are_same(&it.lists, &lists)) {
             return Ok(Arc::clone(&seen.missing));
         }
-        let mut faults = fit_programs(&self.recipe, self.links.runner.as_ref());
+        let mut faults = fit_programs(&self.recipe, &self.links.runner);
         let mut missing = Vec::new();
         for ((place, upstream), tools) in places.iter().zip(&lists) {
             match fit(&self.recipe, place, upstream.name(), tools) {
@@ -124,13 +140,12 @@ impl RecipeAgent {
 
     async fn attempt(&self, call: AttemptCall) -> Result<Value, Failure> {
         let until = Instant::now() + call.timeout;
-        let work = Box::pin(async {
-            let missing = self.missing(Some(until)).await;
-            let missing = missing.map_err(|it| it.into_failure(self.name()))?;
-            let (recipe, links) = (&*self.recipe, &self.links);
-            run(&Tools { recipe, links, call: &call, until, missing }).await
-        });
-        call.cancelled.run_until_cancelled(work).await.ok_or_else(cancelled)?
+        let look = Box::pin(self.missing(Some(until)));
+        let missing = call.cancelled.run_until_cancelled(look).await.ok_or_else(cancelled)?;
+        let missing = missing.map_err(|it| it.into_failure(self.name()))?;
+        let (recipe, links) = (&*self.recipe, &self.links);
+        // What steps do listens by itself, and is noted when it has come to its end.
+        Box::pin(run(&Tools { recipe, links, call: &call, until, missing })).await
     }
 }
 
@@ -147,13 +162,17 @@ impl AgentBackend for RecipeAgent {
         if self.recipe.sees_deps { UpstreamWish::All } else { UpstreamWish::None }
     }
 
-    /// The recipe and every place that it reaches. What is in this process changes with the
-    /// program.
+    /// The recipe, every place that it reaches and every program that it runs. What is in this
+    /// process changes with the program.
     fn binding(&self) -> String {
         let others =
             self.links.others.values().map(|it| it.identity()).collect::<Vec<_>>().join(" ");
-        let (own, digest) = (self.links.own.identity(), &self.recipe.digest);
-        format!("{}\n{own} {others}\n{digest}\n{}", self.lane, env!("CARGO_PKG_VERSION"))
+        let own = if self.recipe.calls_own() { self.links.own.identity() } else { String::new() };
+        let digest = &self.recipe.digest;
+        let programs = self.recipe.programs().map(|it| self.links.runner.describe(&it.1.command));
+        let programs = programs.collect::<Vec<_>>().join("\n");
+        let version = env!("CARGO_PKG_VERSION");
+        format!("{}\n{own} {others}\n{digest}\n{programs}\n{version}", self.lane)
     }
 }
 

@@ -38,13 +38,10 @@ pub(super) fn fit(
 }
 
 /// Looks for the programs that `recipe` runs; a sentence for each that is not there.
-pub(super) fn fit_programs(recipe: &Recipe, runner: Option<&CommandRunner>) -> Vec<String> {
+pub(super) fn fit_programs(recipe: &Recipe, runner: &CommandRunner) -> Vec<String> {
     let needed = recipe.programs().filter(|it| !it.1.is_optional);
     let look = |(step, program): (&Step, &Program)| {
-        let found = match runner {
-            Some(runner) => runner.look(&program.command),
-            None => Err("a program, which cannot be done here".to_owned()),
-        };
+        let found = runner.look(&program.command);
         found.err().map(|said| text::escape(&format!("step {} runs {said}", step.id)))
     };
     needed.filter_map(look).collect()

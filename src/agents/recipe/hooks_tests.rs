@@ -53,7 +53,7 @@ async fn mirrored_of(
         AgentSetting { allow: vec!["archon/rag_*".to_owned()], ..AgentSetting::default() };
     let agents = Agents::new(AgentsSettings {
         workers: None,
-        runner: None,
+        runner: super::testing::runner(),
         commands: command::Commands::default(),
         agents: BTreeMap::from([(AgentName::new(AgentName::TOOL), allowed)]),
         upstreams: BTreeMap::new(),

@@ -383,7 +383,5 @@ fn meant(name: &str, known: &[&str]) -> String {
 }
 
 fn digest(value: &Value) -> String {
-    let bytes = Sha256::digest(value.to_string().as_bytes());
-    let digits = bytes.iter().take(16).flat_map(|it| [it >> 4, it & 15]);
-    digits.filter_map(|it| char::from_digit(it.into(), 16)).collect()
+    text::hex(&Sha256::digest(value.to_string().as_bytes())[..16])
 }

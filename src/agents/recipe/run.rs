@@ -66,8 +66,8 @@ impl Run<'_> {
     async fn group(&mut self, start: usize, end: usize) -> Result<Option<usize>, Failure> {
         let steps = &self.tools.recipe.steps[start..end];
         let scope = self.scope.with(&[]);
-        let ends = steps.iter().map(|it| Box::pin(run_step(self.tools, it, &scope)));
-        let ends = try_join_all(ends).await?;
+        let ends = steps.iter().map(|it| Box::pin(run_to_end(self.tools, it, &scope)));
+        let ends = try_join_all(ends).await?.into_iter().collect::<Result<Vec<_>, _>>()?;
         let (mut back, mut findings) = (None, Vec::new());
         for (at, end) in (start..).zip(ends) {
             let step = &self.tools.recipe.steps[at];
@@ -124,6 +124,19 @@ impl Run<'_> {
 
 fn into_list(value: Value) -> Vec<Value> {
     if let Value::Array(items) = value { items } else { vec![value] }
+}
+
+/// An error is that of the step alone, for which nobody waits any more; one within is that all
+/// were told to end, which they do by themselves.
+async fn run_to_end(
+    tools: &Tools<'_>,
+    step: &Step,
+    scope: &Dynamic,
+) -> Result<Result<StepEnd, Failure>, Failure> {
+    match run_step(tools, step, scope).await {
+        Err(failure) if failure.code != FailureCode::Cancelled => Err(failure),
+        end => Ok(end),
+    }
 }
 
 async fn run_step(tools: &Tools<'_>, step: &Step, scope: &Dynamic) -> Result<StepEnd, Failure> {

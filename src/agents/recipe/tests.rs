@@ -9,7 +9,7 @@ use tokio::sync::mpsc;
 use super::{
     agent::{Links, RecipeAgent, Unready},
     read::read,
-    testing::{Form, Ground, StandIn, attempt, busy_at_first, run},
+    testing::{Form, Ground, StandIn, attempt, busy_at_first, run, runner},
 };
 use crate::{
     agents::tool::testing::attempt_call,
@@ -49,7 +49,7 @@ fn agent(recipe: &Value, upstream: &Arc<Upstream>, ground: &Ground) -> RecipeAge
         own: Arc::clone(upstream),
         others: BTreeMap::new(),
         workspaces: ground.workspaces.clone(),
-        runner: None,
+        runner: runner(),
     };
     RecipeAgent::new(&AgentName::new("coder"), Arc::new(recipe), links)
 }

@@ -61,7 +61,7 @@ async fn for_each(
     let works: Vec<_> =
         scopes.iter().map(|it| Box::pin(once(tools, step, it, is_lenient))).collect();
     let mut works = stream::iter(works).buffered(each.concurrency);
-    let (mut all, mut values) = (Work::default(), Vec::new());
+    let (mut all, mut values, mut given_up) = (Work::default(), Vec::new(), None);
     while let Some(done) = works.next().await {
         match done {
             Ok(one) => {
@@ -73,11 +73,13 @@ async fn for_each(
             Err(fault) if is_lenient && !fault.is_final => {
                 all.errors.push(fault.failure.message.into());
             }
+            // The others were told to end, too.
+            Err(fault) if fault.failure.code == FailureCode::Cancelled => given_up = Some(fault),
             Err(fault) => return Err(fault),
         }
     }
     all.value = Dynamic::from(values);
-    Ok(all)
+    given_up.map_or(Ok(all), Err)
 }
 
 /// The names of `scope`, and `item`.

@@ -21,7 +21,7 @@ use self::{check::Validation, context::Reference, template::Parts};
 use super::error::ArchonError;
 use crate::{
     confine::Workspaces,
-    model::{CoderInput, ValidationLevel},
+    model::{CoderInput, ValidationLevel, text},
 };
 
 /// Up to how many bytes of code are answered along with the facts about it.
@@ -118,7 +118,7 @@ fn answer(
         "output_path": input.output_path,
         "bytes": code.len(),
         "lines": code.lines().count(),
-        "sha256": hex(&Sha256::digest(code.as_bytes())),
+        "sha256": text::hex(&Sha256::digest(code.as_bytes())),
         "input_fields": names(&parts.fields.inputs),
         "output_fields": names(&parts.fields.outputs),
         "validation": validation,
@@ -142,9 +142,4 @@ fn refuse(validation: &Validation, json: Value) -> ArchonError {
 
 fn to_json(value: &impl serde::Serialize) -> Result<Value, ArchonError> {
     serde_json::to_value(value).map_err(|error| ArchonError::Internal(error.to_string()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    let digits = bytes.iter().flat_map(|it| [it >> 4, it & 15]);
-    digits.filter_map(|it| char::from_digit(it.into(), 16)).collect()
 }

@@ -115,6 +115,22 @@ fn an_agent_is_one_thing_and_only_tool_is_allowed_tools() {
 }
 
 #[test]
+fn what_tool_may_call_is_said_only_where_nothing_says_what_it_is() {
+    for (said, message) in [
+        ("tool: x", "does nothing beside `tool`; keep one of the two"),
+        ("recipe: archon_coder", "does nothing beside `recipe`; keep one of the two"),
+        ("command: {argv: [x]}", "an agent is a command or a tool, not both"),
+        ("worker: pull", "cannot go with `worker: pull`"),
+    ] {
+        let text = format!("agents: {{tool: {{allow: ['archon/*'], {said}}}}}");
+        let faults = Machine::new(&[(USER, &text)]).load().unwrap_err().0;
+        let faults: Vec<_> = faults.iter().filter(|it| it.key == "agents.tool.allow").collect();
+        assert_eq!(faults.len(), 1, "{said}");
+        assert!(faults[0].to_string().contains(message), "{}", faults[0]);
+    }
+}
+
+#[test]
 fn a_workspace_names_no_program() {
     for said in ["argv: [sh]", "model: large", "program: claude", ""] {
         let text = format!("agents: {{coder: {{command: {{{said}}}}}}}");

@@ -29,16 +29,19 @@ fn an_endpoint_gets_the_path_of_traces_and_one_for_traces_is_as_it_is() {
 
 #[test]
 fn the_variables_of_opentelemetry_are_a_layer() {
-    let machine = Machine::new(&[(USER, "telemetry: {otlp: {endpoint: 'http://file:1'}}")])
-        .with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")
-        .with("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret%2Cx, X-B = 2")
-        .with("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
-        .with("OTEL_SERVICE_NAME", "mine")
-        .with("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=a,team=b%20c");
+    let machine = Machine::new(&[(
+        USER,
+        "telemetry: {otlp: {endpoint: 'http://file:1', headers: {API-Key: weaker}}}",
+    )])
+    .with("OTEL_EXPORTER_OTLP_ENDPOINT", "http://c:4318")
+    .with("OTEL_EXPORTER_OTLP_HEADERS", "api-key=s3cret%2Cx, X-B = 2")
+    .with("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json")
+    .with("OTEL_SERVICE_NAME", "mine")
+    .with("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=a,team=b%20c");
     machine.check(&expect![[r#"
         telemetry.otlp.endpoint = http://c:4318/  (environment OTEL_EXPORTER_OTLP_ENDPOINT)
-        telemetry.otlp.headers.X-B = (hidden)  (environment OTEL_EXPORTER_OTLP_HEADERS)
         telemetry.otlp.headers.api-key = (hidden)  (environment OTEL_EXPORTER_OTLP_HEADERS)
+        telemetry.otlp.headers.x-b = (hidden)  (environment OTEL_EXPORTER_OTLP_HEADERS)
         telemetry.otlp.protocol = http/json  (environment OTEL_EXPORTER_OTLP_PROTOCOL)
         telemetry.otlp.resource_attributes = ["service.namespace=a","team=b c"]  (environment OTEL_RESOURCE_ATTRIBUTES)
         telemetry.otlp.service_name = mine  (environment OTEL_SERVICE_NAME)"#]]);

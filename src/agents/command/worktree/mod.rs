@@ -15,15 +15,16 @@ use tokio_util::task::TaskTracker;
 use uuid::Uuid;
 
 use self::git::Git;
-pub(super) use self::home::Home;
+pub(super) use self::{git::Kept, home::Home};
 use super::process::Variables;
 use crate::{
     model::{Failure, FailureCode},
     ports::UpstreamOutput,
 };
 
-/// The largest diff that becomes part of an output, in bytes.
-const DIFF_BYTES_MAX: usize = 16 << 20;
+/// What of a repository's own directory every worktree of it writes to. What git does is not
+/// decided there, unlike in `config`, `hooks` and `info`, by which it starts programs.
+const SHARED: [&str; 3] = ["objects", "refs", "logs"];
 /// How a diff is written: all of it, and the same whatever the user has configured.
 const DIFF: [&str; 11] = [
     "diff",
@@ -49,6 +50,8 @@ pub(super) struct Worktree {
     path: Option<PathBuf>,
     /// The directory in it that stands for the agent's own.
     dir: PathBuf,
+    /// The repository's own directory, and what of it is this worktree's alone.
+    git_dirs: Option<(PathBuf, PathBuf)>,
     /// The commit of the user's repository that it was made from.
     head: String,
     /// What the attempt started from: that commit, or one with the changes of earlier tasks.
@@ -85,7 +88,8 @@ impl Worktree {
         let inner = inner.map_or_else(|| path.clone(), |it| path.join(it));
         let tasks = home.tasks().clone();
         let path = Some(path);
-        let mut worktree = Self { git, path, dir: inner, base: head.clone(), head, tasks };
+        let base = head.clone();
+        let mut worktree = Self { git, path, dir: inner, git_dirs: None, base, head, tasks };
         worktree.check_out(home, &root).await?;
         worktree.start_from(upstream).await?;
         // A folder without committed files is not in the worktree by itself.
@@ -98,13 +102,24 @@ impl Worktree {
         &self.dir
     }
 
-    async fn check_out(&self, home: &Home, root: &Path) -> Result<(), Failure> {
+    /// Where git has to write in the repository that it belongs to, so that the program can commit.
+    pub(super) fn writable(&self) -> Vec<PathBuf> {
+        let Some((shared, own)) = &self.git_dirs else { return Vec::new() };
+        let shared = SHARED.iter().map(|it| shared.join(it));
+        shared.chain([own.clone()]).collect()
+    }
+
+    async fn check_out(&mut self, home: &Home, root: &Path) -> Result<(), Failure> {
         let path = self.root().to_str().ok_or_else(|| failed("its path is not UTF-8"))?;
         let add = ["worktree", "add", "--quiet", "--detach", path, self.head.as_str()];
         let _alone = home.alone().await;
         // What a process that was killed has left is no longer there, but still on the list.
         self.git.text(root, &["worktree", "prune"]).await.map_err(|it| failed(&it))?;
-        self.git.text(root, &add).await.map(drop).map_err(|it| failed(&it))
+        self.git.text(root, &add).await.map_err(|it| failed(&it))?;
+        let dirs = ["rev-parse", "--path-format=absolute", "--git-common-dir", "--git-dir"];
+        let dirs = self.text(&dirs).await?;
+        self.git_dirs = dirs.split_once('\n').map(|(shared, own)| (shared.into(), own.into()));
+        Ok(())
     }
 
     /// Applies the changes of earlier tasks, and makes them the base.
@@ -131,17 +146,19 @@ impl Worktree {
 
     /// Adds to an output what was changed: `diff`, `files_changed`, and `base_commit`, the commit
     /// of the user's repository that all of it goes back to.
-    pub(super) async fn with_changes(&self, mut output: Value) -> Result<Value, Failure> {
-        self.text(&["add", "--all", "--", "."]).await?;
+    ///
+    /// The program may have told git, in the worktree, what to start: that starts as it did.
+    pub(super) async fn with_changes(
+        &self,
+        mut output: Value,
+        kept: &Kept<'_>,
+    ) -> Result<Value, Failure> {
+        self.read_changes(kept, &["add", "--all", "--", "."]).await?;
         let diff = [DIFF.as_slice(), &[self.base.as_str()]].concat();
-        let diff = self.git.bytes(self.root(), &diff).await.map_err(|it| failed(&it))?;
-        if diff.len() > DIFF_BYTES_MAX {
-            let message = format!("the diff is larger than {} MiB", DIFF_BYTES_MAX >> 20);
-            return Err(Failure::new(FailureCode::UpstreamLimit, message));
-        }
+        let diff = self.read_changes(kept, &diff).await?;
         let diff = String::from_utf8(diff).map_err(|_| failed("the diff is not UTF-8"))?;
         let names = ["diff", "--cached", "--name-only", "--no-relative", "-z", self.base.as_str()];
-        let names = self.git.bytes(self.root(), &names).await.map_err(|it| failed(&it))?;
+        let names = self.read_changes(kept, &names).await?;
         let names = String::from_utf8_lossy(&names);
         let files: Vec<&str> = names.split('\0').filter(|it| !it.is_empty()).collect();
         output["diff"] = json!(diff);
@@ -169,6 +186,11 @@ impl Worktree {
 
     fn root(&self) -> &Path {
         self.path.as_deref().unwrap_or(&self.dir)
+    }
+
+    async fn read_changes(&self, kept: &Kept<'_>, arguments: &[&str]) -> Result<Vec<u8>, Failure> {
+        let ended = self.git.guarded(kept, self.root(), arguments).await?;
+        ended.map_err(|it| failed(&it))
     }
 
     async fn text(&self, arguments: &[&str]) -> Result<String, Failure> {

@@ -18,14 +18,18 @@ use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use crate::{
-    agents::tool::testing::attempt_call,
+    agents::{
+        command::{CommandHost, CommandRunner, GuardProgram},
+        tool::testing::attempt_call,
+    },
     confine::Workspaces,
     model::Failure,
     ports::{AgentBackend, AttemptCall},
     upstream::{
         Retry, Upstream, UpstreamSettings,
         testing::{
-            Call, HttpHost, Reply, Rogue, TestServer, http_settings, http_upstream, upstream,
+            Call, HttpHost, Reply, Rogue, StillClock, TestServer, http_settings, http_upstream,
+            upstream,
         },
     },
 };
@@ -167,6 +171,16 @@ impl Ground {
     pub(in crate::agents) fn read(&self, name: &str) -> Option<String> {
         std::fs::read_to_string(self.path(name)).ok()
     }
+}
+
+/// A runner without a guard that could be started.
+pub(in crate::agents) fn runner() -> CommandRunner {
+    let guard =
+        GuardProgram { program: "/nowhere".into(), arguments: Vec::new(), open_files: None };
+    let host =
+        CommandHost { guard, state_dir: "/state".into(), clock: Arc::new(StillClock::default()) };
+    let passed_on = |_: &[String]| vec![("PATH".to_owned(), "/bin".into())];
+    CommandRunner { host, dir: "/".into(), passed_on }
 }
 
 /// An attempt with this input.
