@@ -375,37 +375,37 @@ pub trait Journal: Debug + Send + Sync {
     /// holds one of these.
     fn changes(&self) -> Changes;
 
-    /// See [`Snapshot::dispatch`].
+    /// See [`super::Snapshot::dispatch`].
     fn dispatch(&self, dispatch: DispatchId) -> Answer<Option<DispatchRow>> {
         ask(self, move |it| it.dispatch(dispatch))
     }
 
-    /// See [`Snapshot::overview`].
+    /// See [`super::Snapshot::overview`].
     fn overview(&self, dispatch: DispatchId) -> Answer<Option<Overview>> {
         ask(self, move |it| it.overview(dispatch))
     }
 
-    /// See [`Snapshot::document`].
+    /// See [`super::Snapshot::document`].
     fn document(&self, dispatch: DispatchId) -> Answer<Option<String>> {
         ask(self, move |it| it.document(dispatch))
     }
 
-    /// See [`Snapshot::tasks`].
+    /// See [`super::Snapshot::tasks`].
     fn tasks(&self, dispatch: DispatchId) -> Answer<Vec<StoredTask>> {
         ask(self, move |it| it.tasks(dispatch))
     }
 
-    /// See [`Snapshot::outputs`].
+    /// See [`super::Snapshot::outputs`].
     fn outputs(&self, dispatch: DispatchId, tasks: Vec<TaskIdx>) -> Answer<Vec<Option<String>>> {
         ask(self, move |it| it.outputs(dispatch, &tasks))
     }
 
-    /// See [`Snapshot::records`].
+    /// See [`super::Snapshot::records`].
     fn records(&self, dispatch: DispatchId, filter: RecordFilter) -> Answer<Vec<Record>> {
         ask(self, move |it| it.records(dispatch, &filter))
     }
 
-    /// See [`Snapshot::recent`].
+    /// See [`super::Snapshot::recent`].
     fn recent(
         &self,
         caller: Option<Arc<str>>,
@@ -415,37 +415,37 @@ pub trait Journal: Debug + Send + Sync {
         ask(self, move |it| it.recent(caller.as_deref(), before, limit))
     }
 
-    /// See [`Snapshot::open_dispatches`].
+    /// See [`super::Snapshot::open_dispatches`].
     fn open_dispatches(&self) -> Answer<Vec<DispatchRow>> {
         ask(self, |it| it.open_dispatches())
     }
 
-    /// See [`Snapshot::open_owners`].
+    /// See [`super::Snapshot::open_owners`].
     fn open_owners(&self) -> Answer<Vec<OpenOwner>> {
         ask(self, |it| it.open_owners())
     }
 
-    /// See [`Snapshot::by_idempotency_key`].
+    /// See [`super::Snapshot::by_idempotency_key`].
     fn by_idempotency_key(&self, key: String) -> Answer<Option<KeyedDispatch>> {
         ask(self, move |it| it.by_idempotency_key(&key))
     }
 
-    /// See [`Snapshot::requests`].
+    /// See [`super::Snapshot::requests`].
     fn requests(&self, owner: OwnerId) -> Answer<Vec<Asked>> {
         ask(self, move |it| it.requests(owner))
     }
 
-    /// See [`Snapshot::request`].
+    /// See [`super::Snapshot::request`].
     fn request(&self, request: RequestId) -> Answer<Option<RequestState>> {
         ask(self, move |it| it.request(request))
     }
 
-    /// See [`Snapshot::plan`].
+    /// See [`super::Snapshot::plan`].
     fn plan(&self, plan: PlanId) -> Answer<Option<StoredPlan>> {
         ask(self, move |it| it.plan(plan))
     }
 
-    /// See [`Snapshot::recent_plans`].
+    /// See [`super::Snapshot::recent_plans`].
     fn recent_plans(
         &self,
         caller: Option<Arc<str>>,
@@ -455,12 +455,12 @@ pub trait Journal: Debug + Send + Sync {
         ask(self, move |it| it.recent_plans(caller.as_deref(), before, limit))
     }
 
-    /// See [`Snapshot::durations`].
+    /// See [`super::Snapshot::durations`].
     fn durations(&self, agents: Vec<AgentName>) -> Answer<Vec<(DurationKey, Durations)>> {
         ask(self, move |it| it.durations(&agents))
     }
 
-    /// See [`Snapshot::known_result`].
+    /// See [`super::Snapshot::known_result`].
     fn known_result(&self, work: Digest) -> Answer<Option<KnownResult>> {
         ask(self, move |it| it.known_result(work))
     }

@@ -104,9 +104,13 @@ async fn e2e_health_says_how_each_upstream_stands() {
     let health = within(http().get(format!("{url}/health")).send()).await.unwrap();
     let health: Value = serde_json::from_str(&health.text().await.unwrap()).unwrap();
     let old = format!(
-        r#"{{"name":"old","transport":"sse","address":"{}","state":"idle","tools":"unknown"}}"#,
+        concat!(
+            r#"{{"name":"old","transport":"sse","address":"{}","#,
+            r#""state":"connected","n_tools":7,"tools":"pinned"}}"#
+        ),
         standin.url.replace("/mcp", "/sse")
     );
+    // It was asked whether it serves the agent.
     assert_eq!(health["upstreams"][1].to_string(), old);
     assert_eq!(health["upstreams"][0]["name"], "archon");
 }

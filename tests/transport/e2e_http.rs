@@ -68,7 +68,7 @@ async fn e2e_a_body_over_the_cap_is_refused_with_an_answer() {
     let server = Server::start(HttpOptions::default()).await;
     let (status, answer) = server.post("/mcp", &[], vec![b'x'; MESSAGE_BYTES_MAX + 1]).await;
     assert_eq!((status, &answer["error"]["code"]), (413, &json!("request_too_large")));
-    let head = "POST /health HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
+    let head = "POST /mcp HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/json\r\n";
     let asks = format!("{head}expect: 100-continue\r\ncontent-length: 99999999\r\n\r\n");
     assert!(server.exchange(asks.as_bytes()).await.starts_with("HTTP/1.1 413 "));
     // Chunked bodies say nothing about their length beforehand.

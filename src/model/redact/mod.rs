@@ -1,8 +1,9 @@
 //! Secrets taken out of text and JSON before either is kept or shown.
 //!
-//! One pass over the text, linear in its length. A secret is known by its own shape (an API key, a
-//! JSON web token, a private key), by the word before it (`Bearer`), or by the name it is given
-//! (`api_key=…`), or by its value, where the program was given it. Names alone touch no code: `token: CancellationToken` stays.
+//! One pass over the text, linear in its length, and one for each secret that is known. A secret is
+//! known by its own shape (an API key, a JSON web token, a private key), by the word before it
+//! (`Bearer`), by the name it is given (`api_key=…`), or by its value, where the program was given
+//! it. Names alone touch no code: `token: CancellationToken` stays.
 
 mod known;
 mod value;
