@@ -24,7 +24,7 @@ use tracing::debug;
 
 use super::{DispatchServer, call::Call};
 use crate::{
-    model::{ApproveRequest, DispatchId, Refusal, TaskIdx, text},
+    model::{ApproveRequest, DispatchId, ErrorCode, Refusal, TaskIdx, text},
     runtime::{DispatcherHandle, Question, Questions, Ticket},
 };
 
@@ -32,6 +32,15 @@ use crate::{
 const QUESTIONS_MAX: usize = 20;
 /// The longest note, in characters.
 const NOTE_CHARS_MAX: usize = 4_000;
+/// How a decision is refused that is no longer waited for.
+const TOO_LATE: [ErrorCode; 4] = [
+    ErrorCode::NotWaiting,
+    ErrorCode::AlreadyEnded,
+    ErrorCode::UnknownDispatch,
+    ErrorCode::UnknownTask,
+];
+/// How long a question rests whose answer could not be carried out.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a question may take to be taken back.
 const WITHDRAW_MAX: Duration = Duration::from_secs(1);
 
@@ -128,9 +137,12 @@ impl<'a> Asking<'a> {
             let Some(response) = response_to(&question, &self.call.round.responses) else {
                 continue;
             };
-            settle(&self.handle, self.dispatch, &question, Verdict::read(&question, response))
-                .await;
-            self.left.insert(question.task);
+            let verdict = Verdict::read(&question, response);
+            match settle(&self.handle, self.dispatch, &question, verdict).await {
+                Ok(()) => _ = self.left.insert(question.task),
+                // It is asked once more.
+                Err(error) => debug!(%error, "an answer could not be carried out"),
+            }
         }
         Ok(())
     }
@@ -230,8 +242,14 @@ impl<'a> Asking<'a> {
         };
         // The claim is held until the decision stands, so that nobody else is asked meanwhile.
         let claim = self.out.take();
-        settle(&self.handle, self.dispatch, question, verdict).await;
-        self.left.insert(question.task);
+        match settle(&self.handle, self.dispatch, question, verdict).await {
+            Ok(()) => _ = self.left.insert(question.task),
+            Err(error) => {
+                debug!(%error, "an answer could not be carried out");
+                // It is asked once more, and nobody else is asked meanwhile.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
         drop(claim);
         Ok(())
     }
@@ -297,18 +315,23 @@ impl Verdict {
     }
 }
 
-/// Carries out what a user has decided, if they have.
+/// Carries out what a user has decided, if they have. A decision that comes too late is ignored;
+/// after any other refusal the question is still open.
 pub(super) async fn settle(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
     question: &Question,
     verdict: Verdict,
-) {
-    let Verdict::Decided(decision, note) = verdict else { return };
+) -> Result<(), Refusal> {
+    let Verdict::Decided(decision, note) = verdict else { return Ok(()) };
     let (dispatch_id, task_id) = (dispatch, question.task_id.clone());
     let decided = handle.approve(ApproveRequest { dispatch_id, task_id, decision, note }).await;
-    if let Err(error) = decided {
-        debug!(dispatch_id = %dispatch, %error, "a decision came too late");
+    match decided {
+        Err(error) if TOO_LATE.contains(&error.code()) => {
+            debug!(dispatch_id = %dispatch, %error, "a decision came too late");
+            Ok(())
+        }
+        decided => decided.map(|_| ()),
     }
 }
 

@@ -8,6 +8,8 @@ mod caller_tests;
 mod catalog;
 mod completion;
 mod elicit;
+#[cfg(test)]
+mod elicit_tests;
 mod log;
 mod parent;
 mod progress;
@@ -15,6 +17,8 @@ mod prompts;
 mod resources;
 mod server;
 mod tasks;
+#[cfg(test)]
+mod testing;
 mod tools;
 mod trace;
 

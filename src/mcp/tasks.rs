@@ -78,7 +78,8 @@ pub(super) async fn get(
 }
 
 /// Answers `tasks/update`: decides on approvals. Answers to what is not asked, or no longer, are
-/// ignored; one that is none of the decisions is refused, and then nothing is decided.
+/// ignored; one that is none of the decisions is refused, and then nothing is decided. What could
+/// not be carried out is an error, and the same update may be sent again.
 pub(super) async fn update(
     server: &DispatchServer,
     request: UpdateTaskParams,
@@ -95,7 +96,8 @@ pub(super) async fn update(
         }
     }
     for (question, verdict) in verdicts {
-        elicit::settle(&handle, dispatch, question, verdict).await;
+        let settled = elicit::settle(&handle, dispatch, question, verdict).await;
+        settled.map_err(|it| to_error(&it))?;
     }
     Ok(())
 }

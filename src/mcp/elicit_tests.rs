@@ -1,0 +1,96 @@
+//! What users answer is carried out, or asked again, whatever the store does meanwhile.
+
+use serde_json::{Value, json};
+
+use super::testing::{NEW, Talk, serve};
+use crate::{
+    model::{DispatchId, DispatchStatus},
+    runtime::testing::{World, document},
+};
+
+const OLD: &str = "2025-11-25";
+
+fn can_ask() -> Value {
+    json!({ "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} } })
+}
+
+/// A document in which the tasks of these names must be approved of.
+fn asking(text: &str, names: &[&str]) -> Value {
+    let mut document = document(text);
+    for task in document["tasks"].as_array_mut().unwrap() {
+        if names.iter().any(|it| task["task_id"] == **it) {
+            task["approval"] = json!({ "message": "go on?", "decisions": ["go", "reject"] });
+        }
+    }
+    document
+}
+
+fn go() -> Value {
+    json!({ "action": "accept", "content": { "decision": "go" } })
+}
+
+/// A call that waits for a dispatch.
+fn wait(id: DispatchId) -> Value {
+    json!({ "name": "get_result", "arguments": { "dispatch_id": id, "wait_ms": 600_000 } })
+}
+
+/// Dispatches where `theirs` runs it, and waits until it asks.
+async fn ask_elsewhere(theirs: &World) -> DispatchId {
+    let id = theirs.dispatch(&asking("a", &["a"])).await.unwrap();
+    let mut progress = theirs.handle.follow(id).await.unwrap();
+    progress.wait_for(|it| it.n_waiting == 1).await.unwrap();
+    id
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_update_that_cannot_be_carried_out_is_an_error_and_may_be_sent_again() {
+    let [ours, theirs] = World::two();
+    let id = ask_elsewhere(&theirs).await;
+    let mut talk = Talk::open_as(serve(&ours), NEW, can_ask()).await;
+    let update = json!({ "taskId": id, "inputResponses": { "approval/a": go() } });
+    ours.break_writes(true);
+    let refused = talk.request("tasks/update", update.clone()).await;
+    let message = refused["error"]["message"].as_str().unwrap_or_default();
+    assert!(message.starts_with("storage_unavailable"), "{refused}");
+    ours.break_writes(false);
+    let done = talk.request("tasks/update", update).await;
+    assert!(done["error"].is_null(), "{done}");
+    assert_eq!(theirs.finish(id).await.status, DispatchStatus::Success);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_user_whose_answer_could_not_be_carried_out_is_asked_again_by_the_same_call() {
+    let [ours, theirs] = World::two();
+    let id = ask_elsewhere(&theirs).await;
+    let mut talk = Talk::open_as(serve(&ours), OLD, can_ask()).await;
+    let call = talk.begin("tools/call", wait(id));
+    let question = talk.hear_of("elicitation/create").await;
+    ours.break_writes(true);
+    talk.reply(&question, &go());
+    let question = talk.hear_of("elicitation/create").await;
+    ours.break_writes(false);
+    talk.reply(&question, &go());
+    let result = talk.answer_to(call).await;
+    assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn answers_that_could_not_be_carried_out_are_asked_for_in_the_next_round() {
+    let [ours, theirs] = World::two();
+    let id = ask_elsewhere(&theirs).await;
+    let mut talk = Talk::open_as(serve(&ours), NEW, can_ask()).await;
+    let first = talk.request("tools/call", wait(id)).await;
+    assert_eq!(first["result"]["resultType"], "input_required", "{first}");
+    let again = |answer: &Value| {
+        let mut params = wait(id);
+        params["requestState"] = answer["result"]["requestState"].clone();
+        params["inputResponses"] = json!({ "approval/a": go() });
+        params
+    };
+    ours.break_writes(true);
+    let second = talk.request("tools/call", again(&first)).await;
+    assert!(second["result"]["inputRequests"]["approval/a"].is_object(), "{second}");
+    ours.break_writes(false);
+    let result = talk.request("tools/call", again(&second)).await;
+    assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
+}
