@@ -183,7 +183,10 @@ impl<'a> Asking<'a> {
             // What others are asked now is not asked here, also if they decide in this moment:
             // it is read again when they let go of it.
             let taken = others.borrow_and_update().clone();
-            let open = questions.read().await?;
+            let Some(open) = read(questions).await? else {
+                questions.changed().await;
+                continue;
+            };
             let is_mine = |it: &Question| {
                 !self.left.contains(&it.task) && !taken.contains(&(dispatch, it.task))
             };
@@ -197,8 +200,8 @@ impl<'a> Asking<'a> {
                 mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
             {
                 // Another call may have asked it, and have heard the answer, since it was read.
-                if questions.read().await?.contains(&question) {
-                    self.put(&question, claim, questions).await?;
+                if read(questions).await?.is_some_and(|it| it.contains(&question)) {
+                    self.put(&question, claim, questions).await;
                 }
                 continue;
             }
@@ -215,14 +218,14 @@ impl<'a> Asking<'a> {
         question: &Question,
         claim: Claim<'a>,
         questions: &mut Questions,
-    ) -> Result<(), Refusal> {
+    ) {
         let request = ServerRequest::ElicitRequest(elicitation(self.dispatch, question));
         let options = PeerRequestOptions::no_options();
         let sent = self.call.context.peer.send_request_with_option(request, options).await;
         let answer = match sent {
             Ok(sent) => {
                 self.out = Some((sent.id.clone(), claim));
-                self.await_answer(question, sent, questions).await?
+                self.await_answer(question, sent, questions).await
             }
             Err(error) => Answer::Given(Err(error)),
         };
@@ -237,7 +240,7 @@ impl<'a> Asking<'a> {
             }
             Answer::NotNeeded => {
                 self.withdraw().await;
-                return Ok(());
+                return;
             }
         };
         // The claim is held until the decision stands, so that nobody else is asked meanwhile.
@@ -251,7 +254,6 @@ impl<'a> Asking<'a> {
             }
         }
         drop(claim);
-        Ok(())
     }
 
     async fn await_answer(
@@ -259,19 +261,35 @@ impl<'a> Asking<'a> {
         question: &Question,
         sent: RequestHandle<RoleServer>,
         questions: &mut Questions,
-    ) -> Result<Answer, Refusal> {
+    ) -> Answer {
         let mut answer = std::pin::pin!(sent.await_response());
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return Ok(Answer::Given(answer)),
+                answer = &mut answer => return Answer::Given(answer),
                 () = questions.changed() => {
-                    let open = questions.read().await?;
-                    if !open.iter().any(|it| it.task == question.task) {
-                        return Ok(Answer::NotNeeded);
+                    // What cannot be read now is still asked, as far as anybody knows.
+                    let is_it = |it: &Question| it.task == question.task;
+                    match read(questions).await {
+                        Ok(Some(open)) if !open.iter().any(is_it) => return Answer::NotNeeded,
+                        Ok(_) => (),
+                        Err(_) => return Answer::NotNeeded,
                     }
                 }
             }
+        }
+    }
+}
+
+/// What is asked now; nothing is known while the store cannot be read, and a dispatch that is not
+/// there is refused.
+async fn read(questions: &mut Questions) -> Result<Option<Vec<Question>>, Refusal> {
+    match questions.read().await {
+        Ok(open) => Ok(Some(open)),
+        Err(error) if error.code() == ErrorCode::UnknownDispatch => Err(error),
+        Err(error) => {
+            debug!(%error, "failed to read what is asked");
+            Ok(None)
         }
     }
 }

@@ -1,11 +1,13 @@
 //! What users answer is carried out, or asked again, whatever the store does meanwhile.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::testing::{NEW, Talk, serve};
 use crate::{
     model::{DispatchId, DispatchStatus},
-    runtime::testing::{World, document},
+    runtime::testing::{World, document, pass},
 };
 
 const OLD: &str = "2025-11-25";
@@ -92,5 +94,25 @@ async fn answers_that_could_not_be_carried_out_are_asked_for_in_the_next_round()
     assert!(second["result"]["inputRequests"]["approval/a"].is_object(), "{second}");
     ours.break_writes(false);
     let result = talk.request("tools/call", again(&second)).await;
+    assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_store_that_cannot_be_read_for_a_while_costs_no_answer() {
+    let world = World::new().await;
+    let id = world.dispatch(&asking("a\nb <- c\nc !gate", &["a", "b"])).await.unwrap();
+    let mut talk = Talk::open_as(serve(&world), OLD, can_ask()).await;
+    let call = talk.begin("tools/call", wait(id));
+    let first = talk.hear_of("elicitation/create").await;
+    world.break_reads(true);
+    // Another question comes up, and cannot be read.
+    world.open_gate();
+    pass(Duration::from_secs(10)).await;
+    world.break_reads(false);
+    talk.reply(&first, &go());
+    let second = talk.hear_of("elicitation/create").await;
+    assert!(second["params"]["message"].as_str().unwrap().contains("\"b\""), "{second}");
+    talk.reply(&second, &go());
+    let result = talk.answer_to(call).await;
     assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
 }

@@ -12,6 +12,8 @@ use crate::{
 
 /// How long another process's store is left alone between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a store that could not be read is left alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A task that waits for somebody's approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,8 @@ pub struct Questions {
     handle: DispatcherHandle,
     dispatch: DispatchId,
     listening: Option<Listening>,
+    /// Whether it could not be read what is asked.
+    is_unread: bool,
 }
 
 /// Where news come from.
@@ -54,7 +58,7 @@ enum Listening {
 impl DispatcherHandle {
     /// Follows what a dispatch asks.
     pub fn questions(&self, dispatch: DispatchId) -> Questions {
-        Questions { handle: self.clone(), dispatch, listening: None }
+        Questions { handle: self.clone(), dispatch, listening: None, is_unread: false }
     }
 
     async fn open_questions(&self, dispatch: DispatchId) -> Result<Vec<Question>, Refusal> {
@@ -70,12 +74,18 @@ impl Questions {
             // What is asked from now on is heard of; what was asked before is looked up.
             self.listen().await;
         }
-        self.handle.open_questions(self.dispatch).await
+        let open = self.handle.open_questions(self.dispatch).await;
+        self.is_unread = open.is_err();
+        open
     }
 
-    /// Waits until something else may be asked than what was read last. Dropping the future loses
-    /// nothing.
+    /// Waits until something else may be asked than what was read last, and a little where it
+    /// could not be read. Dropping the future loses nothing.
     pub async fn changed(&mut self) {
+        if self.is_unread {
+            // What has changed meanwhile may have been heard of already.
+            return tokio::time::sleep(LOOK_AGAIN).await;
+        }
         while !self.hear().await {}
     }
 
