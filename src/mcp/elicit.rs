@@ -99,7 +99,7 @@ impl Way {
 }
 
 /// Whether the client says that it can show a form. One that names no mode means forms.
-fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
+pub(super) fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
     let declared = context.client_capabilities().and_then(|it| it.elicitation);
     declared.is_some_and(|it| it.form.is_some() || it.url.is_none())
 }

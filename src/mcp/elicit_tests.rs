@@ -13,7 +13,11 @@ use crate::{
 const OLD: &str = "2025-11-25";
 
 fn can_ask() -> Value {
-    json!({ "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} } })
+    json!({ "elicitation": {}, "extensions": can_tasks()["extensions"] })
+}
+
+fn can_tasks() -> Value {
+    json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } })
 }
 
 /// A document in which the tasks of these names must be approved of.
@@ -115,4 +119,28 @@ async fn a_store_that_cannot_be_read_for_a_while_costs_no_answer() {
     talk.reply(&second, &go());
     let result = talk.answer_to(call).await;
     assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_clients_that_can_show_forms_are_asked_by_a_task() {
+    let [ours, theirs] = World::two();
+    let id = ask_elsewhere(&theirs).await;
+    let url_only = json!({ "url": {} });
+    for (elicitation, status) in [
+        (Value::Null, "working"),
+        (url_only, "working"),
+        (json!({}), "input_required"),
+        (json!({ "form": {} }), "input_required"),
+    ] {
+        let mut can = can_tasks();
+        if !elicitation.is_null() {
+            can["elicitation"] = elicitation;
+        }
+        let mut talk = Talk::open_as(serve(&ours), NEW, can.clone()).await;
+        let task = talk.request("tasks/get", json!({ "taskId": id })).await["result"].take();
+        assert_eq!(task["status"], status, "{can}: {task}");
+        assert_eq!(task["inputRequests"].is_object(), status == "input_required", "{task}");
+        let message = task["statusMessage"].as_str().unwrap();
+        assert!(message.contains("waiting for approval: a"), "{message}");
+    }
 }

@@ -53,7 +53,7 @@ pub(super) async fn finish(
     let handle = server.handle(call.context);
     if wait_ms > 0 {
         if tasks::is_wanted(call.context) {
-            let task = tasks::create(&handle, dispatch).await?;
+            let task = tasks::create(&handle, dispatch, call.context).await?;
             return match task {
                 Some(task) => Ok(Outcome::Task(task)),
                 None => handle.result(dispatch).await.map(|it| Outcome::Result(Box::new(it))),

@@ -44,8 +44,9 @@ pub(super) fn is_wanted(context: &RequestContext<RoleServer>) -> bool {
 pub(super) async fn create(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
+    context: &RequestContext<RoleServer>,
 ) -> Result<Option<CreateTaskResult>, Refusal> {
-    let standing = handle.standing(dispatch).await?;
+    let standing = for_client(handle.standing(dispatch).await?, context);
     let is_open = standing.status == DispatchStatus::Running;
     Ok(is_open.then(|| CreateTaskResult::new(task(dispatch, &standing))))
 }
@@ -60,6 +61,7 @@ pub(super) async fn get(
     let dispatch = read_id(&request.task_id)?;
     let handle = server.handle(context);
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
+    let standing = for_client(standing, context);
     let payload = match standing.status {
         DispatchStatus::Running if standing.questions.is_empty() => TaskPayload::Working,
         DispatchStatus::Running => TaskPayload::InputRequired {
@@ -113,6 +115,15 @@ pub(super) async fn cancel(
     let reason = Some("tasks/cancel".to_owned());
     let cancel = CancelRequest { dispatch_id, task_ids: None, reason };
     server.handle(context).cancel(cancel).await.map(|_| ()).map_err(|it| to_error(&it))
+}
+
+/// How a dispatch stands for a client: one that can show no forms is not asked, and works on;
+/// its status message says what is waited for.
+fn for_client(mut standing: Standing, context: &RequestContext<RoleServer>) -> Standing {
+    if !elicit::can_show_forms(context) {
+        standing.questions.clear();
+    }
+    standing
 }
 
 /// Takes what the extension declares out of an answer to `initialize`: it begins with the revision

@@ -16,7 +16,7 @@ const INVALID_PARAMS: i64 = -32_602;
 const METHOD_NOT_FOUND: i64 = -32_601;
 
 fn can_tasks() -> Value {
-    json!({ "extensions": { "io.modelcontextprotocol/tasks": {} } })
+    json!({ "elicitation": {}, "extensions": { "io.modelcontextprotocol/tasks": {} } })
 }
 
 /// A task that waits to be approved, and one after it.
