@@ -28,8 +28,10 @@ use crate::{
     runtime::{DispatcherHandle, Question, Questions, Ticket},
 };
 
-/// How many questions one answer holds; the others come in later rounds.
+/// How many questions one answer holds; the others come after those are answered.
 const QUESTIONS_MAX: usize = 20;
+/// How many characters of JSON its questions have together, but for the first one.
+const QUESTIONS_CHARS_MAX: usize = 30_000;
 /// The longest note, in characters.
 const NOTE_CHARS_MAX: usize = 4_000;
 /// How a decision is refused that is no longer waited for.
@@ -192,7 +194,7 @@ impl<'a> Asking<'a> {
             };
             let mut mine = open.into_iter().filter(is_mine);
             if self.way == Way::Answer {
-                let mine: Vec<_> = mine.take(QUESTIONS_MAX).collect();
+                let mine: Vec<_> = mine.collect();
                 if !mine.is_empty() {
                     return Ok(mine);
                 }
@@ -353,11 +355,20 @@ pub(super) async fn settle(
     }
 }
 
-/// The questions as a client is asked them, by their keys.
+/// The questions as a client is asked them, by their keys; the first of them where there are more
+/// than one answer holds.
 pub(super) fn requests(dispatch: DispatchId, questions: &[Question]) -> InputRequests {
-    let request =
-        |it: &Question| (key_of(it), InputRequest::Elicitation(elicitation(dispatch, it)));
-    questions.iter().map(request).collect()
+    let mut requests = InputRequests::new();
+    let mut n_chars = 0;
+    for question in questions.iter().take(QUESTIONS_MAX) {
+        let request = InputRequest::Elicitation(elicitation(dispatch, question));
+        n_chars += serde_json::to_string(&request).map_or(0, |it| it.chars().count());
+        if n_chars > QUESTIONS_CHARS_MAX && !requests.is_empty() {
+            break;
+        }
+        requests.insert(key_of(question), request);
+    }
+    requests
 }
 
 /// What a client answered to `question`.
@@ -457,6 +468,25 @@ mod tests {
                 }
               }
             }"#]].assert_eq(&asked);
+    }
+
+    #[test]
+    fn one_answer_holds_so_many_questions_and_so_long_ones() {
+        let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let asked = |n: usize, n_chars: usize| {
+            let of = |it: usize| Question {
+                task_id: TaskId::new(&format!("t{it:04}")),
+                message: "é".repeat(n_chars),
+                ..question()
+            };
+            let requests = requests(dispatch, &(0..n).map(of).collect::<Vec<_>>());
+            let chars = serde_json::to_string(&requests).unwrap().chars().count();
+            assert!(requests.len() == 1 || chars < 32_000, "{chars}");
+            assert!(n == 0 || requests.contains_key("approval/t0000"));
+            requests.len()
+        };
+        assert_eq!([asked(0, 1), asked(3, 10), asked(5_000, 10)], [0, 3, 20]);
+        assert_eq!([asked(5_000, 4_000), asked(2, 40_000)], [6, 1]);
     }
 
     #[test]
