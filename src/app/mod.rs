@@ -7,6 +7,7 @@ mod doctor;
 mod monitoring;
 mod programs;
 mod recipes;
+mod secret;
 mod serve;
 mod service;
 mod signals;

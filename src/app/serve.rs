@@ -6,7 +6,7 @@ use anyhow::Context as _;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{access, descriptors, service::Service, signals};
+use super::{access, descriptors, secret, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
@@ -31,7 +31,8 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let (handle, monitored) = (service.handle.clone(), service.monitored());
     let bytes_max = settings.limits.document_bytes_max;
-    let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
+    let seal = secret::seal(&settings.state_dir)?;
+    let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max, seal);
     let serving = async {
         match address.zip(options) {
             None => {

@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use axum::http::request::Parts;
 use rmcp::{RoleServer, model::Extensions, service::RequestContext};
 
-use crate::{model::Identity, runtime::DispatcherHandle};
+use crate::{
+    model::{Identity, Millis},
+    runtime::DispatcherHandle,
+};
 
 /// The service behind the tools. Nobody gets at the whole of it: what serves a request gets what
 /// its caller sees.
@@ -31,6 +34,11 @@ impl Service {
         }
     }
 
+    /// The time, as dispatches see it.
+    pub(super) fn now(&self) -> Millis {
+        self.whole.now()
+    }
+
     /// Whether there are agents whose workers pull, whoever may be one.
     pub(super) fn has_workers(&self) -> bool {
         self.whole.has_workers()
@@ -39,7 +47,7 @@ impl Service {
 
 /// Who makes a request. The legacy transport says so of the message itself; rmcp hands on what is
 /// left of the HTTP request, and the guard has put it there.
-fn identity(extensions: &Extensions) -> Option<&Identity> {
+pub(super) fn identity(extensions: &Extensions) -> Option<&Identity> {
     let of_http = || extensions.get::<Parts>()?.extensions.get();
     extensions.get().or_else(of_http)
 }

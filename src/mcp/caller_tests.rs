@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::{
     DispatchServer,
-    testing::{Talk, call, serve},
+    testing::{Talk, call, seal, serve},
 };
 use crate::{
     model::{AgentName, ClaimedTask, Failure, HandedIn, Identity, LeaseId, LeaseReport, Sees},
@@ -128,7 +128,7 @@ async fn the_call_of_a_client_stands_for_a_key_of_its_caller() {
 async fn tools_for_workers_are_shown_to_those_who_see_all() {
     let world = World::new().await;
     let handle = world.handle.clone().with_workers(Arc::new(NoWork));
-    let server = DispatchServer::new(handle, CancellationToken::new(), 1_000_000);
+    let server = DispatchServer::new(handle, CancellationToken::new(), 1_000_000, seal());
     let mut talk = Talk::open(server).await;
     let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
     let own = identity("ada", Sees::Own);

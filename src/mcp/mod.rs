@@ -15,6 +15,7 @@ mod parent;
 mod progress;
 mod prompts;
 mod resources;
+mod seal;
 mod server;
 mod tasks;
 #[cfg(test)]
@@ -23,4 +24,5 @@ mod tools;
 mod trace;
 
 pub use catalog::{ToolSchemas, schemas};
+pub use seal::Seal;
 pub use server::DispatchServer;

@@ -28,10 +28,11 @@ use super::{
     log::{self, Level, Tellers},
     prompts,
     resources::{self, Subscriptions},
+    seal::Seal,
     tasks, tools,
 };
 use crate::{
-    model::{ErrorCode, Refusal, json::Json},
+    model::{ErrorCode, Millis, Refusal, json::Json},
     runtime::DispatcherHandle,
 };
 
@@ -41,6 +42,8 @@ pub struct DispatchServer {
     service: Service,
     closing: CancellationToken,
     document_bytes_max: u64,
+    /// What makes the state of calls in rounds.
+    pub(super) seal: Seal,
     /// What users are being asked, in all sessions.
     pub(super) asked: Asked,
     /// What this session wants to hear.
@@ -52,16 +55,19 @@ pub struct DispatchServer {
 
 impl DispatchServer {
     /// Serves `handle`. Calls that wait are answered soon after `closing`, with what is there then;
-    /// arguments of more than `document_bytes_max` bytes of compact JSON are refused.
+    /// arguments of more than `document_bytes_max` bytes of compact JSON are refused. A call that
+    /// asks its client something may be made again to any server with the same `seal`.
     pub fn new(
         handle: DispatcherHandle,
         closing: CancellationToken,
         document_bytes_max: u64,
+        seal: Seal,
     ) -> Self {
         Self {
             service: Service::new(handle),
             closing,
             document_bytes_max,
+            seal,
             asked: Asked::default(),
             level: Level::default(),
             tellers: Tellers::new(),
@@ -84,6 +90,11 @@ impl DispatchServer {
     /// The service behind the tools, as the caller of this request sees it.
     pub(super) fn handle(&self, context: &RequestContext<RoleServer>) -> Cow<'_, DispatcherHandle> {
         self.service.seen_by(context)
+    }
+
+    /// The time, as dispatches see it.
+    pub(super) fn now(&self) -> Millis {
+        self.service.now()
     }
 
     /// Whether there are agents whose workers pull, whoever may be one.
@@ -178,7 +189,7 @@ impl ServerHandler for DispatchServer {
         let response = match fits.and_then(|()| Json::from_map(&arguments)) {
             Ok(args) => {
                 let rounds = (input_responses, request_state);
-                let call = Call::open((&name, &arguments), rounds, &context)?;
+                let call = Call::open(self, (&name, &arguments), rounds, &context)?;
                 tools::call(self, &name, &args, &call).await?
             }
             Err(refusal) => answer::refused(&refusal).into(),

@@ -14,7 +14,7 @@ use rmcp::{
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::DispatchServer;
+use super::{DispatchServer, Seal};
 use crate::{model::Identity, runtime::testing::World};
 
 /// The first revision without sessions.
@@ -151,5 +151,9 @@ pub(super) fn call(tool: &str, arguments: &Value) -> Value {
 }
 
 pub(super) fn serve(world: &World) -> DispatchServer {
-    DispatchServer::new(world.handle.clone(), CancellationToken::new(), 1_000_000)
+    DispatchServer::new(world.handle.clone(), CancellationToken::new(), 1_000_000, seal())
+}
+
+pub(super) fn seal() -> Seal {
+    Seal::new(&[7; Seal::SECRET_BYTES])
 }
