@@ -144,3 +144,22 @@ async fn only_clients_that_can_show_forms_are_asked_by_a_task() {
         assert!(message.contains("waiting for approval: a"), "{message}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn progress_is_told_of_a_dispatch_that_another_process_runs() {
+    let [ours, theirs] = World::two();
+    let id = theirs.dispatch(&document("a !gate\nb <- a")).await.unwrap();
+    let mut talk = Talk::open_as(serve(&ours), OLD, json!({})).await;
+    talk.meta = json!({ "progressToken": "it" });
+    let call = talk.begin("tools/call", wait(id));
+    let mut told = Vec::new();
+    for _ in 0..3 {
+        let notice = talk.hear_of("notifications/progress").await["params"].take();
+        told.push(notice["message"].as_str().unwrap().to_owned());
+    }
+    let expected = [0, 5, 10].map(|it| format!("0 of 2 done, running a, {it} s"));
+    assert_eq!(told, expected, "also where nothing happens");
+    theirs.open_gate();
+    let result = talk.answer_to(call).await;
+    assert_eq!(result["result"]["structuredContent"]["status"], "success", "{result}");
+}

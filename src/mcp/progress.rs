@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, DispatchStatus, Millis, Refusal},
-    runtime::{DispatcherHandle, Progress, Ticket},
+    runtime::{DispatcherHandle, Heed, Progress, Ticket},
 };
 
 /// Clients that show progress hear at least this often that the call is alive.
@@ -109,33 +109,37 @@ async fn given_up(server: &DispatchServer, context: &RequestContext<RoleServer>)
     }
 }
 
-/// Sends progress for as long as it is polled.
+/// Sends progress for as long as it is polled, whatever process runs the dispatch.
 async fn tell(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
     token: Option<ProgressToken>,
     peer: Peer<RoleServer>,
 ) -> std::convert::Infallible {
-    if let (Some(token), Some(mut progress)) = (token, handle.follow(dispatch).await) {
+    if let Some(token) = token {
+        let mut course = handle.course(dispatch, Heed::End);
         let started = Instant::now();
         let mut beat = tokio::time::interval_at(started + HEARTBEAT, HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut notices = Notices::default();
+        let (mut notices, mut known) = (Notices::default(), None);
         loop {
             let mut is_beat = false;
             tokio::select! {
-                changed = progress.changed() => if changed.is_err() { break },
+                () = course.changed() => (),
                 _ = beat.tick() => is_beat = true,
             }
-            let now = progress.borrow_and_update().clone();
-            let told = notices.next(&token, &now, (handle.now(), started.elapsed(), is_beat));
-            if let Some(notice) = told
-                && peer.notify_progress(notice).await.is_err()
-            {
-                break;
-            }
-            if now.status != DispatchStatus::Running {
-                break;
+            // What cannot be read now is told as it was.
+            known = course.read().await.ok().or(known);
+            if let Some(now) = &known {
+                let when = (handle.now(), started.elapsed(), is_beat);
+                if let Some(notice) = notices.next(&token, now, when)
+                    && peer.notify_progress(notice).await.is_err()
+                {
+                    break;
+                }
+                if now.status != DispatchStatus::Running {
+                    break;
+                }
             }
             tokio::time::sleep(INTERVAL_MIN).await;
         }

@@ -138,6 +138,12 @@ impl World {
     /// Has this process read nothing, or read again.
     pub(crate) fn break_reads(&self, is_blind: bool) {
         self.store.is_blind.store(is_blind, Ordering::SeqCst);
+        self.store.faults.fail(0..0);
+    }
+
+    /// Has this process read nothing after so many times more.
+    pub(crate) fn fail_reads_after(&self, n_times: usize) {
+        self.store.faults.fail(n_times..usize::MAX);
     }
 
     /// Lets every task end whose fate is `gate`.
@@ -163,7 +169,7 @@ impl World {
     }
 
     /// Dies as by `kill -9`: nothing more is written, no attempt goes on.
-    pub(super) async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.owners.registry.alive.lock().retain(|it| *it != self.owners.me);
         self.dispatcher.abort();
         let _aborted = self.dispatcher.await;
