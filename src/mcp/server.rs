@@ -49,7 +49,7 @@ pub struct DispatchServer {
     /// What this session wants to hear.
     pub(super) level: Level,
     pub(super) tellers: Tellers,
-    /// Ends with the session.
+    /// Ends with the session, as the tellers do.
     subscriptions: Subscriptions,
 }
 
@@ -70,7 +70,7 @@ impl DispatchServer {
             seal,
             asked: Asked::default(),
             level: Level::default(),
-            tellers: Tellers::new(),
+            tellers: Tellers::default(),
             subscriptions: Subscriptions::default(),
         }
     }
@@ -78,8 +78,12 @@ impl DispatchServer {
     /// The same for another session.
     #[must_use]
     pub fn for_session(&self) -> Self {
-        let (level, subscriptions) = (Level::default(), Subscriptions::default());
-        Self { level, subscriptions, ..self.clone() }
+        Self {
+            level: Level::default(),
+            tellers: Tellers::default(),
+            subscriptions: Subscriptions::default(),
+            ..self.clone()
+        }
     }
 
     /// Cancelled when the server is about to end.
