@@ -15,6 +15,7 @@ use super::{
     document::{Meta, StoredDocument},
     forecast::Forecast,
     lookout,
+    lookup::unknown_plan,
     message::{Inboxes, Message, Submitted},
     options::{Dependencies, Options},
     orphans::{self, Adopter},
@@ -272,11 +273,7 @@ impl DispatcherHandle {
 
     pub(super) async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
         let stored = self.dependencies.journal.plan(plan).await?;
-        let stored = stored.ok_or_else(|| {
-            let message = format!("there is no plan {plan}");
-            let hint = "make one with plan_tasks, or pass tasks";
-            Refusal::of(ErrorCode::UnknownPlan, "/plan_id", &message, hint)
-        })?;
+        let stored = stored.ok_or_else(|| unknown_plan(plan))?;
         let json = crate::model::json::read(stored.document.as_bytes())?;
         plan::check_document(&json, &self.rules())
     }

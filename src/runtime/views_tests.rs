@@ -38,11 +38,12 @@ const OF_NO_DISPATCH: [&str; 14] = [
 ];
 
 /// Those that have tests of their own below.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "check_claim",
     "plan",
     "plan_whole",
     "stored_plan",
+    "check_plan",
     "recent_plans",
     "plans_like",
     "dispatches_like",
@@ -183,6 +184,8 @@ async fn plans_are_for_those_who_made_them() {
         assert_eq!(by_plan(&bob(&world), it).await, unknown);
         let refusal = bob(&world).stored_plan(it).await.unwrap_err();
         assert_eq!(refusal.code(), ErrorCode::UnknownPlan);
+        assert_eq!(bob(&world).check_plan(it).await.unwrap_err(), refusal);
+        assert_eq!(root(&world).check_plan(it).await, Ok(()));
         assert_eq!(by_plan(&root(&world), it).await, None);
         assert_eq!(by_plan(&world.handle, it).await, None);
     }
