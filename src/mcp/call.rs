@@ -17,13 +17,12 @@ use sha2::{Digest as _, Sha256};
 use super::{DispatchServer, Seal, caller};
 use crate::{
     model::{DispatchId, DispatchResult, Identity, Millis, TaskIdx},
+    plan::WAIT_MS_MAX,
     runtime::Ticket,
 };
 
 /// Clients follow ten rounds at most; the last answers must be results.
 const ROUNDS_MAX: u32 = 8;
-/// The longest wait that a state may ask for, in milliseconds.
-const WAIT_MS_MAX: u64 = 600_000;
 /// How a state begins that this version has written.
 const VERSION: &str = "pd2";
 /// How long a state holds: people answer after the weekend.

@@ -215,12 +215,7 @@ impl<'a> Asking<'a> {
     }
 
     /// Puts one question to the client, and does what is answered.
-    async fn put(
-        &mut self,
-        question: &Question,
-        claim: Claim<'a>,
-        questions: &mut Questions,
-    ) {
+    async fn put(&mut self, question: &Question, claim: Claim<'a>, questions: &mut Questions) {
         let request = ServerRequest::ElicitRequest(elicitation(self.dispatch, question));
         let options = PeerRequestOptions::no_options();
         let sent = self.call.context.peer.send_request_with_option(request, options).await;

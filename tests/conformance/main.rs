@@ -46,7 +46,8 @@ async fn check(revision: &str) {
     let url = format!("http://{}/mcp", server.local_addr());
     let shutdown = CancellationToken::new();
     let seal = Seal::new(&[7; Seal::SECRET_BYTES]);
-    let real = DispatchServer::new(engine.handle.clone(), shutdown.clone(), DOCUMENT_BYTES_MAX, seal);
+    let real =
+        DispatchServer::new(engine.handle.clone(), shutdown.clone(), DOCUMENT_BYTES_MAX, seal);
     let shared = Arc::new(Shared::default());
     let new_handler = move || Fixture::new(real.for_session(), Arc::clone(&shared));
     let serving = tokio::spawn(server.serve(new_handler, Router::new(), shutdown.clone()));
