@@ -25,6 +25,7 @@ use tracing::debug;
 use super::{DispatchServer, call::Call};
 use crate::{
     model::{ApproveRequest, DispatchId, ErrorCode, Refusal, TaskIdx, text},
+    plan::NOTE_CHARS_MAX,
     runtime::{DispatcherHandle, Question, Questions, Ticket},
 };
 
@@ -32,8 +33,6 @@ use crate::{
 const QUESTIONS_MAX: usize = 20;
 /// How many characters of JSON its questions have together, but for the first one.
 const QUESTIONS_CHARS_MAX: usize = 30_000;
-/// The longest note, in characters.
-const NOTE_CHARS_MAX: usize = 4_000;
 /// How a decision is refused that is no longer waited for.
 const TOO_LATE: [ErrorCode; 4] = [
     ErrorCode::NotWaiting,

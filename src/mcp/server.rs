@@ -1,7 +1,14 @@
 //! The server handler: says what there is, and hands calls to the tools.
 #![expect(deprecated, reason = "clients of every revision are served, also of those with logging")]
 
-use std::{borrow::Cow, io};
+use std::{
+    borrow::Cow,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -48,6 +55,8 @@ pub struct DispatchServer {
     pub(super) asked: Asked,
     /// What this session wants to hear.
     pub(super) level: Level,
+    /// Whether this session began with `initialize`: in those revisions there are no tasks.
+    has_handshake: Arc<AtomicBool>,
     pub(super) tellers: Tellers,
     /// Ends with the session, as the tellers do.
     subscriptions: Subscriptions,
@@ -70,6 +79,7 @@ impl DispatchServer {
             seal,
             asked: Asked::default(),
             level: Level::default(),
+            has_handshake: Arc::default(),
             tellers: Tellers::default(),
             subscriptions: Subscriptions::default(),
         }
@@ -80,6 +90,7 @@ impl DispatchServer {
     pub fn for_session(&self) -> Self {
         Self {
             level: Level::default(),
+            has_handshake: Arc::default(),
             tellers: Tellers::default(),
             subscriptions: Subscriptions::default(),
             ..self.clone()
@@ -109,7 +120,7 @@ impl DispatchServer {
 
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
+        let mut capabilities = ServerCapabilities::builder()
             .enable_completions()
             .enable_logging()
             .enable_prompts()
@@ -117,8 +128,12 @@ impl ServerHandler for DispatchServer {
             .enable_tools()
             .enable_resources_list_changed()
             .enable_resources_subscribe()
-            .enable_tasks();
-        let mut info = ServerConfig::new(capabilities.build());
+            .enable_tasks()
+            .build();
+        if self.has_handshake.load(Ordering::Relaxed) {
+            tasks::hide(&mut capabilities);
+        }
+        let mut info = ServerConfig::new(capabilities);
         let mut implementation = Implementation::from_build_env();
         env!("CARGO_PKG_NAME").clone_into(&mut implementation.name);
         env!("CARGO_PKG_VERSION").clone_into(&mut implementation.version);
@@ -134,7 +149,8 @@ impl ServerHandler for DispatchServer {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         context.peer.set_peer_info(request.clone());
-        self.negotiate_initialize(&request).map(tasks::hide_from_handshake)
+        self.has_handshake.store(true, Ordering::Relaxed);
+        self.negotiate_initialize(&request)
     }
 
     async fn set_level(

@@ -5,12 +5,14 @@
 //! durable before the task is answered, survives a restart, and is there for every process on the
 //! same state directory.
 
+use std::borrow::Cow;
+
 use rmcp::{
     ErrorData, RoleServer,
     model::{
         CancelTaskParams, ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskMethod,
-        GetTaskParams, GetTaskResult, InitializeResult, ProtocolVersion, TASKS_EXTENSION_ID, Task,
-        TaskPayload, TaskStatus, UpdateTaskParams,
+        GetTaskParams, GetTaskResult, ProtocolVersion, ServerCapabilities, TASKS_EXTENSION_ID,
+        Task, TaskPayload, TaskStatus, UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -57,9 +59,7 @@ pub(super) async fn get(
     request: GetTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<GetTaskResult, ErrorData> {
-    check_revision(context)?;
-    let dispatch = read_id(&request.task_id)?;
-    let handle = server.handle(context);
+    let (dispatch, handle) = asked(server, &request.task_id, context)?;
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
     let standing = for_client(standing, context);
     let payload = match standing.status {
@@ -87,9 +87,7 @@ pub(super) async fn update(
     request: UpdateTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<(), ErrorData> {
-    check_revision(context)?;
-    let dispatch = read_id(&request.task_id)?;
-    let handle = server.handle(context);
+    let (dispatch, handle) = asked(server, &request.task_id, context)?;
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
     let mut verdicts = Vec::new();
     for question in &standing.questions {
@@ -110,11 +108,10 @@ pub(super) async fn cancel(
     request: CancelTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<(), ErrorData> {
-    check_revision(context)?;
-    let dispatch_id = read_id(&request.task_id)?;
+    let (dispatch_id, handle) = asked(server, &request.task_id, context)?;
     let reason = Some("tasks/cancel".to_owned());
     let cancel = CancelRequest { dispatch_id, task_ids: None, reason };
-    server.handle(context).cancel(cancel).await.map(|_| ()).map_err(|it| to_error(&it))
+    handle.cancel(cancel).await.map(|_| ()).map_err(|it| to_error(&it))
 }
 
 /// How a dispatch stands for a client: one that can show no forms is not asked, and works on;
@@ -126,16 +123,15 @@ fn for_client(mut standing: Standing, context: &RequestContext<RoleServer>) -> S
     standing
 }
 
-/// Takes what the extension declares out of an answer to `initialize`: it begins with the revision
-/// that has no `initialize`.
-pub(super) fn hide_from_handshake(mut answer: InitializeResult) -> InitializeResult {
-    if let Some(extensions) = &mut answer.capabilities.extensions {
+/// Takes out what the extension declares, where there is none: it begins with the revision that
+/// has no `initialize`. Without it rmcp knows no method of it.
+pub(super) fn hide(capabilities: &mut ServerCapabilities) {
+    if let Some(extensions) = &mut capabilities.extensions {
         extensions.remove(TASKS_EXTENSION_ID);
         if extensions.is_empty() {
-            answer.capabilities.extensions = None;
+            capabilities.extensions = None;
         }
     }
-    answer
 }
 
 /// What a user says to a task's question. A task's client shows a question once, so a no is taken
@@ -188,15 +184,17 @@ fn is_known_to(context: &RequestContext<RoleServer>) -> bool {
     version.is_some_and(|it| it >= ProtocolVersion::V_2026_07_28)
 }
 
-fn check_revision(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
-    if is_known_to(context) {
-        return Ok(());
+/// The dispatch that a request is about, and the service as its caller sees it.
+fn asked<'a>(
+    server: &'a DispatchServer,
+    task_id: &str,
+    context: &RequestContext<RoleServer>,
+) -> Result<(DispatchId, Cow<'a, DispatcherHandle>), ErrorData> {
+    if !is_known_to(context) {
+        return Err(ErrorData::method_not_found::<GetTaskMethod>());
     }
-    Err(ErrorData::method_not_found::<GetTaskMethod>())
-}
-
-fn read_id(text: &str) -> Result<DispatchId, ErrorData> {
-    text.parse().map_err(|_| unknown_task())
+    let dispatch = task_id.parse().map_err(|_| unknown_task())?;
+    Ok((dispatch, server.handle(context)))
 }
 
 fn to_error(refusal: &Refusal) -> ErrorData {

@@ -262,6 +262,11 @@ impl DispatcherHandle {
         self.options.agents.keys()
     }
 
+    /// How many workers a document may ask for at most.
+    pub fn workers_max(&self) -> u32 {
+        self.options.limits.workers_max()
+    }
+
     pub(super) fn rules(&self) -> Rules<'_> {
         self.rules.as_rules()
     }

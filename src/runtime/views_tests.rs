@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Methods that look into the documents or arguments of their callers only, or at the settings.
-const OF_NO_DISPATCH: [&str; 14] = [
+const OF_NO_DISPATCH: [&str; 15] = [
     "start",
     "seen_by",
     "sees_all",
@@ -30,6 +30,7 @@ const OF_NO_DISPATCH: [&str; 14] = [
     "agents",
     "agent_reports",
     "check_control",
+    "workers_max",
     "in_trace",
     "now",
     "n_watches",
