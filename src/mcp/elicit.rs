@@ -183,23 +183,22 @@ impl<'a> Asking<'a> {
         loop {
             // What others are asked now is not asked here, also if they decide in this moment:
             // it is read again when they let go of it.
-            let taken = others.borrow_and_update().clone();
+            let taken = of_dispatch(&others.borrow_and_update(), dispatch);
             let Some(open) = read(questions).await? else {
                 questions.changed().await;
                 continue;
             };
-            let is_mine = |it: &Question| {
-                !self.left.contains(&it.task) && !taken.contains(&(dispatch, it.task))
-            };
+            let is_mine =
+                |it: &Question| !self.left.contains(&it.task) && !taken.contains(&it.task);
             let mut mine = open.into_iter().filter(is_mine);
             if self.way == Way::Answer {
                 let mine: Vec<_> = mine.collect();
                 if !mine.is_empty() {
                     return Ok(mine);
                 }
-            } else if let Some((question, claim)) =
-                mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
-            {
+            } else if let Some(question) = mine.next() {
+                // Whoever was quicker may have let go of it again; all is read anew.
+                let Some(claim) = asked.claim(dispatch, question.task) else { continue };
                 // Another call may have asked it, and have heard the answer, since it was read.
                 if read(questions).await?.is_some_and(|it| it.contains(&question)) {
                     self.put(&question, claim, questions).await;
@@ -208,7 +207,7 @@ impl<'a> Asking<'a> {
             }
             tokio::select! {
                 () = questions.changed() => (),
-                _ = others.changed() => (),
+                () = change(&mut others, dispatch, &taken) => (),
             }
         }
     }
@@ -274,6 +273,25 @@ impl<'a> Asking<'a> {
                 }
             }
         }
+    }
+}
+
+/// The tasks of a dispatch that are before some user.
+fn of_dispatch(asked: &BTreeSet<(DispatchId, TaskIdx)>, dispatch: DispatchId) -> BTreeSet<TaskIdx> {
+    let from = (dispatch, TaskIdx::from_usize(0));
+    asked.range(from..).take_while(|it| it.0 == dispatch).map(|it| it.1).collect()
+}
+
+/// Waits until other tasks of the dispatch are before some user; what becomes of other dispatches
+/// wakes nobody.
+async fn change(
+    asked: &mut watch::Receiver<BTreeSet<(DispatchId, TaskIdx)>>,
+    dispatch: DispatchId,
+    before: &BTreeSet<TaskIdx>,
+) {
+    let is_other = |it: &BTreeSet<_>| of_dispatch(it, dispatch) != *before;
+    if asked.wait_for(is_other).await.is_err() {
+        std::future::pending::<()>().await;
     }
 }
 
@@ -411,6 +429,7 @@ fn form(question: &Question) -> ElicitationSchema {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use futures::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -507,6 +526,26 @@ mod tests {
         ] {
             assert_eq!(nothing, Verdict::Nothing);
         }
+    }
+
+    #[tokio::test]
+    async fn what_others_are_asked_about_other_dispatches_wakes_nobody() {
+        let (asked, [ours, theirs]) = (Asked::default(), [1, 2].map(dispatch_of));
+        let mut others = asked.0.subscribe();
+        let before = of_dispatch(&others.borrow_and_update(), ours);
+        let task = TaskIdx::from_usize(0);
+        let _elsewhere = asked.claim(theirs, task).unwrap();
+        assert!(change(&mut others, ours, &before).now_or_never().is_none());
+        let here = asked.claim(ours, task).unwrap();
+        assert!(change(&mut others, ours, &before).now_or_never().is_some());
+        let before = of_dispatch(&others.borrow_and_update(), ours);
+        assert_eq!(before, [task].into());
+        drop(here);
+        assert!(change(&mut others, ours, &before).now_or_never().is_some());
+    }
+
+    fn dispatch_of(number: u128) -> DispatchId {
+        DispatchId::new(uuid::Uuid::from_u128(number))
     }
 
     #[test]

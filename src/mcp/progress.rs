@@ -128,9 +128,11 @@ async fn tell(
                 () = course.changed() => (),
                 _ = beat.tick() => is_beat = true,
             }
-            // What cannot be read now is told as it was.
-            known = course.read().await.ok().or(known);
-            if let Some(now) = &known {
+            // What cannot be read now is told as it was. Elsewhere the store changes without news.
+            let read = course.read().await.ok();
+            let has_news = is_beat || read != known;
+            known = read.or(known);
+            if let Some(now) = known.as_ref().filter(|_| has_news) {
                 let when = (handle.now(), started.elapsed(), is_beat);
                 if let Some(notice) = notices.next(&token, now, when)
                     && peer.notify_progress(notice).await.is_err()

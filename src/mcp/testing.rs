@@ -69,7 +69,7 @@ impl Talk {
 
     pub(super) async fn ask(&mut self, who: Option<&Identity>, request: &Value) -> Value {
         self.say(who, request);
-        self.hear().await
+        self.find(|it| it["id"] == request["id"] && it["method"].is_null()).await
     }
 
     pub(super) async fn call(

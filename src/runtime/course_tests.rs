@@ -23,13 +23,13 @@ async fn next(course: &mut Course) -> String {
 #[tokio::test(start_paused = true)]
 async fn a_dispatch_that_another_process_runs_is_followed_as_it_goes() {
     let [ours, theirs] = World::two();
-    let id = theirs.dispatch(&document("a !gate\nb <- a")).await.unwrap();
+    let id = theirs.dispatch(&document("a !gate\nb !slow <- a")).await.unwrap();
     theirs.agents.wait_for_start("a#1").await;
     let mut course = ours.handle.course(id, Heed::End);
     assert_eq!(course.read().await.unwrap().describe(), "0 of 2 done, running a");
     assert!(!course.is_here());
     theirs.open_gate();
-    assert!(next(&mut course).await.starts_with("1 of 2 done"));
+    assert_eq!(next(&mut course).await, "1 of 2 done, running b");
     theirs.finish(id).await;
     while course.read().await.unwrap().status == DispatchStatus::Running {
         course.changed().await;

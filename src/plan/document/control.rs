@@ -3,7 +3,7 @@
 use super::{
     budget,
     call::{finish, read_task_id, read_task_ids, require_dispatch_id},
-    check_specs, config,
+    check_specs,
     faults::{Faults, Place},
     fields::{self, Blank, Fields, Object},
     task::DESCRIPTION_CHARS_MAX,
