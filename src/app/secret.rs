@@ -19,13 +19,11 @@ const NAME: &str = "request-state.key";
 /// Reads the secret of a state directory, which is there; the first one to ask makes it.
 pub(super) fn seal(state_dir: &Path) -> anyhow::Result<Seal> {
     let path = state_dir.join(NAME);
-    let secret = match read(&path)? {
-        Some(secret) => secret,
-        None => {
-            make(&path).with_context(|| format!("failed to write {}", path.display()))?;
-            read(&path)?.with_context(|| format!("{} is gone", path.display()))?
-        }
-    };
+    if let Some(secret) = read(&path)? {
+        return Ok(Seal::new(&secret));
+    }
+    make(&path).with_context(|| format!("failed to write {}", path.display()))?;
+    let secret = read(&path)?.with_context(|| format!("{} is gone", path.display()))?;
     Ok(Seal::new(&secret))
 }
 

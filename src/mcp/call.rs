@@ -4,7 +4,7 @@
 //! and the state that it was given. That state is a stranger's word: it bears the mark of the
 //! server's secret, and holds for the same call of the same caller only, and for a week.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Write as _};
 
 use rmcp::{
     ErrorData, RoleServer,
@@ -18,7 +18,7 @@ use super::{DispatchServer, Seal, caller};
 use crate::{
     model::{DispatchId, DispatchResult, Identity, Millis, TaskIdx},
     plan::WAIT_MS_MAX,
-    runtime::Ticket,
+    runtime::{DispatcherHandle, Ticket},
 };
 
 /// Clients follow ten rounds at most; the last answers must be results.
@@ -32,7 +32,8 @@ const HELD_FOR: Millis = Millis(7 * 86_400_000);
 pub(super) struct Call<'a> {
     pub(super) context: &'a RequestContext<RoleServer>,
     pub(super) round: Round,
-    server: &'a DispatchServer,
+    /// The service as the caller sees it.
+    pub(super) handle: Cow<'a, DispatcherHandle>,
     bond: Bond<'a>,
 }
 
@@ -94,15 +95,16 @@ impl<'a> Call<'a> {
     ) -> Result<Self, ErrorData> {
         let who = caller::identity(&context.extensions).map(Identity::name);
         let bond = Bond { seal: &server.seal, who, tool, arguments };
-        let round = Round::open(rounds, bond, server.now()).map_err(Fault::to_error)?;
-        Ok(Self { context, round, server, bond })
+        let handle = server.handle(context);
+        let round = Round::open(rounds, bond, handle.now()).map_err(Fault::to_error)?;
+        Ok(Self { context, round, handle, bond })
     }
 
     /// The state with which this call goes on once questions about `ticket` are answered.
     pub(super) fn next_state(&self, ticket: Ticket, left: &BTreeSet<TaskIdx>) -> String {
         let number = self.round.number() + 1;
         let Ticket { dispatch, wait_ms } = ticket;
-        let until = self.server.now() + HELD_FOR;
+        let until = self.handle.now() + HELD_FOR;
         Before { dispatch, wait_ms, number, left: left.clone(), until }.write(self.bond)
     }
 }

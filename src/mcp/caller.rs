@@ -5,10 +5,7 @@ use std::borrow::Cow;
 use axum::http::request::Parts;
 use rmcp::{RoleServer, model::Extensions, service::RequestContext};
 
-use crate::{
-    model::{Identity, Millis},
-    runtime::DispatcherHandle,
-};
+use crate::{model::Identity, runtime::DispatcherHandle};
 
 /// The service behind the tools. Nobody gets at the whole of it: what serves a request gets what
 /// its caller sees.
@@ -32,11 +29,6 @@ impl Service {
             None => Cow::Borrowed(&self.whole),
             Some(it) => Cow::Owned(self.whole.clone().seen_by(Some(it.clone()))),
         }
-    }
-
-    /// The time, as dispatches see it.
-    pub(super) fn now(&self) -> Millis {
-        self.whole.now()
     }
 
     /// Whether there are agents whose workers pull, whoever may be one.

@@ -6,7 +6,7 @@
 //! the client calls again. Whatever a user declines to decide stays as it is, and is not asked
 //! again by the same call: the result says who else may decide.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rmcp::{
     RoleServer,
@@ -108,7 +108,7 @@ pub(super) fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
 /// Asks on behalf of one call.
 pub(super) struct Asking<'a> {
     server: &'a DispatchServer,
-    handle: Cow<'a, DispatcherHandle>,
+    handle: &'a DispatcherHandle,
     call: &'a Call<'a>,
     dispatch: DispatchId,
     way: Way,
@@ -125,7 +125,7 @@ impl<'a> Asking<'a> {
         call: &'a Call<'a>,
     ) -> Self {
         let (way, left) = (Way::of(call), call.round.left());
-        let handle = server.handle(call.context);
+        let handle = &*call.handle;
         Self { server, handle, call, dispatch, way, left, out: None }
     }
 
@@ -139,7 +139,7 @@ impl<'a> Asking<'a> {
                 continue;
             };
             let verdict = Verdict::read(&question, response);
-            match settle(&self.handle, self.dispatch, &question, verdict).await {
+            match settle(self.handle, self.dispatch, &question, verdict).await {
                 Ok(()) => _ = self.left.insert(question.task),
                 // It is asked once more.
                 Err(error) => debug!(%error, "an answer could not be carried out"),
@@ -240,7 +240,7 @@ impl<'a> Asking<'a> {
         };
         // The claim is held until the decision stands, so that nobody else is asked meanwhile.
         let claim = self.out.take();
-        match settle(&self.handle, self.dispatch, question, verdict).await {
+        match settle(self.handle, self.dispatch, question, verdict).await {
             Ok(()) => _ = self.left.insert(question.task),
             Err(error) => {
                 debug!(%error, "an answer could not be carried out");

@@ -26,7 +26,7 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::debug;
 
-use super::DispatchServer;
+use super::{DispatchServer, call::Call};
 use crate::{
     model::{DispatchId, DispatchStatus, ErrorCode, ReadTraceRequest, TraceEvent, TraceKind},
     runtime::{DispatcherHandle, Heed, Progress},
@@ -100,18 +100,15 @@ pub(super) fn set_level(
 
 /// Tells a session about a dispatch that it has just asked for, until that has ended; twice is
 /// once.
-pub(super) fn follow_for_session(
-    server: &DispatchServer,
-    dispatch: DispatchId,
-    context: &RequestContext<RoleServer>,
-) {
+pub(super) fn follow_for_session(server: &DispatchServer, dispatch: DispatchId, call: &Call<'_>) {
+    let context = call.context;
     if is_per_request(context) {
         return;
     }
     server.tellers.start(
         server.closing(),
         Teller {
-            handle: server.handle(context).into_owned(),
+            handle: DispatcherHandle::clone(&call.handle),
             dispatch,
             level: server.level.clone(),
             peer: context.peer.clone(),
@@ -173,14 +170,11 @@ pub(super) struct ForRequest(Option<Teller>);
 
 impl ForRequest {
     /// Tells what has happened in the dispatch so far, and what happens.
-    pub(super) fn new(
-        server: &DispatchServer,
-        dispatch: DispatchId,
-        context: &RequestContext<RoleServer>,
-    ) -> Self {
+    pub(super) fn new(dispatch: DispatchId, call: &Call<'_>) -> Self {
+        let context = call.context;
         let level = context.meta.log_level().filter(|_| is_per_request(context));
         Self(level.map(|level| Teller {
-            handle: server.handle(context).into_owned(),
+            handle: DispatcherHandle::clone(&call.handle),
             dispatch,
             level: Level::new(level),
             peer: context.peer.clone(),

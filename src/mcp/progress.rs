@@ -50,10 +50,10 @@ pub(super) async fn finish(
     call: &Call<'_>,
 ) -> Result<Outcome, Refusal> {
     let Ticket { dispatch, wait_ms } = ticket;
-    let handle = server.handle(call.context);
+    let handle = &*call.handle;
     if wait_ms > 0 {
         if tasks::is_wanted(call.context) {
-            let task = tasks::create(&handle, dispatch, call.context).await?;
+            let task = tasks::create(handle, dispatch, call.context).await?;
             return match task {
                 Some(task) => Ok(Outcome::Task(task)),
                 None => handle.result(dispatch).await.map(|it| Outcome::Result(Box::new(it))),
@@ -81,14 +81,13 @@ pub(super) async fn attend<T>(
     let token = context.meta.get_progress_token();
     let mut asking = Asking::new(server, dispatch, call);
     asking.take_answers().await?;
-    let mut log = ForRequest::new(server, dispatch, context);
-    let handle = server.handle(context);
+    let mut log = ForRequest::new(dispatch, call);
     let attended = tokio::select! {
         biased;
         ended = ended => ended.map(Attended::Ended),
         () = given_up(server, context) => Ok(Attended::GivenUp),
         asks = asking.run(ticket) => Ok(Attended::Asks(asks)),
-        never = tell(&handle, dispatch, token, context.peer.clone()) => match never {},
+        never = tell(&call.handle, dispatch, token, context.peer.clone()) => match never {},
         never = log.run() => match never {},
     };
     asking.withdraw().await;

@@ -39,7 +39,7 @@ use super::{
     tasks, tools,
 };
 use crate::{
-    model::{ErrorCode, Millis, Refusal, json::Json},
+    model::{ErrorCode, Refusal, json::Json},
     runtime::DispatcherHandle,
 };
 
@@ -105,11 +105,6 @@ impl DispatchServer {
     /// The service behind the tools, as the caller of this request sees it.
     pub(super) fn handle(&self, context: &RequestContext<RoleServer>) -> Cow<'_, DispatcherHandle> {
         self.service.seen_by(context)
-    }
-
-    /// The time, as dispatches see it.
-    pub(super) fn now(&self) -> Millis {
-        self.service.now()
     }
 
     /// Whether there are agents whose workers pull, whoever may be one.

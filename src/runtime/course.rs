@@ -91,20 +91,19 @@ impl Course {
             // What has changed meanwhile may have been heard of already.
             return tokio::time::sleep(LOOK_AGAIN).await;
         }
-        match &mut self.source {
-            Some(Source::Here((progress, _))) => {
-                if progress.changed().await.is_err() {
-                    // It has ended, or another process has it now.
-                    self.source =
-                        Some(Source::Elsewhere(self.handle.dependencies.journal.changes()));
-                }
-            }
+        let is_over = match &mut self.source {
+            Some(Source::Here((progress, _))) => progress.changed().await.is_err(),
             Some(Source::Elsewhere(changes)) => {
                 // The pause comes first: what is dropped here must not have been heard.
                 tokio::time::sleep(LOOK_EVERY).await;
                 changes.next().await;
+                false
             }
-            None => (),
+            None => false,
+        };
+        if is_over {
+            // It has ended, or another process has it now.
+            self.source = Some(Source::Elsewhere(self.handle.dependencies.journal.changes()));
         }
     }
 

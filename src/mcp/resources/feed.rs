@@ -15,7 +15,7 @@ use crate::{
     runtime::{DispatcherHandle, Newest, Watch},
 };
 
-/// Changes of the lists that are closer together than this are told as one.
+/// The lists are looked at once in this time, and what changes meanwhile is told as one change.
 const LISTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The changes of one resource.
@@ -60,7 +60,7 @@ impl Feed {
         if self.lists.is_none() {
             let watch = handle.watch_lists().await;
             let seen = handle.newest().await.unwrap_or_default();
-            let lists = Lists { handle, watch, seen, told_at: None, is_unread: false };
+            let lists = Lists { handle, watch, seen, looked_at: None, is_unread: false };
             self.lists = Some(stream::unfold(lists, Lists::next).boxed());
         }
     }
@@ -112,7 +112,7 @@ struct Lists {
     handle: DispatcherHandle,
     watch: Watch,
     seen: Newest,
-    told_at: Option<Instant>,
+    looked_at: Option<Instant>,
     /// Whether a change was heard of that could not be looked at.
     is_unread: bool,
 }
@@ -123,19 +123,16 @@ impl Lists {
             if !self.is_unread {
                 self.watch.changed().await;
             }
-            if let Some(at) = self.told_at {
+            if let Some(at) = self.looked_at {
                 tokio::time::sleep_until(at + LISTS_INTERVAL).await;
             }
             // What others dispatched is nothing new for whoever does not see it.
+            self.looked_at = Some(Instant::now());
             let newest = self.handle.newest().await;
             self.is_unread = newest.is_err();
-            let Ok(newest) = newest else {
-                tokio::time::sleep(LISTS_INTERVAL).await;
-                continue;
-            };
+            let Ok(newest) = newest else { continue };
             if newest != self.seen {
                 self.seen = newest;
-                self.told_at = Some(Instant::now());
                 return Some(((), self));
             }
         }
