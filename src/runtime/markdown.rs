@@ -132,9 +132,9 @@ mod tests {
 
     #[test]
     fn a_long_text_is_cut_between_lines() {
-        let line = format!("- {}\n", code(&"x".repeat(995)));
+        let line = format!("- {}\n", code(&"x".repeat(996)));
         let cut = cut_to_lines(line.repeat(30));
-        assert_eq!(cut, format!("{}\n…\n", line.repeat(24)));
+        assert_eq!(cut, format!("{}\n…\n", line.repeat(23)));
         assert_eq!(cut_to_lines(line.clone()), line);
     }
 }
