@@ -207,6 +207,7 @@ impl Clock for BenchClock {
 
 /// Nothing is expected here.
 fn no_checks() -> CheckCommands {
-    let guard = GuardProgram { program: "nothing".into(), arguments: Vec::new() };
+    let (program, arguments) = ("nothing".into(), Vec::new());
+    let guard = GuardProgram { program, arguments, open_files: None };
     CheckCommands::new(guard, std::collections::BTreeMap::new())
 }

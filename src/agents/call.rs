@@ -11,16 +11,16 @@ use crate::{
     upstream::{CallMeta, Upstream, UpstreamError},
 };
 
-/// What one call, or one run of a program, hands on of the trace of its attempt.
+/// What one run of a program hands on of the trace of its attempt.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Traced {
     pub(super) context: Option<TraceContext>,
-    /// The span that the call is, where this program makes spans.
+    /// The span that the run is, where this program makes spans.
     pub(super) span_id: Option<SpanId>,
 }
 
 impl Traced {
-    /// Of a new call for the attempt.
+    /// Of a new run for the attempt.
     pub(super) fn new(attempt: &AttemptCall) -> Self {
         let Some(lineage) = &attempt.trace else { return Self::default() };
         let (context, span_id) = lineage.of_call(SpanId::new(&Uuid::new_v4().as_bytes()[8..]));
@@ -49,13 +49,9 @@ pub(super) async fn call_tool(
     attempt: &AttemptCall,
     limit: Duration,
 ) -> Result<Value, UpstreamError> {
-    let Traced { context, span_id } = Traced::new(attempt);
     let meta = CallMeta {
-        key: key(attempt),
-        attempt: attempt.attempt,
-        trace: context,
-        span_id,
         heartbeat: attempt.heartbeat.clone(),
+        ..CallMeta::new(key(attempt), attempt.attempt, attempt.trace.as_ref())
     };
     let outcome = upstream.call(tool, arguments, meta, limit, &attempt.cancelled).await;
     if attempt.calls.send(outcome.record).is_err() {

@@ -16,7 +16,7 @@ use super::{
 use crate::{
     confine::Workspaces,
     model::AgentName,
-    ports::{AgentBackend, AgentDirectory, BindError, Binding},
+    ports::{AgentBackend, AgentDirectory, BindError, Binding, Spans},
     upstream::{Archon, Upstream},
 };
 
@@ -94,11 +94,18 @@ impl Agents {
     }
 
     /// Has the hooks of the settings called from now on, by a task of `tasks` that ends when the
-    /// directory and all that it bound are gone, or when `stop` fires.
+    /// directory and all that it bound are gone, or when `stop` fires. The spans of these calls
+    /// are told to `spans`.
     #[must_use]
-    pub fn with_hooks(mut self, tasks: &TaskTracker, stop: CancellationToken) -> Self {
+    pub fn with_hooks(
+        mut self,
+        tasks: &TaskTracker,
+        spans: Option<Arc<dyn Spans>>,
+        stop: CancellationToken,
+    ) -> Self {
         let upstreams = Arc::clone(&self.settings) as Arc<dyn FindUpstream>;
-        if let Some((board, telling)) = Board::new(self.settings.recipes.hooks(), upstreams, stop) {
+        let hooks = self.settings.recipes.hooks();
+        if let Some((board, telling)) = Board::new(hooks, upstreams, spans, stop) {
             tasks.spawn(telling);
             self.board = Some(board);
         }

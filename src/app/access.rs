@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use anyhow::{Context as _, anyhow};
 
 use crate::{
-    config::{OAuthSettings, Server, TlsSettings, read_private},
+    config::{OAuthSettings, Server, TlsSettings, TokenSettings, read_private},
     model::Identity,
     transport::{Access, BearerTokens, KeySource, OAuth, OAuthOptions, Tls},
 };
@@ -25,12 +25,21 @@ pub(super) fn access(server: &Server) -> anyhow::Result<(Access, Vec<String>)> {
 
 /// Reads the certificate and its key, if there are any.
 pub(super) fn tls(server: &Server) -> anyhow::Result<Option<Tls>> {
-    let Some(TlsSettings { certificate, key }) = &server.tls else { return Ok(None) };
-    let chain = read_certificate(certificate).context("server.tls.certificate")?;
-    let secret = read_private(key).context("server.tls.key")?;
-    let tls = Tls::from_pem(&chain, secret.as_bytes());
-    tls.map(Some)
-        .with_context(|| format!("server.tls: {} with {}", certificate.display(), key.display()))
+    let Some(settings) = &server.tls else { return Ok(None) };
+    let (chain, key) = read_pair(settings)?;
+    let tls = Tls::from_pem(&chain, key.as_bytes());
+    tls.map(Some).with_context(|| place_of(settings))
+}
+
+/// The certificate and its key, as they are now.
+pub(super) fn read_pair(settings: &TlsSettings) -> anyhow::Result<(Vec<u8>, String)> {
+    let chain = read_certificate(&settings.certificate).context("server.tls.certificate")?;
+    Ok((chain, read_private(&settings.key).context("server.tls.key")?))
+}
+
+/// Where the two are, for whoever must mend them.
+pub(super) fn place_of(TlsSettings { certificate, key }: &TlsSettings) -> String {
+    format!("server.tls: {} with {}", certificate.display(), key.display())
 }
 
 /// The authorization server's side of [`access`].
@@ -52,13 +61,17 @@ pub(super) fn oauth(it: &OAuthSettings) -> anyhow::Result<OAuth> {
     OAuth::new(options, source).context("server.oauth.jwks")
 }
 
+/// Who shows a token of the settings.
+pub(super) fn identity(name: &str, it: &TokenSettings) -> anyhow::Result<Identity> {
+    Identity::new(name, it.sees).ok_or_else(|| anyhow!("server.tokens.{name}: cannot name anybody"))
+}
+
 fn tokens(server: &Server, warnings: &mut Vec<String>) -> anyhow::Result<BearerTokens> {
     let mut tokens = BearerTokens::default();
     for (name, it) in &server.tokens {
         let key = || format!("server.tokens.{name}.bearer");
         let token = it.bearer.resolve().with_context(key)?;
-        let identity = Identity::new(name, it.sees)
-            .ok_or_else(|| anyhow!("server.tokens.{name}: cannot name anybody"))?;
+        let identity = identity(name, it)?;
         tokens.add(&token, identity).with_context(key)?;
         if token.len() < TOKEN_BYTES_MIN {
             warnings.push(format!(

@@ -7,6 +7,7 @@ mod doctor;
 mod monitoring;
 mod programs;
 mod recipes;
+mod renewal;
 mod secret;
 mod serve;
 mod service;
@@ -40,8 +41,12 @@ pub fn main() -> ExitCode {
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
-            // Help and version are no errors; clap knows which stream each belongs to.
-            let _closed = error.print();
+            // Help and version are no errors, and are shown on standard output.
+            if error.use_stderr() {
+                cli::report_usage(&error.render());
+            } else {
+                let _closed = error.print();
+            }
             return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
@@ -96,7 +101,7 @@ fn execute(arguments: Arguments) -> anyhow::Result<Exit> {
         let (serve, run) = (of_role(Role::Serve)?, of_role(Role::Run)?);
         return Ok(commands::config(&loaded, &[("serve", serve), ("run", run)], explain)?);
     }
-    telemetry::init(&loaded.settings.logging)?;
+    let _log = telemetry::init(&loaded.settings.logging)?;
     for warning in &loaded.warnings {
         tracing::warn!("{warning}");
     }

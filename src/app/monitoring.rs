@@ -10,6 +10,7 @@ use crate::{
     ports::{Clock, Meter, Spans},
     stores::SqliteStore,
     telemetry::{Exporter, Metrics, TelemetryError},
+    transport::Load,
     upstream::{Archon, Upstream},
     web::{Monitored, StoreStanding},
 };
@@ -21,6 +22,7 @@ const NO_UPSTREAMS: [&str; 3] = ["command", "embedded-archon", "workers"];
 pub(super) struct Monitoring {
     metrics: Option<Arc<Metrics>>,
     exporter: Option<Exporter>,
+    load: Load,
 }
 
 /// What monitors may ask of a server.
@@ -51,7 +53,11 @@ impl Monitoring {
             |(name, it): (&String, &crate::config::Upstream)| Some((name.clone(), it.url.clone()?));
         let servers = settings.upstreams.iter().filter_map(address);
         let exporter = Exporter::start(&settings.telemetry.otlp, servers, metrics.clone())?;
-        Ok(Self { metrics, exporter })
+        let load = Load::default();
+        if let Some(metrics) = &metrics {
+            watch(&load, metrics);
+        }
+        Ok(Self { metrics, exporter, load })
     }
 
     pub(super) fn meter(&self) -> Option<Arc<dyn Meter>> {
@@ -60,6 +66,11 @@ impl Monitoring {
 
     pub(super) fn spans(&self) -> Option<Arc<dyn Spans>> {
         self.exporter.as_ref().map(Exporter::spans)
+    }
+
+    /// Where the server shows how many clients there are.
+    pub(super) fn load(&self) -> Load {
+        self.load.clone()
     }
 
     /// What monitors may ask, of a server that counts.
@@ -111,4 +122,16 @@ impl Monitored for Monitor {
     fn metrics(&self) -> String {
         self.metrics.render(&self.upstreams())
     }
+}
+
+/// Shows how many clients there are.
+fn watch(load: &Load, metrics: &Metrics) {
+    let show = |name, help, read: fn(&Load) -> usize| {
+        let load = load.clone();
+        metrics.watch(name, help, move || u32::try_from(read(&load)).ok().map(f64::from));
+    };
+    show("dispatch_connections", "Open connections.", Load::connections);
+    show("dispatch_sessions_awake", "Sessions on /mcp that have a handler.", Load::sessions_awake);
+    let help = "Sessions on /mcp that get a handler when their client comes back.";
+    show("dispatch_sessions_asleep", help, Load::sessions_asleep);
 }

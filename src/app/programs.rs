@@ -2,6 +2,7 @@
 
 use std::{path::PathBuf, sync::Arc, time::Duration};
 
+use super::descriptors;
 use crate::{
     agents::command::{
         CheckCommands, CheckSetting, CommandHost, CommandRunner, CommandSetting, Commands,
@@ -53,7 +54,8 @@ fn host(settings: &Settings, clock: &Arc<dyn Clock>) -> CommandHost {
 }
 
 fn guard() -> GuardProgram {
-    GuardProgram { program: own_program(), arguments: vec![GUARD.to_owned()] }
+    let (program, arguments) = (own_program(), vec![GUARD.to_owned()]);
+    GuardProgram { program, arguments, open_files: descriptors::of_programs() }
 }
 
 fn to_setting(it: &CommandSettings, workspace: PathBuf) -> CommandSetting {

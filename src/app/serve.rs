@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::Context as _;
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{access, descriptors, secret, service::Service, signals};
+use super::{access, descriptors, renewal::Renewal, secret, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
@@ -30,6 +31,7 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let interrupted = signals::interrupted();
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let (handle, monitored) = (service.handle.clone(), service.monitored());
+    let load = service.load();
     let bytes_max = settings.limits.document_bytes_max;
     let seal = secret::seal(&settings.state_dir)?;
     let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max, seal);
@@ -39,14 +41,19 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
                 let serving = Box::pin(transport::serve_stdio(handler, stop.clone()));
                 serving.await.context("failed to serve stdio")
             }
-            Some((address, options)) => {
+            Some((address, mut options)) => {
                 descriptors::raise();
+                options.load = load;
                 let is_encrypted = options.tls.is_some();
+                let renewal = Renewal::new(&settings.server, &options);
                 let server = HttpServer::bind(address, options).await?;
                 let address = server.local_addr();
                 info!(is_encrypted, %address, "serving /mcp, /sse, /health and /metrics");
                 let monitored = monitored.context("nothing is counted")?;
                 let extra = web::router(handle.clone(), monitored);
+                // Whoever leaves ends it.
+                let mut renewing = JoinSet::new();
+                renewing.spawn(renewal.run());
                 let new_handler = move || handler.for_session();
                 server.serve(new_handler, extra, stop.clone()).await.context("failed to serve HTTP")
             }

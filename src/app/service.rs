@@ -20,7 +20,7 @@ use crate::{
     confine::Workspaces,
     model::{AgentName, Millis},
     plan::{InputKind, Limits},
-    ports::{Clock, ContextSource},
+    ports::{Clock, ContextSource, Spans},
     runtime::{
         AgentExpect, AgentOptions, Dependencies, DispatcherHandle, Options, Paths, Recover,
         Retention,
@@ -28,6 +28,7 @@ use crate::{
     sources::{FileSource, SearchSource, StructureSource},
     stores::{LockFileOwners, SqliteStore},
     traces::TraceFileWriter,
+    transport::Load,
     upstream::{Archon, ArchonChoice, Era, Upstream, UpstreamSettings, UpstreamTransport},
     web::Monitored,
 };
@@ -61,8 +62,8 @@ pub(super) struct Upstreams {
 }
 
 impl Upstreams {
-    fn with_hooks(&self, agents: Agents) -> Agents {
-        agents.with_hooks(&self.hooks.0, self.hooks.1.clone())
+    fn with_hooks(&self, agents: Agents, spans: Option<Arc<dyn Spans>>) -> Agents {
+        agents.with_hooks(&self.hooks.0, spans, self.hooks.1.clone())
     }
 
     /// Ends every session, after the hooks that wait have had a little time.
@@ -104,11 +105,11 @@ impl Service {
         let roots = paths.trace_roots().into_iter().chain([settings.state_dir.join("traces")]);
         let store = Arc::new(store);
         let agents = agents(settings, &upstreams, (paths.workspaces(), &clock), recipes);
-        let agents = upstreams.with_hooks(agents);
-        let workers = agents.workers();
         let options = options(settings, role, recover);
         let names = options.agents.keys().cloned();
         let monitoring = Monitoring::start(settings, role, names, clock.now())?;
+        let agents = upstreams.with_hooks(agents, monitoring.spans());
+        let workers = agents.workers();
         let dependencies = Dependencies {
             journal: Arc::clone(&store) as _,
             upkeep: store,
@@ -137,6 +138,11 @@ impl Service {
     pub(super) fn monitored(&self) -> Option<Arc<dyn Monitored>> {
         let Upstreams { all, archon, .. } = &self.upstreams;
         self.monitoring.monitored(all.clone(), archon, &self.clock)
+    }
+
+    /// Where a server shows how many clients it has.
+    pub(super) fn load(&self) -> Load {
+        self.monitoring.load()
     }
 
     /// Waits until all work is put away, after the shutdown was asked for.

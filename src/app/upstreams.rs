@@ -4,8 +4,10 @@ use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::Context as _;
 
+use super::descriptors;
 use crate::{
     config::{self, Protocol, SecretText, SupplyError, Transport},
+    model::redact,
     upstream::{
         BreakerSettings, Era, Retry, Supply, ToolFilter, UpstreamSettings, UpstreamTransport,
         normalise_url,
@@ -26,6 +28,7 @@ pub(super) fn settings(name: &str, it: &config::Upstream) -> anyhow::Result<Upst
     let mut settings = UpstreamSettings::new(name, transport(it)?, protocol);
     settings.call_timeout = CALL_TIMEOUT;
     settings.connect_timeout = Duration::from_secs_f64(it.timeout_seconds);
+    settings.open_files = descriptors::of_programs();
     settings.max_concurrent = it.max_concurrent as usize;
     settings.response_bytes_max = usize::try_from(it.response_bytes_max).unwrap_or(usize::MAX);
     settings.retry = Retry {
@@ -72,10 +75,17 @@ fn read(
     headers: &BTreeMap<String, SecretText>,
     bearer: Option<&SecretText>,
 ) -> Result<BTreeMap<String, String>, SupplyError> {
-    let resolved = headers.iter().map(|(name, value)| Ok((name.clone(), value.resolve()?)));
+    let resolve = |(name, value): (&String, &SecretText)| {
+        let value = value.resolve()?;
+        redact::remember_named(name, &value);
+        Ok((name.clone(), value))
+    };
+    let resolved = headers.iter().map(resolve);
     let mut values: BTreeMap<_, _> = resolved.collect::<Result<_, SupplyError>>()?;
     if let Some(bearer) = bearer {
-        values.insert("Authorization".to_owned(), format!("Bearer {}", bearer.resolve()?));
+        let bearer = bearer.resolve()?;
+        redact::remember(&bearer);
+        values.insert("Authorization".to_owned(), format!("Bearer {bearer}"));
     }
     Ok(values)
 }

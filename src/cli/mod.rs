@@ -27,7 +27,7 @@ pub use args::{
     SettingsArguments, SteerArguments, WorkersArguments,
 };
 pub use doctor::{Check, Verdict};
-pub use output::{Exit, Outcome, report_error};
+pub use output::{Exit, Outcome, report_error, report_usage};
 
 /// The commands, each as a function of what it needs.
 pub mod commands {

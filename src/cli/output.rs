@@ -52,9 +52,14 @@ pub(super) fn print(text: &str) -> io::Result<()> {
     stdout.flush()
 }
 
-/// Writes a value to standard output as JSON.
+/// Writes a value to standard output as JSON, of which a terminal takes nothing for a command.
 pub(super) fn print_json(value: &impl Serialize) -> io::Result<()> {
-    print(&serde_json::to_string_pretty(value)?)
+    print(&text::escape_json(&serde_json::to_string_pretty(value)?))
+}
+
+/// The same, on one line.
+pub(super) fn print_json_line(value: &impl Serialize) -> io::Result<()> {
+    print(&text::escape_json(&serde_json::to_string(value)?))
 }
 
 /// A status or another plain word as it is written in JSON.
@@ -96,4 +101,9 @@ fn hint(fault: &Fault) -> &str {
 /// Says that the program cannot do its work at all.
 pub fn report_error(error: &dyn std::fmt::Display) {
     say(&format!("error: {error}"));
+}
+
+/// Says that the command line means nothing, which may quote anything of it.
+pub fn report_usage(usage: &dyn std::fmt::Display) {
+    say(usage.to_string().trim_end());
 }

@@ -1,6 +1,6 @@
 //! `trace`: what happened in a dispatch.
 
-use super::output::{Exit, Outcome, print, refuse};
+use super::output::{Exit, Outcome, print_json_line, refuse};
 use crate::{
     model::{DispatchId, ReadTraceRequest, TaskId, TraceKind},
     runtime::DispatcherHandle,
@@ -27,7 +27,7 @@ pub async fn trace(
             Err(refusal) => return Ok(refuse(&refusal.moved("/task_ids", "/task_id"))),
         };
         for event in &page.events {
-            print(&serde_json::to_string(event)?)?;
+            print_json_line(event)?;
         }
         cursor = page.next_cursor;
         if cursor.is_none() {

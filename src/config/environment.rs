@@ -19,7 +19,7 @@ use super::{
     place::Base,
     yaml::Yaml,
 };
-use crate::model::{ParentTask, TraceContext};
+use crate::model::{ParentTask, TraceContext, redact};
 
 /// The only variables that are ever looked at; the rest may hold secrets.
 const VARIABLES: [&str; 25] = [
@@ -154,6 +154,7 @@ impl Environment {
             if let Some(value) = env::var_os(name)
                 && !found.iter().any(|(known, _)| known == name)
             {
+                redact::remember_named(name, &value.to_string_lossy());
                 found.push((name.to_owned(), value));
             }
         }

@@ -14,7 +14,7 @@ use std::{
 use serde::{Deserialize, Serialize, Serializer};
 
 use super::place::Base;
-use crate::model::text;
+use crate::model::{redact, text};
 
 /// What belongs to the editor's session that started this program, and to nobody else.
 const NEVER_PASSED: [&str; 1] = ["CLAUDE_CODE_MESSAGING_TOKEN"];
@@ -87,8 +87,18 @@ impl SecretText {
         self.resolve_with(&|name| env::var_os(name))
     }
 
+    /// Whatever may be a secret is taken out of every text from then on.
     fn resolve_with(&self, variables: Variables<'_>) -> Result<String, SupplyError> {
-        self.0.iter().map(|it| it.resolve(variables)).collect()
+        let resolve = |it: &Part| {
+            let value = it.resolve(variables)?;
+            match it {
+                Part::Literal(_) => redact::remember_if_secret("", &value),
+                Part::Env(name) => redact::remember_if_secret(name, &value),
+                Part::File(_) => redact::remember(&value),
+            }
+            Ok(value)
+        };
+        self.0.iter().map(resolve).collect()
     }
 }
 
@@ -104,6 +114,9 @@ pub fn child_environment(
     let mut variables: BTreeMap<String, String> = passed.filter_map(read).collect();
     for (name, value) in set {
         variables.insert(name.clone(), value.resolve()?);
+    }
+    for (name, value) in &variables {
+        redact::remember_named(name, value);
     }
     Ok(variables)
 }

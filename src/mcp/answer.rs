@@ -1,12 +1,14 @@
 //! Tool results: the same JSON as text and as structured content, because clients show one or the
 //! other.
 
-use rmcp::model::{CallToolResponse, CallToolResult, ContentBlock, ProtocolVersion, Resource};
+use rmcp::model::{
+    CallToolResponse, CallToolResult, ContentBlock, MetaObject, ProtocolVersion, Resource,
+};
 use serde::Serialize;
 use serde_json::Value;
 
 use super::{call::Outcome, resources::Linked};
-use crate::model::Refusal;
+use crate::model::{Refusal, TraceContext};
 
 /// The longest answer, in characters of what stands in its content.
 const ANSWER_CHARS_MAX: usize = 40_000;
@@ -18,11 +20,12 @@ pub(super) fn answer<T: Serialize + Linked>(outcome: Result<T, Refusal>) -> Call
         Ok(value) => value,
         Err(refusal) => return refused(&refusal),
     };
-    let links = value.links();
+    let (links, trace) = (value.links(), value.trace().cloned());
     match serde_json::to_value(value) {
         Ok(json) => {
             let mut result = in_both(json, CallToolResult::success);
             link(&mut result.content, links);
+            result.meta = trace.map(in_meta);
             result
         }
         Err(error) => CallToolResult::error(vec![ContentBlock::text(error.to_string())]),
@@ -40,6 +43,16 @@ pub(super) fn as_understood(
         answer.content.retain(|it| it.as_resource_link().is_none());
     }
     answer
+}
+
+/// A trace as every message says it.
+fn in_meta(trace: TraceContext) -> MetaObject {
+    let mut meta = MetaObject::default();
+    meta.insert(TraceContext::TRACEPARENT.to_owned(), trace.traceparent().into());
+    if let Some(state) = trace.state {
+        meta.insert(TraceContext::TRACESTATE.to_owned(), (*state).into());
+    }
+    meta
 }
 
 fn link(content: &mut Vec<ContentBlock>, links: Vec<Resource>) {

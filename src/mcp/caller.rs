@@ -5,7 +5,10 @@ use std::borrow::Cow;
 use axum::http::request::Parts;
 use rmcp::{RoleServer, model::Extensions, service::RequestContext};
 
-use crate::{model::Identity, runtime::DispatcherHandle};
+use crate::{
+    model::{Identity, KeepAwake, MadeAgain},
+    runtime::DispatcherHandle,
+};
 
 /// The service behind the tools. Nobody gets at the whole of it: what serves a request gets what
 /// its caller sees.
@@ -25,7 +28,7 @@ impl Service {
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Cow<'_, DispatcherHandle> {
-        match identity(&context.extensions) {
+        match identity(context) {
             None => Cow::Borrowed(&self.whole),
             Some(it) => Cow::Owned(self.whole.clone().seen_by(Some(it.clone()))),
         }
@@ -37,9 +40,25 @@ impl Service {
     }
 }
 
-/// Who makes a request. The legacy transport says so of the message itself; rmcp hands on what is
-/// left of the HTTP request, and the guard has put it there.
-pub(super) fn identity(extensions: &Extensions) -> Option<&Identity> {
+/// What keeps the session of a request awake, which sleeps while nothing is done for it.
+pub(super) fn keep_awake(context: &RequestContext<RoleServer>) -> Option<KeepAwake> {
+    found::<KeepAwake>(&context.extensions).cloned()
+}
+
+/// Whether a request was made before, of a handler whose place this one has taken. Its client was
+/// told nothing since.
+pub(super) fn is_made_again(context: &RequestContext<RoleServer>) -> bool {
+    found::<MadeAgain>(&context.extensions).is_some()
+}
+
+/// Who makes a request, where they showed who they are.
+pub(super) fn identity(context: &RequestContext<RoleServer>) -> Option<&Identity> {
+    found(&context.extensions)
+}
+
+/// What the transport says of a request. The legacy transport says it of the message itself; rmcp
+/// hands on what is left of the HTTP request, and the transport has put it there.
+fn found<T: Send + Sync + 'static>(extensions: &Extensions) -> Option<&T> {
     let of_http = || extensions.get::<Parts>()?.extensions.get();
     extensions.get().or_else(of_http)
 }

@@ -26,9 +26,11 @@ use tokio::{sync::mpsc, task::JoinSet};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 use tracing::debug;
 
-use super::{DispatchServer, call::Call};
+use super::{DispatchServer, call::Call, caller};
 use crate::{
-    model::{DispatchId, DispatchStatus, ErrorCode, ReadTraceRequest, TraceEvent, TraceKind},
+    model::{
+        DispatchId, DispatchStatus, ErrorCode, KeepAwake, ReadTraceRequest, TraceEvent, TraceKind,
+    },
     runtime::{DispatcherHandle, Heed, Progress},
 };
 
@@ -115,6 +117,7 @@ pub(super) fn follow_for_session(server: &DispatchServer, dispatch: DispatchId, 
             after: 0,
             n_told: 0,
         },
+        caller::keep_awake(context),
     );
 }
 
@@ -122,9 +125,12 @@ pub(super) fn follow_for_session(server: &DispatchServer, dispatch: DispatchId, 
 #[derive(Clone, Debug, Default)]
 pub(super) struct Tellers(Arc<OnceLock<Desk>>);
 
+/// One teller, and what keeps its session awake: one that sleeps is told nothing.
+type Order = (Teller, Option<KeepAwake>);
+
 /// The task in which a session's tellers run.
 struct Desk {
-    tellers: mpsc::UnboundedSender<Teller>,
+    tellers: mpsc::UnboundedSender<Order>,
     _task: AbortOnDropHandle<Option<()>>,
 }
 
@@ -135,26 +141,29 @@ impl fmt::Debug for Desk {
 }
 
 impl Tellers {
-    fn start(&self, closing: &CancellationToken, teller: Teller) {
+    fn start(&self, closing: &CancellationToken, teller: Teller, awake: Option<KeepAwake>) {
         let desk = self.0.get_or_init(|| {
             let (tellers, inbox) = mpsc::unbounded_channel();
             let task = tokio::spawn(closing.clone().run_until_cancelled_owned(serve(inbox)));
             let task = AbortOnDropHandle::new(task);
             Desk { tellers, _task: task }
         });
-        let _closing = desk.tellers.send(teller);
+        let _closing = desk.tellers.send((teller, awake));
     }
 }
 
 /// Runs one teller for each dispatch.
-async fn serve(mut inbox: mpsc::UnboundedReceiver<Teller>) {
+async fn serve(mut inbox: mpsc::UnboundedReceiver<Order>) {
     let (mut known, mut telling) = (BTreeSet::new(), JoinSet::new());
     loop {
         tokio::select! {
-            teller = inbox.recv() => {
-                let Some(mut teller) = teller else { return };
+            order = inbox.recv() => {
+                let Some((mut teller, awake)) = order else { return };
                 if known.insert(teller.dispatch) {
-                    telling.spawn(async move { teller.run().await });
+                    telling.spawn(async move {
+                        let _awake = awake;
+                        teller.run().await;
+                    });
                 }
                 if known.len() > KNOWN_MAX {
                     known.pop_first();

@@ -29,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use super::{
     answer,
     call::Call,
-    caller::Service,
+    caller::{self, Service},
     catalog, completion,
     elicit::Asked,
     log::{self, Level, Tellers},
@@ -221,6 +221,10 @@ impl ServerHandler for DispatchServer {
             // Who looks at the list wants to hear when it changes; later clients ask for that.
             let handle = self.handle(&context).into_owned();
             self.subscriptions.follow_lists(handle, &context.peer).await;
+            if caller::is_made_again(&context) {
+                // What changed meanwhile, nobody told.
+                resources::tell_again(None, &context.peer).await;
+            }
         }
         resources::list(&self.handle(&context), request.and_then(|it| it.cursor)).await
     }
@@ -258,7 +262,11 @@ impl ServerHandler for DispatchServer {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let handle = self.handle(&context);
-        self.subscriptions.subscribe(&handle, request.uri, &context.peer).await
+        self.subscriptions.subscribe(&handle, request.uri.clone(), &context.peer).await?;
+        if caller::is_made_again(&context) {
+            resources::tell_again(Some(request.uri), &context.peer).await;
+        }
+        Ok(())
     }
 
     async fn unsubscribe(

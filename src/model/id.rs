@@ -142,6 +142,11 @@ impl LeaseId {
     pub fn new(uuid: Uuid) -> Self {
         Self(uuid)
     }
+
+    /// The bytes of the UUID.
+    pub fn as_bytes(&self) -> &[u8; 16] {
+        self.0.as_bytes()
+    }
 }
 
 impl FromStr for LeaseId {

@@ -25,6 +25,7 @@ pub mod redact;
 mod report;
 mod request;
 mod retry;
+mod session;
 mod span;
 mod task;
 #[cfg(test)]
@@ -66,6 +67,7 @@ pub use request::{
     TaskOverride, View,
 };
 pub use retry::RetrySpec;
+pub use session::{KeepAwake, MadeAgain};
 pub use span::{Lineage, NotATrace, SpanId, TraceContext, TraceId};
 pub use task::TaskSpec;
 pub use time::{Millis, Timestamp};

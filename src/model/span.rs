@@ -19,8 +19,9 @@ pub struct TraceId([u8; 16]);
 pub struct SpanId([u8; 8]);
 
 /// What a caller hands on of its trace: `traceparent`, and `tracestate` with it.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(try_from = "Written", into = "Written")]
+#[schemars(with = "Written")]
 pub struct TraceContext {
     /// The trace.
     pub trace: TraceId,
@@ -169,9 +170,12 @@ fn digits<const N: usize>(text: &str) -> Result<[u8; N], NotATrace> {
 }
 
 /// The form in which a context stands in the store.
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize, Deserialize, JsonSchema)]
+#[schemars(inline)]
 struct Written {
+    /// As the W3C has it.
     traceparent: String,
+    /// What tracing systems pass on beside it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     tracestate: Option<String>,
 }

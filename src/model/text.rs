@@ -63,6 +63,24 @@ pub fn escape_markdown(text: &str) -> String {
     safe
 }
 
+/// Escapes JSON text as JSON does, so that it reads back as it was: outside its strings there is no
+/// unsafe character but line breaks, which stay.
+pub fn escape_json(json: &str) -> String {
+    if escape_lines(json) == json {
+        return json.to_owned();
+    }
+    let mut safe = String::with_capacity(json.len() + 16);
+    let mut utf16 = [0; 2];
+    for it in json.chars() {
+        if is_unsafe(it) && !matches!(it, '\n' | '\t') {
+            safe.extend(it.encode_utf16(&mut utf16).iter().map(|unit| format!("\\u{unit:04x}")));
+        } else {
+            safe.push(it);
+        }
+    }
+    safe
+}
+
 /// The candidate nearest to `word`, if one is near enough to be a likely slip of the pen.
 ///
 /// Costs O(candidates); texts over 64 bytes are not compared.
@@ -111,6 +129,17 @@ mod tests {
                         \\\\u{a}\\`x\\`";
         assert_eq!(shown, expected);
         assert_eq!(escape_markdown("a_b _c_ **d** |e| \\"), r"a_b \_c\_ \*\*d\*\* \|e\| \\");
+    }
+
+    #[test]
+    fn json_reads_back_as_it_was_and_shows_nothing_unsafe() {
+        let evil = "a\u{202e}b\u{200b}\u{9b}31m\u{e0001}\n\"é\"";
+        let json = serde_json::to_string_pretty(&[evil]).unwrap();
+        let safe = escape_json(&json);
+        assert_eq!(serde_json::from_str::<Vec<String>>(&safe).unwrap(), [evil]);
+        assert!(!safe.chars().any(|it| is_unsafe(it) && it != '\n'), "{safe}");
+        assert!(safe.contains("\\u202e") && safe.contains('é'), "{safe}");
+        assert_eq!(escape_json("[\n  1\n]"), "[\n  1\n]");
     }
 
     #[test]

@@ -4,7 +4,10 @@ use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use super::{AgentName, Attempt, DispatchId, FailureCode, LeaseId, TaskId, TaskStatus, Timestamp};
+use super::{
+    AgentName, Attempt, DispatchId, FailureCode, LeaseId, TaskId, TaskStatus, Timestamp,
+    TraceContext,
+};
 
 /// The arguments of `claim_task`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
@@ -89,6 +92,9 @@ pub struct ClaimedTask {
     pub heartbeat_seconds: f64,
     /// When the attempt ends, heartbeats or not.
     pub deadline: Timestamp,
+    /// The trace that the worker's own spans belong to, if there is one; it also stands in `_meta`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub trace: Option<TraceContext>,
 }
 
 /// What `heartbeat` answers.

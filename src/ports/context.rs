@@ -6,6 +6,9 @@ use futures::future::BoxFuture;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::CallLog;
+use crate::model::Lineage;
+
 /// What a task asks for, such as `file:auth.py`.
 ///
 /// Invariant, once a document was checked: a known prefix, a colon, and a key that is not empty.
@@ -35,13 +38,26 @@ pub struct ContextError {
     pub reason: String,
 }
 
+/// On whose behalf context is gathered.
+#[derive(Clone, Debug, Default)]
+pub struct Gathering {
+    /// The trace that calls belong to.
+    pub trace: Option<Lineage>,
+    /// Where calls of upstreams are noted.
+    pub calls: Option<CallLog>,
+}
+
 /// One kind of context.
 pub trait ContextSource: Debug + Send + Sync {
     /// The prefix that it serves, without the colon.
     fn prefix(&self) -> &'static str;
 
     /// Gathers what `key`, the part after the colon, stands for; bounded in size and time.
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>>;
+    fn gather<'a>(
+        &'a self,
+        key: &'a str,
+        on_behalf: &'a Gathering,
+    ) -> BoxFuture<'a, Result<ContextItem, ContextError>>;
 }
 
 impl ContextKey {

@@ -26,7 +26,7 @@ pub use agents::{
 pub use changes::Changes;
 pub use checks::{CheckCall, CheckOutcome, Checks};
 pub use clock::Clock;
-pub use context::{ContextError, ContextItem, ContextKey, ContextSource};
+pub use context::{ContextError, ContextItem, ContextKey, ContextSource, Gathering};
 pub use failpoint::Failpoint;
 pub use journal::{
     Accept, Answer, Committed, DispatchRow, Epoch, Journal, KeyedDispatch, OpenOwner, Overview,

@@ -4,7 +4,7 @@ use std::{fmt::Debug, sync::Arc};
 
 use crate::model::{
     AgentName, Attempt, DispatchId, DispatchStatus, FailureCode, Millis, SpanId, TaskId,
-    TaskStatus, TraceId, Usage,
+    TaskStatus, TraceContext, TraceId, UpstreamCall, Usage,
 };
 
 /// Something that was done. It has no text of strangers but names.
@@ -79,6 +79,31 @@ pub enum Spanned {
         /// Why it failed, if it did.
         failure: Option<FailureCode>,
     },
+}
+
+impl Span {
+    /// A call below the span that `above` names. Of one without a name of its own nobody was told.
+    pub fn of_call(
+        dispatch: DispatchId,
+        above: &TraceContext,
+        call: &UpstreamCall,
+    ) -> Option<Self> {
+        let began = call.at.0;
+        Some(Self {
+            trace: above.trace,
+            id: call.span_id?,
+            parent: Some(above.span),
+            state: above.state.clone(),
+            started_at: began,
+            ended_at: began + Millis(call.duration_ms),
+            dispatch,
+            what: Spanned::Call {
+                upstream: call.upstream.clone(),
+                tool: call.tool.clone(),
+                failure: call.code,
+            },
+        })
+    }
 }
 
 /// Takes spans.

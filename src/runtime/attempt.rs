@@ -5,6 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 use serde_json::{Map, Value};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument as _, debug, debug_span, field::display};
 
 use super::{
     ancestors,
@@ -64,17 +65,31 @@ struct Notes {
     evidence: Vec<Evidence>,
 }
 
-/// Runs an attempt to its end, or until it is given up.
+/// Runs an attempt to its end, or until it is given up. What is logged meanwhile says whose it is.
 pub(super) async fn run(job: AttemptJob) -> AttemptEnd {
+    let (began, dispatch_id) = (job.clock.now(), display(job.dispatch));
+    let (task_id, agent) = (task_of(&job).task_id.as_str(), task_of(&job).agent.as_str());
+    let (attempt, trace_id) = (job.attempt.0, job.trace.as_ref().map(|it| it.context.trace));
+    let trace_id = trace_id.map(display);
+    debug!(dispatch_id, task_id, attempt, agent, trace_id, "attempt started");
+    let whose = debug_span!("attempt", dispatch_id, task_id, attempt, agent, trace_id);
+    let end = run_to_end(&job).instrument(whose).await;
+    let ms = job.clock.now().since(began).0;
+    let outcome = end.result.as_ref().err().map_or("success", |it| it.code.as_str());
+    debug!(dispatch_id, task_id, attempt, agent, trace_id, outcome, ms, "attempt ended");
+    end
+}
+
+async fn run_to_end(job: &AttemptJob) -> AttemptEnd {
     let (calls, mut noted) = mpsc::unbounded_channel();
     let (events, mut shown) = EventLog::kept();
     let mut notes = Notes::default();
-    let result = work(&job, (calls, events), &mut notes).await;
+    let result = work(job, (calls, events), &mut notes).await;
     let Notes { resolved, prospect, usage: in_output, evidence } = notes;
     let findable = match &result {
         Ok(output) => {
-            let look = reuse::findable(&job, prospect, output);
-            while_alive(&job, look).await.ok().flatten()
+            let look = reuse::findable(job, prospect, output);
+            while_alive(job, look).await.ok().flatten()
         }
         Err(_) => None,
     };

@@ -17,7 +17,6 @@ use tracing::{error, info};
 use super::{
     attempt::{self, AttemptJob},
     batch::Batch,
-    gather::gather,
     live::{Live, Waiter},
     message::{AttemptEnd, Heard, Inboxes, Message, Submitted},
     options::Dependencies,
@@ -29,7 +28,7 @@ use super::{
     tracer::Job,
 };
 use crate::{
-    model::{Attempt, DispatchId, ErrorCode, Identity, Millis, Refusal, TaskIdx},
+    model::{Attempt, DispatchId, Identity, Millis, TaskIdx},
     ports::{Accept, Changes, Failpoint, RecordBody, RequestId, Tenure, Write},
     scheduler::{Action, Input, Outbox},
 };
@@ -71,7 +70,7 @@ pub(super) struct Dispatcher {
     /// When the lease is renewed, if dispatches are live then.
     pub(super) lease_renewal_at: Millis,
     accepted_at: Millis,
-    dispatches_open_max: usize,
+    pub(super) dispatches_open_max: usize,
     pub(super) out: Outbox,
 }
 
@@ -264,14 +263,8 @@ impl Dispatcher {
         reply: oneshot::Sender<Submitted>,
         batch: &mut Batch,
     ) {
-        if self.lives.len() >= self.dispatches_open_max {
-            let refusal = Refusal::of(
-                ErrorCode::Busy,
-                "",
-                &format!("{} dispatches are open, as many as may be", self.lives.len()),
-                "wait for one to end, or cancel one",
-            );
-            let _gone = reply.send(Submitted::Refused(refusal.retry_after(1_000)));
+        if let Err(refusal) = self.check_room(submission.meta.caller.as_ref()) {
+            let _gone = reply.send(Submitted::Refused(refusal));
             return;
         }
         let mut submission = match self.enter_family(submission, batch) {
@@ -308,7 +301,8 @@ impl Dispatcher {
         // Their outputs stand in the store only.
         live.traces_from_store |= !kept.is_empty();
         let n_tasks = live.graph.len();
-        info!(dispatch_id = %id, n_tasks, "dispatch accepted");
+        let trace_id = self.trace_id(&live);
+        info!(dispatch_id = %id, trace_id, n_tasks, "dispatch accepted");
         let max_workers = live.document.config.max_workers;
         live.record(now, RecordBody::Accepted { n_tasks, max_workers }, batch);
         live.handle(now, Input::Keep { tasks: kept }, &mut self.out, batch);
@@ -340,15 +334,6 @@ impl Dispatcher {
             live.handle(now, Input::Start, &mut self.out, batch);
         }
         self.lives.insert(live.id, live);
-    }
-
-    fn gather_for(&mut self, live: &Live) {
-        let (dispatch, document) = (live.id, Arc::clone(&live.document));
-        let sources = self.dependencies.sources.clone();
-        self.run_errand(async move {
-            let gathered = gather(&document, &sources).await;
-            Message::Gathered { dispatch, gathered }
-        });
     }
 
     /// Has something found out beside the dispatches; what it is comes back as a message.
@@ -475,7 +460,7 @@ impl Dispatcher {
             cancelled: CancellationToken::new(),
             trace: spans::lineage(
                 (dispatch, &live.meta),
-                (task, attempt),
+                spans::Place::Attempt(task, attempt),
                 self.dependencies.spans.as_deref(),
             ),
             to_dispatcher: self.to_control.clone(),

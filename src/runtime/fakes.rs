@@ -11,8 +11,8 @@ use crate::{
     model::{AgentName, Failure},
     ports::{
         AgentBackend, AgentDirectory, AttemptCall, BindError, Binding, CheckCall, CheckOutcome,
-        Checks, ContextError, ContextItem, ContextSource, MakeTraceFiles, RemovedTraces, TraceFile,
-        TraceFiles, TraceTarget, TraceWriteError,
+        Checks, ContextError, ContextItem, ContextSource, Gathering, MakeTraceFiles, RemovedTraces,
+        TraceFile, TraceFiles, TraceTarget, TraceWriteError,
     },
 };
 
@@ -25,7 +25,11 @@ impl ContextSource for Echo {
         "file"
     }
 
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+    fn gather<'a>(
+        &'a self,
+        key: &'a str,
+        _: &'a Gathering,
+    ) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
         Box::pin(async move {
             if key == "missing" {
                 return Err(ContextError { key: key.into(), reason: "it is not there".into() });

@@ -27,17 +27,12 @@ impl Dispatcher {
                 last = self.lives.get(dispatch);
             }
             let Some(live) = last else { continue };
-            match &record.body {
-                RecordBody::Accepted { .. } => meter.dispatch_accepted(),
-                RecordBody::UpstreamCall { call, .. } => meter.call_ended(call),
-                RecordBody::Scheduler(event) => live.meter(event, meter),
-                RecordBody::CancelRequested { .. }
-                | RecordBody::ControlRequested { .. }
-                | RecordBody::InputReplaced { .. }
-                | RecordBody::ApprovalDecided { .. }
-                | RecordBody::AgentEvent { .. }
-                | RecordBody::Nested { .. }
-                | RecordBody::ContextGathered { .. } => (),
+            if let RecordBody::Scheduler(event) = &record.body {
+                live.meter(event, meter);
+            } else if let RecordBody::UpstreamCall { call, .. } = &record.body {
+                meter.call_ended(call);
+            } else if let RecordBody::Accepted { .. } = &record.body {
+                meter.dispatch_accepted();
             }
         }
     }
@@ -69,6 +64,7 @@ impl DispatcherHandle {
 
 impl Live {
     fn meter(&self, event: &Event, meter: &dyn Meter) {
+        #[expect(clippy::wildcard_enum_match_arm, reason = "the others end nothing")]
         match event {
             Event::AttemptEnded { task, result, retry_at, .. } => {
                 let agent = &self.document.tasks[task.as_usize()].agent;
@@ -92,21 +88,7 @@ impl Live {
             | Event::GateFailed { task, .. } => self.meter_task(*task, false, meter),
             Event::DispatchEnded { status } => meter.dispatch_ended(*status),
             // What was taken over from an earlier dispatch ended there.
-            Event::TaskKept { .. }
-            | Event::GateReached { .. }
-            | Event::GatePassed { .. }
-            | Event::TasksAdded { .. }
-            | Event::AttemptStarted { .. }
-            | Event::RetryDue { .. }
-            | Event::NestedSpent { .. }
-            | Event::BudgetExceeded { .. }
-            | Event::BudgetChanged { .. }
-            | Event::DispatchPaused
-            | Event::DispatchResumed
-            | Event::TasksPaused { .. }
-            | Event::TasksResumed { .. }
-            | Event::WorkersChanged { .. }
-            | Event::DispatchCancelled => (),
+            _ => (),
         }
     }
 

@@ -76,6 +76,7 @@ mod retry_tests;
 mod reuse;
 #[cfg(test)]
 mod reuse_tests;
+mod room;
 mod row;
 mod rules;
 mod sharing;

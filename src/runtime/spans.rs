@@ -4,10 +4,13 @@
 //! same trace, and spans that are told twice are the same ones.
 
 use sha2::{Digest as _, Sha256};
+use tracing::field::{DisplayValue, display};
 
 use super::{
+    dispatcher::Dispatcher,
     document::Meta,
     handle::DispatcherHandle,
+    live::Live,
     nesting::Parent,
     query,
     tracer::{DispatchTrace, TaskTrace},
@@ -23,7 +26,7 @@ use crate::{
 
 /// What a span of a dispatch is of; its name follows from it.
 #[derive(Clone, Copy)]
-enum Place {
+pub(super) enum Place {
     Dispatch,
     Task(TaskIdx),
     Attempt(TaskIdx, Attempt),
@@ -56,10 +59,10 @@ fn root(dispatch: DispatchId, meta: &Meta, spans: &dyn Spans) -> (TraceContext, 
     (TraceContext { trace, span, is_sampled: spans.samples(trace), state: None }, None)
 }
 
-/// What an attempt hands on.
+/// What is handed on where calls are parts of `place`.
 pub(super) fn lineage(
     (dispatch, meta): (DispatchId, &Meta),
-    (task, attempt): (TaskIdx, Attempt),
+    place: Place,
     spans: Option<&dyn Spans>,
 ) -> Option<Lineage> {
     let Some(spans) = spans else {
@@ -67,8 +70,16 @@ pub(super) fn lineage(
         return Some(Lineage { context, has_spans: false });
     };
     let (context, _) = root(dispatch, meta, spans);
-    let span = Place::Attempt(task, attempt).id(dispatch);
+    let span = place.id(dispatch);
     Some(Lineage { context: TraceContext { span, ..context }, has_spans: true })
+}
+
+impl Dispatcher {
+    /// The trace that a dispatch is in, where it is in one, as it stands in logs.
+    pub(super) fn trace_id(&self, live: &Live) -> Option<DisplayValue<TraceId>> {
+        let own = || self.dependencies.spans.as_ref().map(|_| TraceId::of_dispatch(live.id));
+        live.meta.trace.as_ref().map(|it| it.trace).or_else(own).map(display)
+    }
 }
 
 impl DispatcherHandle {
@@ -101,9 +112,7 @@ fn below(
     task: TaskIdx,
     spans: Option<&dyn Spans>,
 ) -> Option<TraceContext> {
-    let Some(spans) = spans else { return meta.trace.clone() };
-    let (context, _) = root(dispatch, meta, spans);
-    Some(TraceContext { span: Place::Task(task).id(dispatch), ..context })
+    Some(lineage((dispatch, meta), Place::Task(task), spans)?.context)
 }
 
 /// Tells the span of a dispatch that has ended.
@@ -128,6 +137,19 @@ pub(super) fn tell_dispatch(trace: &DispatchTrace, spans: Option<&dyn Spans>) {
             retry_of: trace.meta.retry_of,
         },
     }]);
+}
+
+/// Tells the spans of calls that were made for a dispatch and for none of its tasks.
+pub(super) fn tell_calls(
+    dispatch: DispatchId,
+    lineage: &Lineage,
+    calls: impl Iterator<Item = UpstreamCall>,
+    spans: &dyn Spans,
+) {
+    if lineage.context.is_sampled {
+        let spans_of = calls.filter_map(|it| Span::of_call(dispatch, &lineage.context, &it));
+        spans.record(spans_of.collect());
+    }
 }
 
 /// Tells the spans of tasks that have ended, with their attempts and calls.
@@ -161,36 +183,24 @@ impl Telling<'_> {
         let mut open: Option<Open<'_>> = None;
         let (mut first, mut is_reused) = (None, false);
         for record in &trace.history.records {
-            match &record.body {
-                RecordBody::Scheduler(event) => {
-                    // What was taken over from an earlier dispatch was done there.
-                    if matches!(event, Event::TaskKept { .. }) {
-                        return Vec::new();
-                    }
-                    is_reused |= matches!(event, Event::TaskReused { .. });
-                    first.get_or_insert(record.at);
-                    if let Event::AttemptStarted { attempt, .. } = event {
-                        let (attempt, started_at) = (*attempt, record.at);
-                        open = Some(Open { attempt, started_at, calls: Vec::new() });
-                    } else if let Some((failure, usage)) = end_of(event)
-                        && let Some(open) = open.take()
-                    {
-                        self.tell_attempt(open, record.at, (failure, usage));
-                    }
-                }
-                RecordBody::UpstreamCall { attempt, call, .. } => {
-                    if let Some(open) = open.as_mut().filter(|it| it.attempt == *attempt) {
-                        open.calls.push(call);
-                    }
-                }
-                RecordBody::Accepted { .. }
-                | RecordBody::CancelRequested { .. }
-                | RecordBody::ControlRequested { .. }
-                | RecordBody::InputReplaced { .. }
-                | RecordBody::ApprovalDecided { .. }
-                | RecordBody::AgentEvent { .. }
-                | RecordBody::Nested { .. }
-                | RecordBody::ContextGathered { .. } => (),
+            if let RecordBody::UpstreamCall { attempt, call, .. } = &record.body
+                && let Some(open) = open.as_mut().filter(|it| it.attempt == *attempt)
+            {
+                open.calls.push(call);
+            }
+            let RecordBody::Scheduler(event) = &record.body else { continue };
+            // What was taken over from an earlier dispatch was done there.
+            if matches!(event, Event::TaskKept { .. }) {
+                return Vec::new();
+            }
+            is_reused |= matches!(event, Event::TaskReused { .. });
+            first.get_or_insert(record.at);
+            if let Event::AttemptStarted { attempt, .. } = event {
+                open = Some(Open { attempt: *attempt, started_at: record.at, calls: Vec::new() });
+            } else if let Some(end) = end_of(event)
+                && let Some(open) = open.take()
+            {
+                self.tell_attempt(open, record.at, end);
             }
         }
         self.tell_task(first, is_reused);
@@ -233,17 +243,8 @@ impl Telling<'_> {
             tool: calls.last().filter(|_| any_tool).map(|it| it.tool.clone()),
         };
         self.push(id, Place::Task(task).id(dispatch), (started_at, ended_at), what);
-        for call in calls {
-            // Without a name of its own nobody was told of the span.
-            let Some(span_id) = call.span_id else { continue };
-            let began = call.at.0;
-            let what = Spanned::Call {
-                upstream: call.upstream.clone(),
-                tool: call.tool.clone(),
-                failure: call.code,
-            };
-            self.push(span_id, id, (began, began + Millis(call.duration_ms)), what);
-        }
+        let above = TraceContext { span: id, ..self.context.clone() };
+        self.spans.extend(calls.iter().filter_map(|it| Span::of_call(dispatch, &above, it)));
     }
 
     fn push(&mut self, id: SpanId, parent: SpanId, when: (Millis, Millis), what: Spanned) {

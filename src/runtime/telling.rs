@@ -41,7 +41,8 @@ impl Dispatcher {
     /// Lets go of a dispatch that has ended.
     pub(super) async fn finish(&mut self, dispatch: DispatchId, status: DispatchStatus) {
         let Some(mut live) = self.lives.remove(&dispatch) else { return };
-        info!(dispatch_id = %dispatch, ?status, "dispatch ended");
+        let trace_id = self.trace_id(&live);
+        info!(dispatch_id = %dispatch, trace_id, ?status, "dispatch ended");
         // Whoever is told of the end may look at once.
         self.meter_standing();
         let waiters = std::mem::take(&mut live.waiters).into_iter().map(|it| {

@@ -117,6 +117,26 @@ async fn what_belongs_to_others_is_as_unknown_as_what_is_not_there() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn who_sees_only_their_own_has_at_most_half_of_the_room() {
+    let world = World::with_open_max(4);
+    let held = document("t !gate");
+    let refused = async |handle: DispatcherHandle| {
+        let refusal =
+            handle.dispatch_document(&Json::from_value(&held).unwrap()).await.unwrap_err();
+        assert_eq!(refusal.code(), ErrorCode::Busy);
+        refusal.to_string()
+    };
+    for _ in 0..2 {
+        dispatch(&bob(&world), &held).await;
+    }
+    assert!(refused(bob(&world)).await.contains("2 of your dispatches are open"));
+    for _ in 0..2 {
+        dispatch(&root(&world), &held).await;
+    }
+    assert!(refused(root(&world)).await.contains("4 dispatches are open"));
+}
+
 /// A new method must be found in one of the tables.
 #[test]
 fn every_method_of_the_handle_is_tested() {

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 use super::{blocking, places, text_item};
 use crate::{
     confine::{ConfineError, Workspaces},
-    ports::{ContextError, ContextItem, ContextSource},
+    ports::{ContextError, ContextItem, ContextSource, Gathering},
 };
 
 /// Reads files; a relative path is looked for beneath each workspace in turn.
@@ -40,7 +40,11 @@ impl ContextSource for FileSource {
         "file"
     }
 
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+    fn gather<'a>(
+        &'a self,
+        key: &'a str,
+        _: &'a Gathering,
+    ) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
         Box::pin(self.read(key))
     }
 }
@@ -73,7 +77,7 @@ mod tests {
         std::fs::write(dir.path().join("auth.py"), "def login(): ...\n").unwrap();
         let absolute = dir.path().join("auth.py");
         for key in ["auth.py", absolute.to_str().unwrap()] {
-            let item = source(&dir).gather(key).await.unwrap();
+            let item = source(&dir).gather(key, &Gathering::default()).await.unwrap();
             assert_eq!((item.kind.as_str(), &item.content), ("file", &"def login(): ...\n".into()));
             assert_eq!(item.metadata["bytes"], 17);
             assert_eq!(item.metadata.get("note"), None);
@@ -84,7 +88,7 @@ mod tests {
     async fn a_long_file_is_cut_and_says_so() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("long"), "ä".repeat(40_000)).unwrap();
-        let item = source(&dir).gather("long").await.unwrap();
+        let item = source(&dir).gather("long", &Gathering::default()).await.unwrap();
         assert_eq!(item.metadata["note"], "cut after 65536 of 80000 bytes");
         assert_eq!(item.content.as_str().unwrap().len(), 65_536);
     }
@@ -94,7 +98,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let reason = |key| {
             let source = source(&dir);
-            async move { source.gather(key).await.unwrap_err().to_string() }
+            async move { source.gather(key, &Gathering::default()).await.unwrap_err().to_string() }
         };
         assert!(reason("gone.py").await.ends_with("gone.py: no such file"));
         for key in ["../outside", "/etc/passwd"] {

@@ -9,7 +9,7 @@ use tokio_util::sync::CancellationToken;
 use super::{PIECE_BYTES_MAX, error, text_item};
 use crate::{
     model::Attempt,
-    ports::{ContextError, ContextItem, ContextSource, Heartbeat},
+    ports::{ContextError, ContextItem, ContextSource, Gathering},
     upstream::{Archon, CallMeta, ToolInfo},
 };
 
@@ -65,7 +65,7 @@ impl SearchSource {
         Self { prefix: "pattern", tools: &PATTERN_TOOLS, archon }
     }
 
-    async fn search(&self, key: &str) -> Result<ContextItem, ContextError> {
+    async fn search(&self, key: &str, on_behalf: &Gathering) -> Result<ContextItem, ContextError> {
         let fail = |reason: &str| error(self.prefix, key, reason);
         let (upstream, _) = self.archon.choose().await;
         let offered = upstream.tools().await.map_err(|it| fail(&it.message))?;
@@ -78,15 +78,13 @@ impl SearchSource {
                 format!("upstream \"{}\" has none of {}", upstream.name(), names.join(", "));
             return Err(fail(&message));
         };
-        let meta = CallMeta {
-            key: "context".to_owned(),
-            attempt: Attempt(1),
-            trace: None,
-            span_id: None,
-            heartbeat: Heartbeat::default(),
-        };
+        let meta = CallMeta::new("context".to_owned(), Attempt(1), on_behalf.trace.as_ref());
         let (arguments, never) = (tool.arguments(key, offer), CancellationToken::new());
         let outcome = upstream.call(tool.name, arguments, meta, SEARCH_TIMEOUT, &never).await;
+        if let Some(calls) = &on_behalf.calls {
+            // Whoever has stopped listening has stopped gathering.
+            let _gone = calls.send(outcome.record);
+        }
         let found = outcome.result.map_err(|it| fail(&it.message))?;
         let mut metadata = Map::new();
         metadata.insert("upstream".to_owned(), upstream.name().into());
@@ -110,8 +108,12 @@ impl ContextSource for SearchSource {
         self.prefix
     }
 
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
-        Box::pin(self.search(key))
+    fn gather<'a>(
+        &'a self,
+        key: &'a str,
+        on_behalf: &'a Gathering,
+    ) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+        Box::pin(self.search(key, on_behalf))
     }
 }
 
@@ -150,14 +152,18 @@ mod tests {
     async fn the_first_search_tool_on_offer_is_asked() {
         let tools = ["rag_search_code_examples", "rag_search_knowledge_base"];
         let archon = archon(TestServer::echo(&tools));
-        let item = SearchSource::rag(Arc::clone(&archon)).gather("how to retry").await.unwrap();
+        let item = SearchSource::rag(Arc::clone(&archon))
+            .gather("how to retry", &Gathering::default())
+            .await
+            .unwrap();
         assert_eq!(item.kind, "rag");
         assert_eq!(item.content["tool"], "rag_search_knowledge_base");
         let expected =
             json!({ "query": "how to retry", "return_mode": "chunks", "match_count": 5 });
         assert_eq!(item.content["arguments"], expected);
         assert_eq!(item.metadata["tool"], "rag_search_knowledge_base");
-        let item = SearchSource::pattern(archon).gather("retry").await.unwrap();
+        let item =
+            SearchSource::pattern(archon).gather("retry", &Gathering::default()).await.unwrap();
         assert_eq!(item.content["arguments"], json!({ "query": "retry", "match_count": 5 }));
     }
 
@@ -166,7 +172,10 @@ mod tests {
         let source = SearchSource::pattern(archon(TestServer::echo(&["coder"])));
         let expected = "failed to gather context \"pattern:x\": upstream \"embedded\" has none of \
                         search_code_examples, rag_search_code_examples, get_quality_patterns";
-        assert_eq!(source.gather("x").await.unwrap_err().to_string(), expected);
+        assert_eq!(
+            source.gather("x", &Gathering::default()).await.unwrap_err().to_string(),
+            expected
+        );
     }
 
     #[tokio::test]
@@ -178,9 +187,16 @@ mod tests {
             })
         });
         let source = SearchSource::rag(archon(server));
-        let item = source.gather("large").await.unwrap();
+        let item = source.gather("large", &Gathering::default()).await.unwrap();
         assert_eq!(item.content.as_str().unwrap().len(), PIECE_BYTES_MAX);
         assert_eq!(item.metadata["note"], "cut after 65536 of 70011 bytes");
-        assert!(source.gather("else").await.unwrap_err().reason.contains("no index"));
+        assert!(
+            source
+                .gather("else", &Gathering::default())
+                .await
+                .unwrap_err()
+                .reason
+                .contains("no index")
+        );
     }
 }

@@ -13,7 +13,7 @@ use super::{blocking, places, text_item};
 use crate::{
     confine::{ConfineError, EntryKind, Workspaces},
     model::text,
-    ports::{ContextError, ContextItem, ContextSource},
+    ports::{ContextError, ContextItem, ContextSource, Gathering},
 };
 
 /// Draws directory trees; a relative path is looked for beneath each workspace in turn.
@@ -63,7 +63,11 @@ impl ContextSource for StructureSource {
         "structure"
     }
 
-    fn gather<'a>(&'a self, key: &'a str) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
+    fn gather<'a>(
+        &'a self,
+        key: &'a str,
+        _: &'a Gathering,
+    ) -> BoxFuture<'a, Result<ContextItem, ContextError>> {
         Box::pin(self.draw(key))
     }
 }
@@ -185,7 +189,7 @@ mod tests {
         make(&dir, &["target/big", "README.md"]);
         std::fs::write(dir.path().join(".gitignore"), "/target/\n*.pyc\n*.log\n").unwrap();
         std::fs::write(dir.path().join("src/deep/.gitignore"), "!keep.log\n").unwrap();
-        let item = source(&dir).gather(".").await.unwrap();
+        let item = source(&dir).gather(".", &Gathering::default()).await.unwrap();
         expect![[r"
             .gitignore
             README.md
@@ -198,7 +202,7 @@ mod tests {
         .assert_eq(item.content.as_str().unwrap());
         assert_eq!(item.metadata["entries"], 7);
         assert_eq!(item.metadata.get("note"), None);
-        let below = source(&dir).gather("src").await.unwrap();
+        let below = source(&dir).gather("src", &Gathering::default()).await.unwrap();
         assert_eq!(below.content, "a.py\ndeep/\n  .gitignore\n  keep.log\n");
     }
 
@@ -208,7 +212,7 @@ mod tests {
         make(&dir, &["a/b/c/d/e/f/g/h"]);
         let names: Vec<_> = (0..300).map(|it| format!("many/{it:03}")).collect();
         make(&dir, &names.iter().map(String::as_str).collect::<Vec<_>>());
-        let item = source(&dir).gather(".").await.unwrap();
+        let item = source(&dir).gather(".", &Gathering::default()).await.unwrap();
         assert!(item.metadata["note"].as_str().unwrap().starts_with("cut: at most 1000 entries"));
         let text = item.content.as_str().unwrap();
         assert!(text.contains("199\n") && !text.contains("200\n") && !text.contains("g/"));
@@ -219,8 +223,8 @@ mod tests {
     async fn links_are_named_and_not_followed() {
         let dir = tempfile::tempdir().unwrap();
         std::os::unix::fs::symlink("/etc", dir.path().join("etc")).unwrap();
-        assert_eq!(source(&dir).gather("").await.unwrap().content, "etc@\n");
-        assert!(source(&dir).gather("etc").await.is_err());
-        assert!(source(&dir).gather("/etc").await.is_err());
+        assert_eq!(source(&dir).gather("", &Gathering::default()).await.unwrap().content, "etc@\n");
+        assert!(source(&dir).gather("etc", &Gathering::default()).await.is_err());
+        assert!(source(&dir).gather("/etc", &Gathering::default()).await.is_err());
     }
 }

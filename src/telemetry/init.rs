@@ -4,10 +4,10 @@ use std::{
     fs::{File, OpenOptions},
     io,
     path::{Path, PathBuf},
-    sync::Arc,
 };
 
 use tracing::{Subscriber, level_filters::LevelFilter};
+use tracing_appender::non_blocking::{NonBlockingBuilder, WorkerGuard};
 use tracing_subscriber::{
     filter::Targets,
     fmt::{self, MakeWriter},
@@ -38,11 +38,26 @@ pub enum TelemetryError {
     Collector(String),
 }
 
+/// How many lines wait for whoever reads the log; what comes when there are so many is dropped.
+const WAITING_LINES_MAX: usize = 4_096;
+
 /// Starts logging for the whole process; to be called once.
-pub fn init(logging: &Logging) -> Result<(), TelemetryError> {
+///
+/// Nobody waits for a line to be written. What still waits is written when the answer is dropped,
+/// as far as it is read within a second.
+pub fn init(logging: &Logging) -> Result<WorkerGuard, TelemetryError> {
     let destination = open(&logging.destination)?;
-    let subscriber = subscriber(logging, destination);
-    subscriber.try_init().map_err(|_| TelemetryError::Started)
+    let is_open_to_others = destination.is_open_to_others();
+    let (writer, written) = NonBlockingBuilder::default()
+        .buffered_lines_limit(WAITING_LINES_MAX)
+        .lossy(true)
+        .thread_name("log")
+        .finish(destination);
+    subscriber(logging, writer).try_init().map_err(|_| TelemetryError::Started)?;
+    if is_open_to_others {
+        tracing::warn!("the log file can be read by others; chmod 600 makes it yours alone");
+    }
+    Ok(written)
 }
 
 /// The subscriber over any writer, so that tests can read what it writes.
@@ -55,7 +70,7 @@ where
     let layer = match logging.format {
         LogFormat::Text => layer.with_writer(Escaped::new(writer, Escape::Text)).boxed(),
         LogFormat::Json => {
-            let layer = layer.json().flatten_event(true);
+            let layer = layer.json().flatten_event(true).with_span_list(false);
             layer.with_writer(Escaped::new(writer, Escape::Json)).boxed()
         }
     };
@@ -88,15 +103,20 @@ fn open(destination: &Path) -> Result<Destination, TelemetryError> {
     }
     let file = open_private(destination)
         .map_err(|error| TelemetryError::Open { path: destination.to_owned(), error })?;
-    Ok(Destination::File(Arc::new(file)))
+    Ok(Destination::File(file))
 }
 
-/// Opens a file for appending; one that is made here is its owner's alone.
+/// Opens a file for appending; one that is made here is its owner's alone. A named pipe that nobody
+/// reads is an error, and does not hold the start up.
 fn open_private(path: &Path) -> io::Result<File> {
     let mut options = OpenOptions::new();
     options.append(true).create(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    {
+        use std::os::unix::fs::OpenOptionsExt as _;
+        options.mode(0o600);
+        options.custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+    }
     options.open(path)
 }
 
@@ -215,7 +235,8 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("app.log");
         for word in ["first", "second"] {
-            let subscriber = subscriber(&Logging::default(), open(&path).unwrap());
+            let path = path.clone();
+            let subscriber = subscriber(&Logging::default(), move || open(&path).unwrap());
             tracing::subscriber::with_default(subscriber, || info!("{word}"));
         }
         let text = fs::read_to_string(&path).unwrap();

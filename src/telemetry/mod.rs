@@ -4,7 +4,6 @@
 //! strangers may stand in an entry, so control, bidirectional and zero-width characters are escaped
 //! on the way out, and no entry can look like two. Counts and traces have names and numbers only.
 
-mod exposition;
 mod init;
 mod metrics;
 mod otlp;

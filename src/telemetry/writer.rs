@@ -1,9 +1,8 @@
 //! Writers that escape what a stranger's text could do to a terminal or to the line it stands in.
 
 use std::{
-    fs::File,
+    fs::{self, File},
     io::{self, Write},
-    sync::Arc,
 };
 
 use tracing::Metadata;
@@ -12,12 +11,25 @@ use tracing_subscriber::fmt::MakeWriter;
 use crate::model::text;
 
 /// Where entries go.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) enum Destination {
     Stderr,
-    /// Opened for appending, so each entry is one write and entries of several threads or
-    /// processes do not mix.
-    File(Arc<File>),
+    /// Opened for appending, so each entry is one write and entries of several processes do not
+    /// mix.
+    File(File),
+}
+
+impl Destination {
+    /// Whether it is a file that others than its owner may read.
+    pub(super) fn is_open_to_others(&self) -> bool {
+        #[cfg(unix)]
+        if let Self::File(file) = self {
+            use std::os::unix::fs::PermissionsExt as _;
+            let is_open = |it: fs::Metadata| it.is_file() && it.permissions().mode() & 0o077 != 0;
+            return file.metadata().is_ok_and(is_open);
+        }
+        false
+    }
 }
 
 /// How an unsafe character is written.
@@ -70,7 +82,7 @@ impl<W: Write> Write for EscapedWriter<W> {
         };
         let mut safe = match self.escape {
             Escape::Text => text::escape(line),
-            Escape::Json => escape_json(line),
+            Escape::Json => text::escape_json(line),
         };
         safe.push_str(end);
         // A reader that went away must not end the work, so a failed write is not told.
@@ -83,44 +95,18 @@ impl<W: Write> Write for EscapedWriter<W> {
     }
 }
 
-impl<'w> MakeWriter<'w> for Destination {
-    type Writer = Self;
-
-    fn make_writer(&'w self) -> Self {
-        self.clone()
-    }
-}
-
 impl Write for Destination {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         match self {
             Self::Stderr => io::stderr().write(bytes),
-            Self::File(file) => file.as_ref().write(bytes),
+            Self::File(file) => file.write(bytes),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Self::Stderr => io::stderr().flush(),
-            Self::File(file) => file.as_ref().flush(),
+            Self::File(file) => file.flush(),
         }
     }
-}
-
-/// Escapes as JSON does. Outside its strings JSON has no unsafe character, so the value stays.
-fn escape_json(line: &str) -> String {
-    if text::escape(line) == line {
-        return line.to_owned();
-    }
-    let mut safe = String::with_capacity(line.len() + 16);
-    let (mut utf8, mut utf16) = ([0; 4], [0; 2]);
-    for it in line.chars() {
-        let own = &*it.encode_utf8(&mut utf8);
-        if text::escape(own) == own {
-            safe.push(it);
-            continue;
-        }
-        safe.extend(it.encode_utf16(&mut utf16).iter().map(|unit| format!("\\u{unit:04x}")));
-    }
-    safe
 }

@@ -12,6 +12,7 @@
 //! a limit that [`HttpOptions`] or a constant names.
 
 mod access;
+mod body;
 mod envelope;
 mod error;
 mod fuzzing;
@@ -27,7 +28,7 @@ pub use error::TransportError;
 #[doc(hidden)]
 pub use fuzzing::{fuzz_envelope, fuzz_headers, fuzz_http, fuzz_sessions};
 pub use guard::Glimpse;
-pub use http::{HttpOptions, HttpServer, Tls, TlsError};
+pub use http::{HttpOptions, HttpServer, Load, Tls, TlsError};
 pub use stdio::{serve_lines, serve_stdio};
 
 /// The longest message that is read, in bytes: a 4 MiB document and 64 KiB for what is around it.

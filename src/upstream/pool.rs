@@ -12,6 +12,7 @@ use rmcp::model::{CallToolRequestParams, RequestMetaObject};
 use serde_json::{Map, Value, json};
 use tokio::sync::Semaphore;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+use uuid::Uuid;
 
 use super::{
     Probe, Retry, ToolInfo, UpstreamError, UpstreamSettings,
@@ -25,8 +26,8 @@ use super::{
 };
 use crate::{
     model::{
-        Attempt, Failure, FailureCode, Millis, SpanId, Timestamp, TraceContext, UpstreamCall,
-        UpstreamState, UpstreamStatus, Usage, text,
+        Attempt, Failure, FailureCode, Lineage, Millis, SpanId, Timestamp, TraceContext,
+        UpstreamCall, UpstreamState, UpstreamStatus, Usage, text,
     },
     ports::{Clock, Heartbeat},
 };
@@ -63,6 +64,20 @@ pub struct CallMeta {
     pub span_id: Option<SpanId>,
     /// Beats with each progress notification of the call.
     pub heartbeat: Heartbeat,
+}
+
+impl CallMeta {
+    /// Of a new call in a trace, if there is one, whose progress nobody hears.
+    pub fn new(key: String, attempt: Attempt, lineage: Option<&Lineage>) -> Self {
+        let (trace, span_id) = match lineage {
+            Some(it) => {
+                let (trace, span_id) = it.of_call(SpanId::new(&Uuid::new_v4().as_bytes()[8..]));
+                (Some(trace), span_id)
+            }
+            None => (None, None),
+        };
+        Self { key, attempt, trace, span_id, heartbeat: Heartbeat::default() }
+    }
 }
 
 /// How a call ended, and what the trace keeps of it.

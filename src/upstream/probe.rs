@@ -32,8 +32,9 @@ pub struct Health {
     pub body: Option<Value>,
 }
 
-/// A server that takes longer than this to answer `/health` is there, but not well.
-const PROBE_TIMEOUT: Duration = Duration::from_secs(3);
+/// A server that takes longer than this to answer `/health` is there, but not well. It is less than
+/// whoever asks for the own `/health` waits, so that what was found out is kept.
+const PROBE_TIMEOUT: Duration = Duration::from_millis(1_500);
 const BODY_BYTES_MAX: usize = 64 * 1024;
 
 impl Probe {

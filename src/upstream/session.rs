@@ -107,7 +107,9 @@ impl Session {
             }
             UpstreamTransport::Stdio { command, args, env } => {
                 let env = env.read().await?;
-                opening.stdio(Program { name: &settings.name, command, args, env }).await
+                let UpstreamSettings { name, open_files, .. } = settings;
+                let open_files = *open_files;
+                opening.stdio(Program { name, command, args, env, open_files }).await
             }
             UpstreamTransport::InMemory { connect } => opening.with(connect()).await,
         }

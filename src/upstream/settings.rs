@@ -40,6 +40,9 @@ pub struct UpstreamSettings {
     pub breaker: BreakerSettings,
     /// Which tools may be used.
     pub tools_allow: ToolFilter,
+    /// How many files a child process may have open, where it is less than this process may (Linux
+    /// only). The same as this process unless set.
+    pub open_files: Option<u64>,
 }
 
 /// How a call is sent again that certainly did not arrive; by default not at all, but once where
@@ -134,6 +137,7 @@ impl UpstreamSettings {
             retry: Retry::default(),
             breaker: BreakerSettings::default(),
             tools_allow: ToolFilter::default(),
+            open_files: None,
         }
     }
 }

@@ -42,6 +42,8 @@ pub(super) struct Program<'a> {
     pub(super) args: &'a [String],
     /// Its whole environment.
     pub(super) env: BTreeMap<String, String>,
+    /// How many files it may have open; as many as this process if absent.
+    pub(super) open_files: Option<u64>,
 }
 
 /// The client's end of the pipes; dropping it kills the child and all that it started.
@@ -86,6 +88,9 @@ impl ChildLink {
         };
         let mut child = command.spawn().map_err(failed)?;
         let id = child.id().and_then(|it| Pid::from_raw(it.cast_signed()));
+        if let Some((id, open_files)) = id.zip(program.open_files) {
+            limit(id, open_files);
+        }
         let (input, output) = (child.stdin.take(), child.stdout.take());
         if let Some(errors) = child.stderr.take() {
             tokio::spawn(log_errors(program.name.to_owned(), errors));
@@ -204,6 +209,24 @@ impl Drop for Group {
         self.kill();
     }
 }
+
+/// Lets a process that was just started have no more than so many files open.
+#[cfg(target_os = "linux")]
+fn limit(id: Pid, open_files: u64) {
+    use rustix::process::{Resource, Rlimit, getrlimit, prlimit};
+
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|it| it > open_files)
+        && let Err(error) =
+            prlimit(Some(id), Resource::Nofile, Rlimit { current: Some(open_files), maximum })
+    {
+        tracing::debug!(%error, "a child process may have more files open than it should");
+    }
+}
+
+/// No other system lets the limits of another process be set.
+#[cfg(not(target_os = "linux"))]
+fn limit(_: Pid, _: u64) {}
 
 /// Reads what a child says of itself, so that it never waits for that; a part of it is logged.
 async fn log_errors(upstream: String, errors: ChildStderr) {

@@ -179,6 +179,14 @@ async fn e2e_a_child_gets_the_environment_of_its_settings_alone() {
     assert_eq!(names, ["KEY", "PATH"]);
 }
 
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn e2e_a_child_may_have_as_many_files_open_as_the_settings_say() {
+    let settings = child_settings(&child_script("say \"$(ulimit -Sn)\""));
+    let upstream = upstream(UpstreamSettings { open_files: Some(77), ..settings });
+    assert_eq!(call(&upstream, "coder").await.result, Ok(json!(77)));
+}
+
 #[tokio::test]
 async fn e2e_what_a_child_says_of_itself_holds_it_up_never() {
     let upstream = child("head -c 1000000 /dev/zero >&2; yes | head -c 1000000 >&2; say fine");

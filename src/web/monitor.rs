@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     Router,
+    extract::Request,
     response::{IntoResponse as _, Response},
     routing::get,
 };
@@ -44,15 +45,18 @@ pub struct StoreStanding {
     pub dispatches_open: u64,
 }
 
-/// The routes of this face, `/health` and `/metrics`. They tell everything to whoever may ask;
-/// who that is, the transport before them decides.
+/// The routes of this face, `/health` and `/metrics`. Who may ask, the transport before them
+/// decides; counts are of everybody's work, and so for callers that see all.
 pub fn router(handle: DispatcherHandle, monitored: Arc<dyn Monitored>) -> Router {
     let health = Arc::new(Health::new(handle, Arc::clone(&monitored)));
     let health = move || {
         let health = Arc::clone(&health);
         async move { health.answer().await }
     };
-    let metrics = move || std::future::ready(metrics::metrics(&*monitored));
+    let metrics = move |request: Request| {
+        let caller = request.extensions().get().cloned();
+        std::future::ready(metrics::metrics(caller.as_ref(), &*monitored))
+    };
     Router::new().route("/health", get(health)).route("/metrics", get(metrics))
 }
 

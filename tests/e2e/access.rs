@@ -70,8 +70,11 @@ fn space(server: &str) -> TestSpace {
 
 fn private(space: &TestSpace, name: &str, text: &[u8]) -> PathBuf {
     let path = PathBuf::from(space.path(name));
-    fs::write(&path, text).unwrap();
-    fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).unwrap();
+    // Whoever looks meanwhile finds the whole file of before, or of now.
+    let new = path.with_extension("new");
+    fs::write(&new, text).unwrap();
+    fs::set_permissions(&new, fs::Permissions::from_mode(0o600)).unwrap();
+    fs::rename(&new, &path).unwrap();
     path
 }
 
@@ -121,6 +124,47 @@ async fn e2e_tokens_come_from_a_private_file_and_from_the_environment() {
         assert!(status == 200 && whole["agents_available"].is_array(), "{whole}");
     }
     assert_eq!(health(&url, Some("wrong")).await.1["error"]["code"], "invalid_token");
+    program.signal(rustix::process::Signal::TERM);
+    let said = program.output().await;
+    assert_eq!(said.code, Some(0));
+    assert!(!said.stderr.contains("token-of"), "{}", said.stderr);
+}
+
+#[tokio::test]
+async fn e2e_counts_are_for_callers_that_see_all() {
+    let space = with_tokens();
+    let (_program, address) = serve(&space, "127.0.0.1:0").await;
+    for (token, status) in [(Some(FROM_FILE), 200), (Some(FROM_ENVIRONMENT), 403), (None, 401)] {
+        let request = http().get(format!("http://{address}/metrics"));
+        let request = token.into_iter().fold(request, reqwest::RequestBuilder::bearer_auth);
+        let answer = within(request.send()).await.unwrap();
+        assert_eq!(answer.status(), status, "{token:?}");
+        let body = within(answer.text()).await.unwrap();
+        assert_eq!(body.contains("dispatch_tasks_total"), status == 200, "{body}");
+        if status == 403 {
+            let refusal: Value = serde_json::from_str(&body).unwrap();
+            assert_eq!(refusal["error"]["code"], "not_allowed", "{refusal}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn e2e_a_token_is_taken_anew_from_its_file_without_a_restart() {
+    let space = with_tokens();
+    let (mut program, address) = serve(&space, "127.0.0.1:0").await;
+    let url = format!("http://{address}");
+    let status = async |token: &str| health(&url, Some(token)).await.0;
+    assert_eq!(status(FROM_FILE).await, 200);
+    let path = private(&space, "token", b"another-token-of-ada");
+    program.line_with("tokens taken anew").await;
+    assert_eq!((status("another-token-of-ada").await, status(FROM_FILE).await), (200, 401));
+    fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).unwrap();
+    program.line_with("is open to others").await;
+    assert_eq!(status("another-token-of-ada").await, 200);
+    fs::remove_file(&path).unwrap();
+    program.line_with("ada is not let in").await;
+    assert_eq!(status("another-token-of-ada").await, 401);
+    assert_eq!(status(FROM_ENVIRONMENT).await, 200);
     program.signal(rustix::process::Signal::TERM);
     let said = program.output().await;
     assert_eq!(said.code, Some(0));
@@ -225,14 +269,10 @@ async fn e2e_connections_are_encrypted_with_the_certificate_of_the_settings() {
     // One who says nothing keeps nobody away.
     let _silent = TcpStream::connect(address).await.unwrap();
 
-    let stranger = http();
-    let trusted = reqwest::Certificate::from_pem(&fs::read(&certificate).unwrap()).unwrap();
-    rustls::crypto::ring::default_provider().install_default().ok();
-    let client = reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap();
     let url = format!("https://localhost:{}/health", address.port());
-    let request = client.get(&url).bearer_auth("token-of-ada-0123456789");
+    let request = trusting(&certificate).get(&url).bearer_auth("token-of-ada-0123456789");
     assert_eq!(within(request.send()).await.unwrap().status(), 200);
-    assert!(within(stranger.get(&url).send()).await.is_err(), "nobody else vouches for it");
+    assert!(within(http().get(&url).send()).await.is_err(), "nobody else vouches for it");
 
     write(&format!("{KEYS}/rsa.key"));
     let refused = space.run(&["serve", "--http", "127.0.0.1:0"], "").await;
@@ -242,4 +282,34 @@ async fn e2e_connections_are_encrypted_with_the_certificate_of_the_settings() {
     let refused = space.run(&["serve", "--http", "127.0.0.1:0"], "").await;
     assert!(refused.stderr.contains("is open to others"), "{}", refused.stderr);
     assert!(space.run(&["doctor"], "").await.stdout.contains("server tls"));
+}
+
+/// A client for which a certificate is its own authority.
+fn trusting(certificate: &str) -> reqwest::Client {
+    rustls::crypto::ring::default_provider().install_default().ok();
+    let trusted = reqwest::Certificate::from_pem(&fs::read(certificate).unwrap()).unwrap();
+    reqwest::Client::builder().no_proxy().tls_certs_only([trusted]).build().unwrap()
+}
+
+#[tokio::test]
+async fn e2e_a_certificate_is_taken_anew_from_its_files_without_a_restart() {
+    let space = space("");
+    let copy =
+        |from: &str, to: &str| private(&space, to, &fs::read(format!("{KEYS}/{from}")).unwrap());
+    let (certificate, key) = (copy("tls.crt", "crt"), copy("tls.key", "key"));
+    let (certificate, key) = (certificate.display(), key.display());
+    let settings = format!("server:\n  tls: {{certificate: {certificate}, key: {key}}}\n");
+    fs::write(space.config_file(), settings).unwrap();
+    let (mut program, address) = serve(&space, "127.0.0.1:0").await;
+    let url = format!("https://localhost:{}/health", address.port());
+    let is_trusted = async |name: &str| {
+        within(trusting(&format!("{KEYS}/{name}")).get(&url).send()).await.is_ok()
+    };
+    assert!(is_trusted("tls.crt").await && !is_trusted("renewed.crt").await);
+    copy("renewed.crt", "crt");
+    program.line_with("cannot be used with the key").await;
+    assert!(is_trusted("tls.crt").await && !is_trusted("renewed.crt").await);
+    copy("renewed.key", "key");
+    program.line_with("certificate taken anew").await;
+    assert!(is_trusted("renewed.crt").await && !is_trusted("tls.crt").await);
 }

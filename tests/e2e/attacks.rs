@@ -1,6 +1,6 @@
 //! Each attack that the program promises to stand, played against the running program.
 
-use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, time::Duration};
+use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Stdio, time::Duration};
 
 use serde_json::{Value, json};
 use tokio::{
@@ -12,7 +12,8 @@ use tokio::{
 
 use crate::{
     client::http,
-    space::{Ended, TestSpace, document, within},
+    raw::{NEW, Raw},
+    space::{Ended, Program, TestSpace, document, within},
     standin::StandIn,
 };
 
@@ -176,7 +177,7 @@ upstreams:
     for name in ["CLAUDE_CODE_MESSAGING_TOKEN", "ANTHROPIC_API_KEY", "GITHUB_TOKEN"] {
         command.env(name, "env-s3cret-value");
     }
-    let mut child = command.stdin(std::process::Stdio::piped()).spawn().unwrap();
+    let mut child = command.stdin(Stdio::piped()).spawn().unwrap();
     let asked = document(&space, &[("one", "coder", &[])]).to_string();
     let mut stdin = child.stdin.take().unwrap();
     within(stdin.write_all(asked.as_bytes())).await.unwrap();
@@ -293,4 +294,29 @@ async fn e2e_no_command_and_no_address_comes_from_a_document() {
         assert!(ended.stderr.contains("unknown_field"), "{ended:?}");
     }
     assert_eq!(standin.calls().len(), 1);
+}
+
+#[tokio::test]
+async fn e2e_who_does_not_read_the_log_holds_nobody_up() {
+    // Each dispatch leaves lines of a few hundred bytes, and a pipe has room for 64 KiB.
+    const DISPATCHES: usize = 400;
+    let standin = StandIn::start().await;
+    let space = TestSpace::with(&standin);
+    let child = space.command(&["serve"]).stdin(Stdio::piped()).spawn().unwrap();
+    let (program, _unread) = Program::unheard(child);
+    let mut raw = Raw::over(program, NEW, json!({})).await;
+    for batch in 0..DISPATCHES / 20 {
+        let mut asked = Vec::new();
+        for number in 0..20 {
+            let mut arguments = document(&space, &[("a", "coder", &[])]);
+            arguments["idempotency_key"] = json!(format!("{batch} {number}"));
+            let call = json!({ "name": "dispatch", "arguments": arguments });
+            asked.push(raw.begin("tools/call", call).await);
+        }
+        for id in asked {
+            let answer = raw.answer_to(id).await;
+            assert!(answer["result"]["structuredContent"]["dispatch_id"].is_string(), "{answer}");
+        }
+    }
+    raw.kill().await;
 }

@@ -38,6 +38,7 @@ mod run;
 mod schema;
 mod schemas;
 mod shutdown;
+mod sleepers;
 mod space;
 #[path = "../support/sse.rs"]
 mod sse;

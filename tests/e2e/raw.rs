@@ -35,7 +35,15 @@ impl Raw {
         revision: &'static str,
         capabilities: Value,
     ) -> Self {
-        let mut program = space.start(&["serve"]);
+        Self::over(space.start(&["serve"]), revision, capabilities).await
+    }
+
+    /// Greets a program that runs.
+    pub(crate) async fn over(
+        mut program: Program,
+        revision: &'static str,
+        capabilities: Value,
+    ) -> Self {
         let (out, to) = program.streams();
         let says = BufReader::new(out).lines();
         let (meta, server, aside) = (json!({}), Value::Null, Vec::new());

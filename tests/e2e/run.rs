@@ -363,7 +363,7 @@ async fn e2e_doctor_and_config_say_how_things_stand() {
     let space = TestSpace::with(&standin);
     let doctor = space.run(&["doctor"], "").await;
     assert_eq!(doctor.code, Some(0), "{doctor:?}");
-    assert!(doctor.stdout.contains("has 6 tools"), "{}", doctor.stdout);
+    assert!(doctor.stdout.contains("has 7 tools"), "{}", doctor.stdout);
     let config = space.run(&["config", "--explain"], "").await;
     let line = format!("upstreams.archon.url = {}  (environment ARCHON_MCP_URL)", standin.url);
     assert!(config.stdout.contains(&line), "{}", config.stdout);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::{
     io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
-    process::{Child, ChildStdin, ChildStdout, Command},
+    process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     sync::watch,
     time::timeout,
 };
@@ -200,6 +200,12 @@ impl Program {
         let stderr = child.stderr.take().unwrap();
         tokio::spawn(listen(stderr, say));
         Self { child, heard }
+    }
+
+    /// A program to whose standard error nobody listens as long as the pipe is only held.
+    pub(crate) fn unheard(mut child: Child) -> (Self, ChildStderr) {
+        let stderr = child.stderr.take().unwrap();
+        (Self { child, heard: watch::channel(Heard::default()).1 }, stderr)
     }
 
     /// The streams that carry the protocol.

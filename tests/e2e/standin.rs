@@ -48,8 +48,15 @@ struct Archon {
     gate: Arc<Semaphore>,
 }
 
-const TOOLS: [&str; 6] =
-    ["agent_coder", "agent_debug_intelligence", "failing", "big", "costly", "gate"];
+const TOOLS: [&str; 7] = [
+    "agent_coder",
+    "agent_debug_intelligence",
+    "failing",
+    "big",
+    "costly",
+    "gate",
+    "search_code_examples",
+];
 
 impl StandIn {
     pub(crate) async fn start() -> Self {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
-use rmcp::model::ProtocolVersion;
+use rmcp::model::{CallToolResponse, ProtocolVersion};
 use serde_json::{Value, json};
 
 use crate::{
@@ -43,7 +43,9 @@ async fn health(url: &str) -> (u16, Value) {
 /// The samples of a page of metrics, each of which must belong to a family of a known type.
 async fn scrape(url: &str) -> BTreeMap<String, f64> {
     let (status, content_type, page) = get(url, "/metrics").await;
-    assert_eq!((status, &*content_type), (200, "text/plain; version=0.0.4; charset=utf-8"));
+    let open_metrics = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!((status, &*content_type), (200, open_metrics));
+    assert!(page.ends_with("\n# EOF\n"), "{page}");
     let mut types = BTreeMap::new();
     let mut samples = BTreeMap::new();
     for line in page.lines() {
@@ -52,14 +54,18 @@ async fn scrape(url: &str) -> BTreeMap<String, f64> {
             assert_eq!(types.insert(name.to_owned(), kind.to_owned()), None, "{name} twice");
             continue;
         }
-        if line.starts_with("# HELP ") {
+        if line.starts_with("# HELP ") || line == "# EOF" {
             continue;
         }
         let (sample, value) = line.rsplit_once(' ').unwrap();
         let name = sample.split('{').next().unwrap();
         let part = ["_bucket", "_sum", "_count"].iter().find_map(|it| name.strip_suffix(it));
         let kind = part.and_then(|it| types.get(it)).filter(|it| *it == "histogram");
-        let kind = kind.or_else(|| types.get(name)).unwrap_or_else(|| panic!("{line}: no type"));
+        let is_info = |it: &&str| types.get(*it).is_some_and(|it| it == "info");
+        let info = || name.strip_suffix("_info").filter(is_info);
+        let family = name.strip_suffix("_total").or_else(info);
+        let kind = kind.or_else(|| types.get(family.unwrap_or(name)));
+        let kind = kind.unwrap_or_else(|| panic!("{line}: no type"));
         assert_eq!(kind == "counter", name.ends_with("_total"), "{line}");
         assert_eq!(samples.insert(sample.to_owned(), value.parse().unwrap()), None, "{line} twice");
     }
@@ -129,8 +135,8 @@ dispatch_upstream_calls_total{upstream=\"archon\",outcome=\"success\"} 2
     );
     let name = "dispatch_task_duration_seconds";
     for agent in ["coder", "failing", "gate"] {
-        let bucket = |end: &str| after[&format!("{name}_bucket{{agent=\"{agent}\",le=\"{end}\"}}")];
-        assert_eq!((bucket("3600"), bucket("+Inf")), (1.0, 1.0), "{agent}");
+        let bucket = |end: &str| after[&format!("{name}_bucket{{le=\"{end}\",agent=\"{agent}\"}}")];
+        assert_eq!((bucket("3600.0"), bucket("+Inf")), (1.0, 1.0), "{agent}");
         assert!(is(&after, &format!("{name}_count{{agent=\"{agent}\"}}"), 1));
     }
     assert!(is(&after, "dispatch_dispatches_open", 0));
@@ -165,6 +171,8 @@ async fn e2e_health_says_that_no_archon_is_there() {
     let (_program, url) = space.serve_http().await;
     let (status, health) = health(&url).await;
     assert_eq!((status, &health["mcp_connected"]), (200, &json!(false)), "{health}");
+    let agents = health["agents_available"].as_array().unwrap();
+    assert!(!agents.contains(&json!("coder")), "{health}");
 }
 
 #[tokio::test]
@@ -235,7 +243,7 @@ async fn tells_the_spans_of_a_dispatch(protocol: &str) {
     let id = result["dispatch_id"].as_str().unwrap();
     let root = told.span("dispatch");
     assert_eq!((root.trace.as_str(), root.parent.as_str()), (&*id.replace('-', ""), ""));
-    assert_eq!((root.kind, root.has_failed, root.flags), (INTERNAL, true, 1));
+    assert_eq!((root.kind, root.has_failed, root.flags), (INTERNAL, true, 0x101));
     assert_eq!(root.attributes["parallel_dispatch.dispatch.id"], id);
     assert_eq!(root.attributes["parallel_dispatch.status"], "partial");
     assert_eq!(root.attributes["parallel_dispatch.task.count"], 4);
@@ -390,4 +398,82 @@ async fn e2e_a_collector_that_is_down_costs_nothing_and_is_said_once() {
     assert_eq!(ended.code, Some(0), "{ended:?}");
     let said = ended.stderr.matches("the collector does not take spans").count();
     assert_eq!(said, 1, "{}", ended.stderr);
+}
+
+#[tokio::test]
+async fn e2e_searches_and_hooks_are_spans_and_attempts_stand_in_the_log() {
+    let (standin, collector) = (StandIn::start().await, Collector::start().await);
+    let space = TestSpace::with(&standin);
+    tell(&space, &collector, "");
+    add_settings(&space, "logging: {level: debug, format: json}");
+    add_settings(&space, "recipes: {hooks: {task_success: {call: big}}}");
+    let mut document = document(&space, &[("a", "coder", &[]), ("b", "failing", &[])]);
+    document["config"] = json!({ "enable_context": true });
+    document["tasks"][0]["context_requirements"] = json!(["pattern:retry"]);
+    let ended = space.run(&["run", "-"], &document.to_string()).await;
+    let told = collector.dispatch_told().await;
+    let root = told.span("dispatch");
+    let search = told.span("tools/call search_code_examples");
+    check_parent(&told, search, root);
+    let hook = told.span("tools/call big");
+    let attempt = told.span("invoke_agent coder");
+    assert_eq!((&hook.trace, &hook.parent, hook.kind), (&root.trace, &attempt.id, CLIENT));
+    for (span, tool) in [(search, "search_code_examples"), (hook, "big")] {
+        let calls = standin.calls();
+        let call = calls.iter().find(|it| it.tool == tool).unwrap();
+        let handed_on = format!("00-{}-{}-01", root.trace, span.id);
+        assert_eq!(call.traceparent.as_deref(), Some(&*handed_on), "{tool}");
+    }
+    check_log_of_attempts(&ended.stderr, &root.trace, &ended.json()["dispatch_id"]);
+}
+
+/// Each attempt stands in the log with its start and its end, and what it is in the trace.
+fn check_log_of_attempts(log: &str, trace: &str, id: &Value) {
+    let entries: Vec<Value> = log.lines().filter_map(|it| serde_json::from_str(it).ok()).collect();
+    let of = |message: &str, task: &str| {
+        let is_it = |it: &&Value| it["message"] == message && it["task_id"] == task;
+        let found: Vec<_> = entries.iter().filter(is_it).collect();
+        assert_eq!(found.len(), 1, "{message} of {task} in\n{log}");
+        let entry = found[0];
+        assert_eq!((&entry["trace_id"], &entry["dispatch_id"]), (&json!(trace), id), "{entry}");
+        assert_eq!((&entry["level"], &entry["attempt"]), (&json!("DEBUG"), &json!(1)), "{entry}");
+        entry
+    };
+    for (task, agent, outcome) in [("a", "coder", "success"), ("b", "failing", "agent_error")] {
+        assert_eq!(of("attempt started", task)["agent"], agent);
+        let end = of("attempt ended", task);
+        assert!(end["outcome"] == outcome && end["ms"].is_u64(), "{end}");
+    }
+    for message in ["dispatch accepted", "dispatch ended"] {
+        let entry = entries.iter().find(|it| it["message"] == message).unwrap();
+        assert_eq!(entry["trace_id"], trace, "{entry}");
+    }
+}
+
+#[tokio::test]
+async fn e2e_a_worker_goes_on_with_the_trace_of_its_task() {
+    let (space, collector) = (TestSpace::offline(), Collector::start().await);
+    tell(&space, &collector, "");
+    add_settings(&space, "agents: {steady: {worker: pull}}");
+    let client = Face::Http.open(&space, &NEWEST).await;
+    let mut document = document(&space, &[("one", "steady", &[])]);
+    document["wait"] = json!(false);
+    let asked = json!({ "traceparent": PARENT, "tracestate": "vendor=1" });
+    let id = client.ask_as("dispatch", document, asked).await["dispatch_id"].clone();
+    let claim = json!({ "worker": "first", "wait_ms": 25_000 });
+    let CallToolResponse::Complete(claimed) = client.call_once("claim_task", claim).await else {
+        panic!("a claim asks nothing")
+    };
+    let task = claimed.structured_content.unwrap()["task"].clone();
+    let done = json!({ "lease": task["lease"], "output": "done" });
+    client.ask("complete_task", done).await;
+    client.ask("get_result", json!({ "dispatch_id": id, "wait_ms": 20_000 })).await;
+
+    let told = collector.dispatch_told().await;
+    let work = told.span("work of a worker");
+    check_parent(&told, work, told.span("invoke_agent steady"));
+    let handed_on = json!({ "traceparent": format!("00-{}-{}-01", &PARENT[3..35], work.id), "tracestate": "vendor=1" });
+    assert_eq!((&task["trace"], &json!(claimed.meta)), (&handed_on, &handed_on));
+    let lease = task["lease"].as_str().unwrap().replace('-', "");
+    assert!(!lease.contains(&work.id), "a lease is its worker's secret");
 }

@@ -8,7 +8,7 @@ use parallel_dispatch::{
 };
 use serde_json::json;
 
-use crate::place::{Place, call, nothing, within};
+use crate::place::{OPEN_FILES, Place, call, nothing, within};
 
 /// Says that it is up, ignores every request to stop, and stays.
 const STUBBORN: &str = "
@@ -38,6 +38,14 @@ async fn e2e_a_program_reads_the_prompt_and_its_text_is_the_result() {
     let done = place.attempt(nothing()).await;
     let expected = format!("[a b # Task t-1\n\nwrite it\n]\n{}", dir.display());
     assert_eq!(done.result.unwrap(), json!({ "result": expected }));
+}
+
+#[tokio::test]
+async fn e2e_a_program_may_have_as_many_files_open_as_it_should() {
+    let mut place = Place::shell(Program::Custom, "ulimit -Sn");
+    place.setting.output = OutputForm::Text;
+    let done = place.attempt(nothing()).await;
+    assert_eq!(done.result.unwrap()["result"], OPEN_FILES.to_string());
 }
 
 #[tokio::test]

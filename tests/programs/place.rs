@@ -65,6 +65,9 @@ impl Clock for StillClock {
     }
 }
 
+/// How many files programs may have open.
+pub(crate) const OPEN_FILES: u64 = 77;
+
 impl Place {
     /// A stub that is the text of a shell script; `$LIFE` names the pipe.
     pub(crate) fn shell(program: Program, script: &str) -> Self {
@@ -101,6 +104,7 @@ impl Place {
             guard: GuardProgram {
                 program: PathBuf::from(env!("CARGO_BIN_EXE_parallel-dispatch")),
                 arguments: vec!["agent-guard".to_owned()],
+                open_files: Some(OPEN_FILES),
             },
             state_dir: self.dir.path().join("state"),
             clock: Arc::new(StillClock),

@@ -260,3 +260,108 @@ async fn e2e_clients_are_told_where_to_get_a_token() {
     assert_eq!(who(&server, &token).await, (401, json!("invalid_token")));
     server.stop().await;
 }
+
+#[tokio::test]
+async fn e2e_pages_that_are_let_in_may_ask_and_read_and_no_others() {
+    let dir = tempfile::tempdir().unwrap();
+    let allowed_origins = vec!["https://app.example".to_owned()];
+    let options = with_oauth(&dir.path().join("none.json"));
+    let server = Server::start(HttpOptions { allowed_origins, ..options }).await;
+    let ask = async |method: &str, path: &str, host: &str, origin: &str| {
+        let origin = match origin {
+            "" => String::new(),
+            origin => format!("origin: {origin}\r\n"),
+        };
+        // What a page wants to send is never read before the page is known; nothing comes here.
+        let head = format!(
+            "{method} {path} HTTP/1.1\r\nhost: {host}\r\n{origin}content-length: 9\r\n\
+             access-control-request-method: POST\r\nconnection: close\r\n\
+             access-control-request-headers: authorization,mcp-param-x\r\n\r\n"
+        );
+        within(server.exchange(head.as_bytes())).await
+    };
+    for path in ["/mcp", METADATA, "/sse", "/messages", "/nowhere"] {
+        for origin in ["https://app.example", "http://localhost:6274"] {
+            let told = ask("OPTIONS", path, "localhost", origin).await;
+            for part in [
+                "HTTP/1.1 200 ",
+                &format!("access-control-allow-origin: {origin}\r\n"),
+                "access-control-allow-methods: GET,POST,DELETE\r\n",
+                "access-control-allow-headers: authorization,mcp-param-x\r\n",
+                "x-content-type-options: nosniff\r\n",
+            ] {
+                assert!(told.contains(part), "{path}: {part} is not in {told}");
+            }
+            assert!(!told.contains("credentials"), "{told}");
+        }
+        for (host, origin, status) in [
+            ("localhost", "https://evil.example", "403"),
+            ("localhost", "null", "403"),
+            ("evil.example", "https://app.example", "403"),
+            ("evil.example", "", "403"),
+        ] {
+            let told = ask("OPTIONS", path, host, origin).await;
+            assert!(told.starts_with(&format!("HTTP/1.1 {status} ")), "{told}");
+            assert!(!told.contains("access-control"), "{told}");
+        }
+    }
+    let refused = ask("POST", "/mcp", "localhost", "https://app.example").await;
+    assert!(refused.starts_with("HTTP/1.1 401 "), "{refused}");
+    for part in [
+        "access-control-allow-origin: https://app.example\r\n",
+        "access-control-expose-headers: mcp-session-id,mcp-protocol-version,www-authenticate,",
+        "www-authenticate: Bearer resource_metadata=",
+    ] {
+        assert!(refused.contains(part), "{part} is not in {refused}");
+    }
+    let refused = ask("POST", "/mcp", "localhost", "").await;
+    assert!(!refused.contains("access-control-allow-origin"), "{refused}");
+    let told = http().get(server.url(METADATA)).header("origin", "https://app.example");
+    let told = told.send().await.unwrap();
+    assert_eq!(told.headers()["access-control-allow-origin"], "https://app.example");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn e2e_streams_end_with_their_callers_token() {
+    let dir = tempfile::tempdir().unwrap();
+    let (jwks, signer) = (dir.path().join("jwks.json"), Signer::new("one"));
+    fs::write(&jwks, key_set(&[signer.jwk()])).unwrap();
+    let server = Server::start(with_oauth(&jwks)).await;
+    let bearer = |exp: i64| format!("Bearer {}", signer.token(&claims_but("exp", json!(exp))));
+    // Tokens are taken for a minute longer than they say.
+    let soon = bearer(now() - 60 + 3);
+    let ada = [("authorization", soon.as_str())];
+    let request = http().post(server.url("/mcp")).header(ada[0].0, ada[0].1);
+    let request = request.header("content-type", "application/json");
+    let request = request.header("accept", "application/json, text/event-stream");
+    let opened = request.body(initialize("2025-11-25").to_string()).send().await.unwrap();
+    let session = opened.headers()["mcp-session-id"].to_str().unwrap().to_owned();
+    let headers = [ada[0], ("mcp-session-id", session.as_str())];
+    let get = |path: &str| {
+        let get = http().get(server.url(path)).header("accept", "text/event-stream");
+        headers.iter().fold(get, |it, (name, value)| it.header(*name, *value)).send()
+    };
+    let streams = [get("/mcp").await.unwrap(), get("/sse").await.unwrap()];
+    assert!(streams.iter().all(|it| it.status() == 200));
+    let slow = within(server.post("/mcp", &headers, call(5, "slow").to_string()));
+    let heard = async {
+        for stream in streams {
+            // It ends as a stream ends, and not as a connection breaks.
+            within(stream.bytes()).await.unwrap();
+        }
+    };
+    let ((status, answer), ()) = tokio::join!(slow, heard);
+    assert_eq!(status, 200);
+    assert!(!answer.to_string().contains("released"), "{answer}");
+    assert_eq!(get("/mcp").await.unwrap().status(), 401, "the token has ended");
+
+    // The call goes on, and so does the session for whoever has a token still.
+    server.strings.release.notify_one();
+    let later = bearer(now() + 100);
+    let headers = [("authorization", later.as_str()), headers[1]];
+    let (status, answer) = server.post("/mcp", &headers, call(6, "who").to_string()).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(answer.to_string().contains("ada own"), "{answer}");
+    server.stop().await;
+}

@@ -278,7 +278,11 @@ mod tests {
 
     fn agent(change: impl FnOnce(&mut Parts)) -> CommandAgent {
         let host = CommandHost {
-            guard: GuardProgram { program: PathBuf::from("/nowhere"), arguments: Vec::new() },
+            guard: GuardProgram {
+                program: PathBuf::from("/nowhere"),
+                arguments: Vec::new(),
+                open_files: None,
+            },
             state_dir: "/state".into(),
             clock: Arc::new(StillClock::default()),
         };

@@ -17,8 +17,8 @@ use std::{
 };
 
 use rustix::process::{
-    Pid, Signal, WaitOptions, WaitStatus, kill_process, kill_process_group,
-    test_kill_process_group, wait,
+    Pid, Resource, Rlimit, Signal, WaitOptions, WaitStatus, getrlimit, kill_process,
+    kill_process_group, setrlimit, test_kill_process_group, wait,
 };
 use serde::{Deserialize, Serialize};
 
@@ -46,6 +46,9 @@ pub(super) struct Order {
     /// Where it may write; anywhere if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) writable: Option<Vec<PathBuf>>,
+    /// How many files the program may have open; as many as the guard if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) open_files: Option<u64>,
     /// How many of the bytes that follow the program gets on its standard input.
     pub(super) stdin_bytes: u64,
     /// How long what is asked to stop may take, in milliseconds.
@@ -84,6 +87,9 @@ fn run() -> io::Result<u8> {
     if let Some(writable) = &order.writable {
         writes::confine(writable)?;
     }
+    if let Some(open_files) = order.open_files {
+        limit(open_files);
+    }
     let group = start(&order, input)?;
     let (say, heard) = channel();
     let released = say.clone();
@@ -112,6 +118,17 @@ fn inherit_orphans() {
     #[cfg(target_os = "linux")]
     if let Err(error) = rustix::process::set_child_subreaper(Some(rustix::process::getpid())) {
         writeln!(io::stderr(), "what leaves the group is not found: {error}").ok();
+    }
+}
+
+/// Lets this process, and with it the program, have no more than so many files open.
+fn limit(open_files: u64) {
+    let Rlimit { current, maximum } = getrlimit(Resource::Nofile);
+    if current.is_none_or(|it| it > open_files)
+        && let Err(error) =
+            setrlimit(Resource::Nofile, Rlimit { current: Some(open_files), maximum })
+    {
+        writeln!(io::stderr(), "the program may have more files open than it should: {error}").ok();
     }
 }
 
@@ -218,7 +235,14 @@ mod tests {
     use super::*;
 
     fn order(stdin_bytes: u64) -> Order {
-        Order { argv: vec!["x".into()], dir: "/".into(), writable: None, stdin_bytes, grace_ms: 1 }
+        Order {
+            argv: vec!["x".into()],
+            dir: "/".into(),
+            writable: None,
+            open_files: None,
+            stdin_bytes,
+            grace_ms: 1,
+        }
     }
 
     fn read(stdin_bytes: u64, rest: &str) -> io::Result<(Order, Vec<u8>)> {

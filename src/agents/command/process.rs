@@ -34,6 +34,8 @@ pub struct GuardProgram {
     pub program: PathBuf,
     /// What makes it a guard.
     pub arguments: Vec<String>,
+    /// How many files programs may have open; as many as this process if absent.
+    pub open_files: Option<u64>,
 }
 
 /// Variables that a program gets; shows their names only.
@@ -137,6 +139,7 @@ impl Run<'_> {
             argv: self.argv.clone(),
             dir: self.dir.clone(),
             writable: self.writable.clone(),
+            open_files: self.guard.open_files,
             stdin_bytes: self.input.len() as u64,
             grace_ms: u64::try_from(GRACE.as_millis()).unwrap_or_default(),
         };

@@ -4,11 +4,11 @@ use futures::future::BoxFuture;
 use serde_json::Value;
 
 use super::{
-    board::{Lease, Standing, Work},
+    board::{Lease, Standing, Work, traced},
     workers::{Offered, PullWorkers},
 };
 use crate::{
-    model::{AgentName, Failure, FailureCode, Millis, Timestamp, UpstreamCall, text},
+    model::{AgentName, Failure, FailureCode, Lineage, Millis, Timestamp, UpstreamCall, text},
     ports::{AgentBackend, AttemptCall, CallLog},
 };
 
@@ -33,6 +33,7 @@ enum End {
 struct Notes {
     calls: CallLog,
     request_bytes: u64,
+    trace: Option<Lineage>,
 }
 
 impl PullAgent {
@@ -53,6 +54,7 @@ impl PullAgent {
             input: call.input,
             heartbeat: self.heartbeat,
             deadline: clock.now() + patience,
+            trace: call.trace,
         };
         let (deadline, notes) = (work.deadline, Notes::new(calls, &work));
         let offered = self.workers.offer(work, heartbeat);
@@ -122,7 +124,7 @@ impl AgentBackend for PullAgent {
 
 impl Notes {
     fn new(calls: CallLog, work: &Work) -> Self {
-        Self { calls, request_bytes: n_bytes(&work.input) }
+        Self { calls, request_bytes: n_bytes(&work.input), trace: work.trace.clone() }
     }
 
     /// Notes what came of one worker's claim.
@@ -135,7 +137,7 @@ impl Notes {
             ok: result.is_ok(),
             error: result.err().map(|it| it.1.to_owned()),
             code: result.err().map(|it| it.0),
-            span_id: None,
+            span_id: traced(self.trace.as_ref(), lease.id).1,
             request_bytes: self.request_bytes,
             response_bytes: result.map_or(0, n_bytes),
             usage: None,

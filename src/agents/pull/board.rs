@@ -6,9 +6,11 @@ use std::{
 };
 
 use serde_json::{Map, Value};
+use sha2::{Digest as _, Sha256};
 
 use crate::model::{
-    AgentName, Attempt, DispatchId, Failure, FailureCode, LeaseId, Millis, TaskId, text,
+    AgentName, Attempt, DispatchId, Failure, FailureCode, LeaseId, Lineage, Millis, SpanId, TaskId,
+    TraceContext, text,
 };
 
 /// How many workers may let their leases of one attempt lapse; the last one ends it.
@@ -33,6 +35,8 @@ pub(super) struct Work {
     pub(super) heartbeat: Millis,
     /// When the attempt ends by itself.
     pub(super) deadline: Millis,
+    /// The trace that the attempt belongs to.
+    pub(super) trace: Option<Lineage>,
 }
 
 /// A worker's claim on an attempt.
@@ -244,6 +248,16 @@ impl<S> Board<S> {
             queue.remove(&ticket);
         }
     }
+}
+
+/// What a worker under this lease goes on with, and the span that its work is. Its name is of a
+/// digest, for a lease is a secret.
+pub(super) fn traced(
+    trace: Option<&Lineage>,
+    lease: LeaseId,
+) -> (Option<TraceContext>, Option<SpanId>) {
+    let own = SpanId::new(&Sha256::digest(lease.as_bytes()));
+    trace.map(|it| it.of_call(own)).map_or((None, None), |(context, span)| (Some(context), span))
 }
 
 /// When a lease lapses that was given or renewed at `now`.

@@ -31,6 +31,7 @@ fn work(task: &str, agent: &str) -> Work {
         input: Map::new(),
         heartbeat: Millis(10),
         deadline: Millis(1_000),
+        trace: None,
     }
 }
 

@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use super::{
     agent::PullAgent,
-    board::{Board, Standing, Ticket, Work},
+    board::{Board, Standing, Ticket, Work, traced},
 };
 use crate::{
     model::{AgentName, ClaimedTask, Failure, HandedIn, LeaseId, LeaseReport, Millis, Timestamp},
@@ -96,6 +96,7 @@ impl PullWorkers {
             lease_until: Timestamp(until),
             heartbeat_seconds: work.heartbeat.seconds(),
             deadline: Timestamp(work.deadline),
+            trace: traced(work.trace.as_ref(), lease).0,
         })
     }
 

@@ -12,6 +12,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
+use tracing::field::{DisplayValue, display};
 
 use super::{
     super::call,
@@ -20,8 +21,8 @@ use super::{
     template::{Expr, Template, to_dynamic},
 };
 use crate::{
-    model::{Attempt, Failure},
-    ports::{AgentBackend, AttemptCall, Heartbeat, UpstreamWish},
+    model::{Attempt, DispatchId, Failure, Lineage, TraceId, UpstreamCall},
+    ports::{AgentBackend, AttemptCall, Span, Spans, UpstreamWish},
     upstream::{CallMeta, Upstream},
 };
 
@@ -141,24 +142,35 @@ struct Told {
     moment: Moment,
     /// `<dispatch_id>/<task_id>`.
     key: Arc<str>,
+    dispatch: DispatchId,
     attempt: Attempt,
     task: Arc<Value>,
+    /// The trace of the attempt.
+    trace: Option<Lineage>,
     error: Option<Box<str>>,
+}
+
+impl Told {
+    /// The trace that it is about, as it stands in logs.
+    fn trace_id(&self) -> Option<DisplayValue<TraceId>> {
+        self.trace.as_ref().map(|it| display(it.context.trace))
+    }
 }
 
 impl Board {
     /// Makes a board, and the work of telling it, which ends when every board is gone or `stop`
-    /// fires. Nothing where there are no hooks.
+    /// fires. Nothing where there are no hooks. The spans of its calls are told to `spans`.
     pub(in crate::agents) fn new(
         hooks: &Arc<Hooks>,
         upstreams: Arc<dyn FindUpstream>,
+        spans: Option<Arc<dyn Spans>>,
         stop: CancellationToken,
     ) -> Option<(Self, BoxFuture<'static, ()>)> {
         if hooks.is_empty() {
             return None;
         }
         let (told, heard) = mpsc::channel(WAITING_MAX);
-        let teller = Teller { hooks: Arc::clone(hooks), upstreams, saved: IndexMap::new() };
+        let teller = Teller { hooks: Arc::clone(hooks), upstreams, spans, saved: IndexMap::new() };
         let telling = async move {
             let _stopped = stop.run_until_cancelled(teller.tell_all(heard)).await;
         };
@@ -187,10 +199,11 @@ struct Watched {
 impl AgentBackend for Watched {
     fn run(&self, call: AttemptCall) -> BoxFuture<'_, Result<Value, Failure>> {
         let (key, attempt) = (Arc::<str>::from(call::key(&call)), call.attempt);
-        let task = Arc::new(task_of(&call));
+        let (task, dispatch) = (Arc::new(task_of(&call)), call.dispatch_id);
+        let trace = call.trace.clone();
         let tell = move |moment, error| {
-            let (key, task) = (Arc::clone(&key), Arc::clone(&task));
-            self.board.tell(Told { moment, key, attempt, task, error });
+            let (key, task, trace) = (Arc::clone(&key), Arc::clone(&task), trace.clone());
+            self.board.tell(Told { moment, key, dispatch, attempt, task, trace, error });
         };
         Box::pin(async move {
             if attempt == Attempt(1) {
@@ -234,6 +247,7 @@ pub(super) fn task_of(call: &AttemptCall) -> Value {
 struct Teller {
     hooks: Arc<Hooks>,
     upstreams: Arc<dyn FindUpstream>,
+    spans: Option<Arc<dyn Spans>>,
     /// What hooks saved, by the task's key.
     saved: IndexMap<Arc<str>, Map<String, Value>>,
 }
@@ -245,8 +259,8 @@ impl Teller {
             if let Some(hook) = hooks.0.get(&told.moment)
                 && let Err(error) = self.tell(hook, &told).await
             {
-                let moment = told.moment.as_str();
-                tracing::warn!(key = &*told.key, moment, error, "hook failed");
+                let (moment, trace_id) = (told.moment.as_str(), told.trace_id());
+                tracing::warn!(key = &*told.key, moment, trace_id, error, "hook failed");
             }
             if told.moment == Moment::Success {
                 self.saved.shift_remove(&told.key);
@@ -271,24 +285,30 @@ impl Teller {
         let args = arguments(&hook.args, &scope).map_err(|it| it.failure.message)?;
         let upstream = self.upstreams.find(hook.upstream.as_deref()).await;
         let upstream = upstream.ok_or("its upstream is not among the settings")?;
-        let meta = CallMeta {
-            key: (*told.key).to_owned(),
-            attempt: told.attempt,
-            trace: None,
-            span_id: None,
-            heartbeat: Heartbeat::default(),
-        };
+        let meta = CallMeta::new((*told.key).to_owned(), told.attempt, told.trace.as_ref());
         let never = CancellationToken::new();
         let outcome = upstream.call(&hook.tool, args, meta, CALL_TIMEOUT, &never).await;
+        self.tell_span(told, &outcome.record);
         let answer = outcome.result.map_err(|error| error.message)?;
         let (moment, tool) = (told.moment.as_str(), hook.tool.as_str());
         let ms = outcome.record.duration_ms;
-        tracing::info!(key = &*told.key, moment, tool, ms, "hook called");
+        let trace_id = told.trace_id();
+        tracing::info!(key = &*told.key, moment, tool, trace_id, ms, "hook called");
         let r = [("r", to_dynamic(&answer))];
         let scope = Dynamic::from_pairs(names.into_iter().chain(r));
         let save = arguments(&hook.save, &scope).map_err(|it| it.failure.message)?;
         self.keep(&told.key, save);
         Ok(())
+    }
+
+    /// Tells the span of a call: a part of the attempt, behind which it may run.
+    fn tell_span(&self, told: &Told, call: &UpstreamCall) {
+        if let (Some(spans), Some(lineage)) = (&self.spans, &told.trace)
+            && lineage.context.is_sampled
+        {
+            spans
+                .record(Span::of_call(told.dispatch, &lineage.context, call).into_iter().collect());
+        }
     }
 
     fn keep(&mut self, key: &Arc<str>, save: Map<String, Value>) {

@@ -62,7 +62,7 @@ async fn mirrored_of(
         recipes: Recipes::read(&BTreeMap::from([("hooks".to_owned(), hooks)])).unwrap(),
         workspaces: ground.workspaces.clone(),
     });
-    let agents = agents.with_hooks(&tasks, CancellationToken::new());
+    let agents = agents.with_hooks(&tasks, None, CancellationToken::new());
     let binding = agents.bind(&AgentName::new(agent)).await.unwrap();
     let mut call = super::testing::attempt(input);
     call.attempt = crate::model::Attempt(1);

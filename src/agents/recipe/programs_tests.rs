@@ -23,7 +23,8 @@ use crate::{
 
 /// A runner without a guard that could be started.
 fn runner() -> CommandRunner {
-    let guard = GuardProgram { program: "/nowhere".into(), arguments: Vec::new() };
+    let guard =
+        GuardProgram { program: "/nowhere".into(), arguments: Vec::new(), open_files: None };
     let host =
         CommandHost { guard, state_dir: "/state".into(), clock: Arc::new(StillClock::default()) };
     let passed_on = |_: &[String]| vec![("PATH".to_owned(), "/bin".into())];

@@ -5,7 +5,7 @@ use rmcp::model::Resource;
 use super::uri::ResourceUri;
 use crate::model::{
     ClaimAnswer, DispatchId, DispatchResult, HandedIn, LeaseReport, PlanReport, TaskId, TaskResult,
-    TaskStatus, TracePage,
+    TaskStatus, TraceContext, TracePage,
 };
 
 /// The most links of one answer.
@@ -17,9 +17,18 @@ pub(in crate::mcp) trait Linked {
     fn links(&self) -> Vec<Resource> {
         Vec::new()
     }
+
+    /// The trace that whoever is answered goes on with.
+    fn trace(&self) -> Option<&TraceContext> {
+        None
+    }
 }
 
-impl Linked for ClaimAnswer {}
+impl Linked for ClaimAnswer {
+    fn trace(&self) -> Option<&TraceContext> {
+        self.task.as_ref()?.trace.as_ref()
+    }
+}
 
 impl Linked for HandedIn {}
 

@@ -16,7 +16,7 @@ pub(super) use link::Linked;
 pub(super) use list::{list, templates};
 pub(super) use listen::{accepted, listen};
 pub(super) use read::read;
-pub(super) use subscriptions::Subscriptions;
+pub(super) use subscriptions::{Subscriptions, tell_again};
 pub(super) use uri::{DISPATCH, PLAN, ResourceUri, TASK, TRACE};
 
 /// How long clients may keep what cannot change any more, in milliseconds; it may be removed.

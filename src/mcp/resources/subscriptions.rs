@@ -162,6 +162,13 @@ async fn obey(feed: &mut Feed, order: Order) {
     }
 }
 
+/// Tells a session whose handler is new, and which was told nothing for a while, that a resource
+/// may have changed, or the list of them.
+pub(in crate::mcp) async fn tell_again(uri: Option<String>, peer: &Peer<RoleServer>) {
+    // A session that is gone hears nothing.
+    let _gone = tell(peer, uri.map_or(News::ListChanged, News::Updated)).await;
+}
+
 async fn tell(peer: &Peer<RoleServer>, news: News) -> Result<(), ServiceError> {
     match news {
         News::Updated(uri) => {

@@ -2,13 +2,15 @@
 //!
 //! One pass over the text, linear in its length. A secret is known by its own shape (an API key, a
 //! JSON web token, a private key), by the word before it (`Bearer`), or by the name it is given
-//! (`api_key=…`). Names alone touch no code: `token: CancellationToken` stays.
+//! (`api_key=…`), or by its value, where the program was given it. Names alone touch no code: `token: CancellationToken` stays.
 
+mod known;
 mod value;
 mod word;
 
 use std::{borrow::Cow, ops::Range};
 
+pub use known::{remember, remember_if_secret, remember_named};
 pub use value::{Redacted, redact_value};
 use word::{has_digit, has_secret_shape, is_auth_word, is_password, names_secret};
 
@@ -35,10 +37,10 @@ pub fn redact(text: &str) -> Cow<'_, str> {
         }
     }
     if copied == 0 {
-        return Cow::Borrowed(text);
+        return known::without(Cow::Borrowed(text));
     }
     clean.push_str(&text[copied..]);
-    Cow::Owned(clean)
+    known::without(Cow::Owned(clean))
 }
 
 /// Passes over what cannot be a secret's start: a whole word, or one character.
@@ -53,7 +55,9 @@ fn step(text: &str, at: usize) -> usize {
 fn find_secret(text: &str, at: usize) -> Option<Range<usize>> {
     match text.as_bytes()[at] {
         b'-' if text[at..].starts_with("-----BEGIN ") => find_private_key(text, at),
-        b':' if text[at..].starts_with("://") => find_user_info(text, at + 3),
+        b':' if text[at..].starts_with("://") => {
+            find_user_info(text, at + 3).or_else(|| find_webhook(text, at + 3))
+        }
         it if is_word(it) => {
             let word = &text[at..word_end(text, at)];
             find_named(text, at + word.len(), word)
@@ -81,6 +85,16 @@ fn find_user_info(text: &str, start: usize) -> Option<Range<usize>> {
     let authority = text[start..].bytes().take(LOOK_AHEAD_MAX).take_while(|it| !is_end(*it));
     let sign = authority.enumerate().filter(|(_, it)| *it == b'@').last()?.0;
     (sign > 0).then(|| start..start + sign)
+}
+
+/// The path of an address by which whoever knows it may post to a channel.
+fn find_webhook(text: &str, start: usize) -> Option<Range<usize>> {
+    const WEBHOOKS: [&str; 3] =
+        ["hooks.slack.com/services/", "discord.com/api/webhooks/", "discordapp.com/api/webhooks/"];
+    let before = WEBHOOKS.iter().find(|it| text[start..].starts_with(**it))?;
+    let path = start + before.len();
+    let length = text[path..].bytes().take_while(|it| is_credential(*it)).count();
+    (length > 0).then(|| path..path + length)
 }
 
 /// What follows `Bearer` or `Basic`.
@@ -220,6 +234,21 @@ mod tests {
     }
 
     #[test]
+    fn tokens_of_many_makers_are_known() {
+        let rest = "abcdefghij0123456789ABCDEFGHIJ0123456789";
+        for prefix in ["gsk_", "xai-", "xapp-", "SG.", "ya29.", "hvs.", "pypi-", "dop_v1_"] {
+            assert_eq!(redact(&format!("it: {prefix}{rest}")), "it: [redacted]", "{prefix}");
+        }
+        check("glpat-abcdefGHIJKLmnopqrst", &expect!["[redacted]"]);
+        check("hf_AbcdefghijklmnopQRSTUVwxyz", &expect!["[redacted]"]);
+        check("AccountKey=abcDEF123==;x", &expect!["AccountKey=[redacted];x"]);
+        check(
+            "post to https://hooks.slack.com/services/T0/B1/xyz now",
+            &expect!["post to https://hooks.slack.com/services/[redacted] now"],
+        );
+    }
+
+    #[test]
     fn secrets_are_known_by_the_word_before_them() {
         check("Authorization: Bearer abc.def-123", &expect!["Authorization: Bearer [redacted]"]);
         check("got bearer topsecret!", &expect!["got bearer [redacted]!"]);
@@ -265,6 +294,7 @@ mod tests {
             "https://example.org/path@2x?mail=a@b.c größe://ü/@",
             "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
             "basic knowledge of ghp_ prefixes and AKIA words",
+            "npm_config_registry_something_long and hf_hub_download_of_a_file_there",
             "src/auth.py:12: error: expected 3 arguments",
             "progressToken: 17, monkey = 5, \"description\": \"a token bucket\"",
         ];

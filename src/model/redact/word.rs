@@ -52,7 +52,7 @@ pub(super) fn is_auth_word(value: &str) -> bool {
 
 /// Whether a key, field or variable of this name holds a secret.
 pub(super) fn names_secret(name: &str) -> bool {
-    const ENDS: [&str; 16] = [
+    const ENDS: [&str; 17] = [
         "password",
         "passwd",
         "passphrase",
@@ -60,6 +60,7 @@ pub(super) fn names_secret(name: &str) -> bool {
         "secret",
         "apikey",
         "accesskey",
+        "accountkey",
         "secretkey",
         "privatekey",
         "signingkey",
@@ -97,7 +98,7 @@ pub(super) fn is_password(name: &str) -> bool {
 
 /// Whether a word is a secret by its own shape.
 pub(super) fn has_secret_shape(word: &str) -> bool {
-    const PREFIXES: [(&str, usize); 18] = [
+    const PREFIXES: [(&str, usize); 28] = [
         ("sk-", 16),
         ("sk_live_", 16),
         ("sk_test_", 16),
@@ -113,15 +114,32 @@ pub(super) fn has_secret_shape(word: &str) -> bool {
         ("xoxb-", 16),
         ("xoxp-", 16),
         ("xoxa-", 16),
+        ("xapp-", 16),
         ("AIza", 30),
         ("hf_", 24),
         ("npm_", 24),
+        ("gsk_", 20),
+        ("xai-", 20),
+        ("pplx-", 20),
+        ("SG.", 20),
+        ("ya29.", 20),
+        ("hvs.", 20),
+        ("pypi-", 20),
+        ("dop_v1_", 20),
+        ("AGE-SECRET-KEY-", 20),
     ];
     let is_prefixed = PREFIXES.iter().any(|(prefix, length)| {
         let rest = word.strip_prefix(prefix).map(|it| it.trim_end_matches('.'));
-        rest.is_some_and(|it| it.len() >= *length && has_digit(it))
+        rest.is_some_and(|it| it.len() >= *length && is_random(it))
     });
     is_prefixed || is_aws_key_id(word) || is_web_token(word)
+}
+
+/// Tells what was drawn by lot from the name of a package or a function.
+pub(super) fn is_random(text: &str) -> bool {
+    let is_joined = text.contains(['_', '-']);
+    let has = |is: fn(&u8) -> bool| text.as_bytes().iter().any(is);
+    has_digit(text) || !is_joined && has(u8::is_ascii_uppercase) && has(u8::is_ascii_lowercase)
 }
 
 fn is_aws_key_id(word: &str) -> bool {

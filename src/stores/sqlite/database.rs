@@ -235,14 +235,25 @@ mod tests {
 
     /// Else each page of one caller's list would read all dispatches of the others.
     #[test]
-    fn the_list_of_one_caller_is_read_from_an_index() {
+    fn the_lists_of_one_caller_are_read_from_an_index() {
         let made = Connection::open_in_memory().unwrap();
         made.execute_batch(&MIGRATIONS.concat()).unwrap();
-        let sql = "EXPLAIN QUERY PLAN SELECT meta FROM dispatches \
-                   WHERE caller = ?3 AND uuid < ?1 ORDER BY uuid DESC LIMIT ?2";
-        let plan: String = made.query_row(sql, [1, 2, 3], |row| row.get("detail")).unwrap();
-        let wanted = "SEARCH dispatches USING INDEX dispatches_by_caller (caller=? AND uuid<?)";
-        assert_eq!(plan, wanted);
+        let lists = [
+            (
+                "SELECT meta FROM dispatches WHERE caller = ?3 AND uuid < ?1 \
+                 ORDER BY uuid DESC LIMIT ?2",
+                "SEARCH dispatches USING INDEX dispatches_by_caller (caller=? AND uuid<?)",
+            ),
+            (
+                "SELECT id, at FROM plans WHERE caller = ?3 AND id < ?1 ORDER BY id DESC LIMIT ?2",
+                "SEARCH plans USING INDEX plans_by_caller (caller=? AND id<?)",
+            ),
+        ];
+        for (sql, wanted) in lists {
+            let sql = format!("EXPLAIN QUERY PLAN {sql}");
+            let plan: String = made.query_row(&sql, [1, 2, 3], |row| row.get("detail")).unwrap();
+            assert_eq!(plan, wanted);
+        }
     }
 
     #[test]

@@ -6,3 +6,5 @@ ALTER TABLE dispatches ADD COLUMN caller TEXT;
 ALTER TABLE plans ADD COLUMN caller TEXT;
 
 CREATE INDEX dispatches_by_caller ON dispatches (caller, uuid) WHERE caller IS NOT NULL;
+
+CREATE INDEX plans_by_caller ON plans (caller, id) WHERE caller IS NOT NULL;

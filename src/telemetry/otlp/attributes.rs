@@ -2,10 +2,19 @@
 //!
 //! Names and numbers only: no text of a task, no output, no message.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use opentelemetry::{
+    InstrumentationScope, KeyValue, Value,
+    trace::{SpanContext, SpanId, SpanKind, Status, TraceFlags, TraceId},
+};
+use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
 use crate::{
-    model::{AgentName, DispatchStatus, FailureCode, SpanId, TaskStatus, Usage, text},
+    model::{AgentName, DispatchStatus, FailureCode, Millis, TaskStatus, Usage, text},
     ports::{Span, Spanned},
 };
 
@@ -16,39 +25,51 @@ const COMMAND: &str = "command";
 /// What stands for one where workers pull. Their names are their own business.
 const WORKERS: &str = "workers";
 
-/// A value of an attribute.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Value {
-    Text(String),
-    Whole(i64),
-    Flag(bool),
-}
-
-/// What kind of work a span is, by its number in OTLP.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kind {
-    Internal = 1,
-    Client = 3,
-}
-
-/// A span in the words of OTLP.
+/// What is said of a span beside its place and its time.
 #[derive(Debug)]
-pub(super) struct Said {
-    pub(super) name: String,
-    pub(super) kind: Kind,
-    pub(super) attributes: Vec<(&'static str, Value)>,
-    pub(super) has_failed: bool,
+struct Said {
+    name: String,
+    kind: SpanKind,
+    attributes: Vec<KeyValue>,
+    has_failed: bool,
     /// Whether the span above it is in another process.
-    pub(super) has_remote_parent: bool,
+    has_remote_parent: bool,
 }
 
 /// Where upstreams are: host and port, by name in the settings.
 pub(super) type Servers = BTreeMap<String, (String, Option<u16>)>;
 
-pub(super) fn say(span: &Span, servers: &Servers) -> Said {
+/// A span in the words of OpenTelemetry.
+pub(super) fn say(span: Span, scope: &InstrumentationScope, servers: &Servers) -> SpanData {
+    let Said { name, kind, attributes, has_failed, has_remote_parent } = words(&span, servers);
+    let trace = TraceId::from_bytes(*span.trace.as_bytes());
+    let id = |it: crate::model::SpanId| SpanId::from_bytes(*it.as_bytes());
+    let state = span.state.and_then(|it| it.parse().ok()).unwrap_or_default();
+    SpanData {
+        span_context: SpanContext::new(trace, id(span.id), TraceFlags::SAMPLED, false, state),
+        parent_span_id: span.parent.map_or(SpanId::INVALID, id),
+        parent_span_is_remote: has_remote_parent,
+        span_kind: kind,
+        name: name.into(),
+        start_time: time(span.started_at),
+        end_time: time(span.ended_at),
+        attributes,
+        dropped_attributes_count: 0,
+        events: SpanEvents::default(),
+        links: SpanLinks::default(),
+        status: if has_failed { Status::error("") } else { Status::Unset },
+        instrumentation_scope: scope.clone(),
+    }
+}
+
+fn time(at: Millis) -> SystemTime {
+    UNIX_EPOCH + Duration::from_millis(at.0)
+}
+
+fn words(span: &Span, servers: &Servers) -> Said {
     let mut said = Said {
         name: "dispatch".to_owned(),
-        kind: Kind::Internal,
+        kind: SpanKind::Internal,
         attributes: Vec::new(),
         has_failed: false,
         has_remote_parent: false,
@@ -74,7 +95,7 @@ pub(super) fn say(span: &Span, servers: &Servers) -> Said {
             said.text("gen_ai.agent.name", agent.as_str());
             said.whole("parallel_dispatch.task.attempts", (*n_attempts).into());
             if *is_reused {
-                said.attributes.push(("parallel_dispatch.task.reused", Value::Flag(true)));
+                said.put("parallel_dispatch.task.reused", true);
             }
             // What is not needed is no failure.
             if !matches!(status, TaskStatus::Success | TaskStatus::Skipped) {
@@ -129,10 +150,13 @@ impl Said {
                 self.name = format!("run {}", short(tool));
                 self.text("process.executable.name", tool);
             }
-            WORKERS => "work of a worker".clone_into(&mut self.name),
+            WORKERS => {
+                "work of a worker".clone_into(&mut self.name);
+                self.kind = SpanKind::Client;
+            }
             _ => {
                 self.name = format!("tools/call {}", short(tool));
-                self.kind = Kind::Client;
+                self.kind = SpanKind::Client;
                 self.text("mcp.method.name", "tools/call");
                 self.text("gen_ai.operation.name", "execute_tool");
                 self.text("gen_ai.tool.name", tool);
@@ -155,25 +179,19 @@ impl Said {
     }
 
     fn text(&mut self, name: &'static str, value: &str) {
-        self.attributes.push((name, Value::Text(short(value))));
+        self.put(name, short(value));
     }
 
     fn whole(&mut self, name: &'static str, value: u64) {
-        self.attributes.push((name, Value::Whole(i64::try_from(value).unwrap_or(i64::MAX))));
+        self.put(name, i64::try_from(value).unwrap_or(i64::MAX));
+    }
+
+    fn put(&mut self, name: &'static str, value: impl Into<Value>) {
+        self.attributes.push(KeyValue::new(name, value));
     }
 }
 
 /// A name that can be shown: not long, and nothing in it that does something.
 fn short(name: &str) -> String {
     text::escape(&text::cut(name, NAME_BYTES_MAX))
-}
-
-/// The bits of a span's flags: recorded, and whether the one above is elsewhere.
-pub(super) fn flags(said: &Said, parent: Option<SpanId>) -> u32 {
-    let of_parent = match (parent, said.has_remote_parent) {
-        (None, _) => 0,
-        (Some(_), false) => 0x100,
-        (Some(_), true) => 0x300,
-    };
-    1 | of_parent
 }

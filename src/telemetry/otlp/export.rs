@@ -2,18 +2,24 @@
 
 use std::{sync::Arc, time::Duration};
 
-use reqwest::{Client, StatusCode, Url, header, redirect};
+use futures::Stream;
+use opentelemetry::{InstrumentationScope, KeyValue};
+use opentelemetry_otlp::{
+    Protocol, RetryPolicy, SpanExporter, WithExportConfig as _, WithHttpConfig as _,
+};
+use opentelemetry_sdk::{Resource, trace::SpanExporter as _};
+use reqwest::Url;
 use tokio::{sync::mpsc, task::JoinHandle};
-use tokio_util::sync::CancellationToken;
-use tracing::{info, warn};
+use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     super::{Metrics, TelemetryError},
-    batch::Teller,
+    attributes::{Servers, say},
+    collector::Collector,
 };
 use crate::{
-    config::{Otlp, SecretText},
-    model::{TraceId, text},
+    config::{Otlp, OtlpProtocol},
+    model::TraceId,
     ports::{Span, Spans},
 };
 
@@ -23,27 +29,31 @@ const QUEUE_MAX: usize = 16_384;
 const BATCH_MAX: usize = 512;
 /// How long a batch waits for more.
 const DELAY: Duration = Duration::from_secs(1);
-/// How long a request may take.
-const REQUEST_MAX: Duration = Duration::from_secs(10);
-/// How often a batch is sent at most while the collector asks for it.
-const TRIES_MAX: u32 = 5;
+/// How long a batch is tried in all.
+const BATCH_TIME_MAX: Duration = Duration::from_mins(1);
+/// How often a batch is sent again at most while the collector does not take it.
+const RETRIES_MAX: usize = 6;
 /// The first pause between two tries; each is twice as long as the one before.
-const PAUSE: Duration = Duration::from_secs(1);
+const PAUSE: Duration = Duration::from_millis(200);
+/// The longest.
+const PAUSE_MAX: Duration = Duration::from_secs(30);
 /// How long what waits may take to be told at the end.
 const STOP_MAX: Duration = Duration::from_secs(2);
 
 /// Takes spans, and tells them to a collector.
 #[derive(Debug)]
 pub struct Exporter {
+    /// The last one that keeps the queue open.
+    sender: mpsc::Sender<Span>,
     queue: Arc<Queue>,
+    collector: Collector,
     task: JoinHandle<()>,
-    stop: CancellationToken,
 }
 
 /// The end of the queue that takes spans.
 #[derive(Debug)]
 struct Queue {
-    sender: mpsc::Sender<Span>,
+    sender: mpsc::WeakSender<Span>,
     sample_ratio: f64,
     metrics: Option<Arc<Metrics>>,
 }
@@ -58,23 +68,21 @@ impl Exporter {
     ) -> Result<Option<Self>, TelemetryError> {
         let Some(url) = settings.url() else { return Ok(None) };
         let url = Url::parse(&url).map_err(|it| TelemetryError::Collector(it.to_string()))?;
-        let client =
-            client(&url).map_err(|it| TelemetryError::Collector(it.without_url().to_string()))?;
+        let collector = Collector::new(&url, &settings.headers)?;
         let (sender, spans) = mpsc::channel(QUEUE_MAX);
-        let stop = CancellationToken::new();
         let telling = Telling {
-            spans,
-            client,
-            url,
-            headers: settings.headers.clone().into_iter().collect(),
-            teller: teller(settings, servers),
+            exporter: exporter(settings, &url, collector.clone())?,
+            collector: collector.clone(),
+            scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
+                .with_version(env!("CARGO_PKG_VERSION"))
+                .build(),
+            servers: places(servers),
             metrics: metrics.clone(),
-            stop: stop.clone(),
-            is_failing: false,
         };
-        let task = tokio::spawn(telling.run());
-        let queue = Queue { sender, sample_ratio: settings.sample_ratio, metrics };
-        Ok(Some(Self { queue: Arc::new(queue), task, stop }))
+        let task = tokio::spawn(telling.run(ReceiverStream::new(spans)));
+        let sample_ratio = settings.sample_ratio;
+        let queue = Queue { sender: sender.downgrade(), sample_ratio, metrics };
+        Ok(Some(Self { sender, queue: Arc::new(queue), collector, task }))
     }
 
     /// Where spans go.
@@ -83,10 +91,12 @@ impl Exporter {
     }
 
     /// Tells what still waits, in a short time, and stops.
-    pub async fn stop(mut self) {
-        self.stop.cancel();
-        if tokio::time::timeout(STOP_MAX, &mut self.task).await.is_err() {
-            self.task.abort();
+    pub async fn stop(self) {
+        let Self { sender, collector, mut task, .. } = self;
+        drop(sender);
+        collector.stop();
+        if tokio::time::timeout(STOP_MAX, &mut task).await.is_err() {
+            task.abort();
         }
     }
 }
@@ -97,10 +107,9 @@ impl Spans for Queue {
     }
 
     fn record(&self, spans: Vec<Span>) {
-        let mut n_lost = 0;
-        for span in spans {
-            n_lost += usize::from(self.sender.try_send(span).is_err());
-        }
+        let sender = self.sender.upgrade();
+        let is_lost = |span| sender.as_ref().is_none_or(|it| it.try_send(span).is_err());
+        let n_lost = spans.into_iter().map(is_lost).filter(|it| *it).count();
         if let Some(metrics) = &self.metrics {
             metrics.spans_dropped(n_lost);
         }
@@ -108,180 +117,93 @@ impl Spans for Queue {
 }
 
 struct Telling {
-    spans: mpsc::Receiver<Span>,
-    client: Client,
-    url: Url,
-    headers: Vec<(String, SecretText)>,
-    teller: Teller,
+    exporter: SpanExporter,
+    collector: Collector,
+    scope: InstrumentationScope,
+    servers: Servers,
     metrics: Option<Arc<Metrics>>,
-    stop: CancellationToken,
-    is_failing: bool,
-}
-
-/// Why a request did not do it.
-struct Fault {
-    /// In words of this program, for the log.
-    what: String,
-    /// Whether the collector may take it later.
-    is_passing: bool,
-    /// When it asks to be tried again.
-    retry_after: Option<Duration>,
 }
 
 impl Telling {
-    async fn run(mut self) {
-        let mut batch = Vec::with_capacity(BATCH_MAX);
-        loop {
-            batch.clear();
-            tokio::select! {
-                biased;
-                n_spans = self.spans.recv_many(&mut batch, BATCH_MAX) => {
-                    if n_spans == 0 {
-                        return;
-                    }
-                }
-                () = self.stop.cancelled() => return,
-            }
-            self.wait_for_more(&mut batch).await;
-            self.tell(&batch).await;
+    async fn run(self, spans: impl Stream<Item = Span>) {
+        let batches = spans.chunks_timeout(BATCH_MAX, DELAY);
+        tokio::pin!(batches);
+        while let Some(batch) = batches.next().await {
+            self.tell(batch).await;
         }
     }
 
-    async fn wait_for_more(&mut self, batch: &mut Vec<Span>) {
-        let delay = tokio::time::sleep(DELAY);
-        tokio::pin!(delay);
-        while batch.len() < BATCH_MAX {
-            tokio::select! {
-                biased;
-                n_spans = self.spans.recv_many(batch, BATCH_MAX - batch.len()) => {
-                    if n_spans == 0 {
-                        return;
-                    }
-                }
-                () = &mut delay => return,
-                () = self.stop.cancelled() => return,
-            }
-        }
-    }
-
-    async fn tell(&mut self, batch: &[Span]) {
-        let body = self.teller.body(batch);
-        let mut pause = PAUSE;
-        for n_left in (0..TRIES_MAX).rev() {
-            let fault = match self.post(body.clone()).await {
-                Ok(()) => return self.note_success(batch.len()),
-                Err(fault) => fault,
-            };
-            self.note_fault(&fault);
-            if !fault.is_passing || n_left == 0 || self.stop.is_cancelled() {
-                break;
-            }
-            let wait = fault.retry_after.unwrap_or(pause).min(Duration::from_secs(30));
-            let stopped = self.stop.clone();
-            if tokio::time::timeout(wait, stopped.cancelled()).await.is_ok() {
-                break;
-            }
-            pause *= 2;
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.spans_dropped(batch.len());
-        }
-    }
-
-    async fn post(&self, body: Vec<u8>) -> Result<(), Fault> {
-        let lasting = |what: String| Fault { what, is_passing: false, retry_after: None };
-        let mut request = self.client.post(self.url.clone());
-        for (name, value) in &self.headers {
-            let value = value.resolve().map_err(|it| lasting(it.to_string()))?;
-            let value = header::HeaderValue::from_str(&value);
-            let mut value = value.map_err(|_| lasting(format!("header {name} is no text")))?;
-            value.set_sensitive(true);
-            request = request.header(name, value);
-        }
-        request = request.header(header::CONTENT_TYPE, self.teller.content_type()).body(body);
-        let answer = request.send().await.map_err(|error| Fault {
-            what: if error.is_timeout() { "it did not answer in time" } else { "no connection" }
-                .to_owned(),
-            is_passing: true,
-            retry_after: None,
-        })?;
-        let status = answer.status();
-        if status.is_success() {
-            return Ok(());
-        }
-        let after = answer.headers().get(header::RETRY_AFTER).and_then(|it| it.to_str().ok());
-        Err(Fault {
-            what: format!("it answered {}", status.as_u16()),
-            is_passing: matches!(
-                status,
-                StatusCode::TOO_MANY_REQUESTS
-                    | StatusCode::BAD_GATEWAY
-                    | StatusCode::SERVICE_UNAVAILABLE
-                    | StatusCode::GATEWAY_TIMEOUT
-            ),
-            retry_after: after.and_then(|it| it.parse().ok()).map(Duration::from_secs),
-        })
-    }
-
-    fn note_success(&mut self, n_spans: usize) {
-        if std::mem::take(&mut self.is_failing) {
-            info!("the collector takes spans again");
-        }
-        if let Some(metrics) = &self.metrics {
-            metrics.spans_exported(n_spans);
-        }
-    }
-
-    fn note_fault(&mut self, fault: &Fault) {
-        if !std::mem::replace(&mut self.is_failing, true) {
-            let reason = text::escape(&fault.what);
-            warn!(reason, "the collector does not take spans; they are lost while it is so");
+    async fn tell(&self, batch: Vec<Span>) {
+        let n_spans = batch.len();
+        let spans = batch.into_iter().map(|it| say(it, &self.scope, &self.servers)).collect();
+        self.collector.begin();
+        let is_told = tokio::select! {
+            told = self.exporter.export(spans) => told.is_ok(),
+            () = self.collector.given_up() => false,
+        };
+        match &self.metrics {
+            Some(metrics) if is_told => metrics.spans_exported(n_spans),
+            Some(metrics) => metrics.spans_dropped(n_spans),
+            None => (),
         }
     }
 }
 
-fn teller(settings: &Otlp, servers: impl Iterator<Item = (String, String)>) -> Teller {
+/// The exporter of OpenTelemetry. All that it would look for in the environment is said here, as
+/// the settings have it.
+fn exporter(
+    settings: &Otlp,
+    url: &Url,
+    collector: Collector,
+) -> Result<SpanExporter, TelemetryError> {
+    let retries = RetryPolicy::default()
+        .with_max_retries(RETRIES_MAX)
+        .with_initial_delay(PAUSE)
+        .with_max_delay(PAUSE_MAX);
+    let protocol = match settings.protocol {
+        OtlpProtocol::Protobuf => Protocol::HttpBinary,
+        OtlpProtocol::Json => Protocol::HttpJson,
+    };
+    let mut exporter = SpanExporter::builder()
+        .with_http()
+        .with_http_client(collector)
+        .with_retry_policy(retries)
+        .with_endpoint(url.as_str())
+        .with_protocol(protocol)
+        .with_timeout(BATCH_TIME_MAX)
+        .build()
+        .map_err(|it| TelemetryError::Collector(it.to_string()))?;
+    exporter.set_resource(&resource(settings));
+    Ok(exporter)
+}
+
+/// What is said of the program.
+fn resource(settings: &Otlp) -> Resource {
+    let said = settings.resource_attributes.iter().filter_map(|it| it.split_once('='));
     let own = [
         ("service.name", settings.service_name.as_str()),
         ("service.version", env!("CARGO_PKG_VERSION")),
         ("telemetry.sdk.language", "rust"),
     ];
-    let said = settings.resource_attributes.iter().filter_map(|it| it.split_once('='));
-    let mut resource: Vec<(String, String)> = Vec::new();
-    for (name, value) in own.into_iter().chain(said) {
-        if !resource.iter().any(|it| it.0 == name) {
-            resource.push((name.to_owned(), value.to_owned()));
-        }
-    }
+    let attribute = |(name, value): (&str, &str)| KeyValue::new(name.to_owned(), value.to_owned());
+    // What comes later counts.
+    Resource::builder_empty()
+        .with_attributes(said.map(attribute))
+        .with_attributes(own.map(attribute))
+        .build()
+}
+
+fn places(servers: impl Iterator<Item = (String, String)>) -> Servers {
     let place = |(name, url): (String, String)| {
         let url = Url::parse(&url).ok()?;
         Some((name, (url.host_str()?.to_owned(), url.port_or_known_default())))
     };
-    let servers = servers.filter_map(place).collect();
-    Teller { resource, servers, protocol: settings.protocol }
-}
-
-fn client(url: &Url) -> Result<Client, reqwest::Error> {
-    // Whoever was first chose ring as well.
-    let _chosen = rustls::crypto::ring::default_provider().install_default();
-    let mut builder = Client::builder()
-        .redirect(redirect::Policy::none())
-        .referer(false)
-        .timeout(REQUEST_MAX)
-        .connect_timeout(REQUEST_MAX / 2);
-    if url.scheme() == "http" {
-        // Reading the system's certificates takes longer than all the rest of the start.
-        builder = builder.tls_certs_only([]);
-    }
-    if url.host_str().is_some_and(|it| ["localhost", "127.0.0.1", "[::1]"].contains(&it)) {
-        builder = builder.no_proxy();
-    }
-    builder.build()
+    servers.filter_map(place).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::BTreeMap, iter};
+    use std::iter;
 
     use tokio::{
         io::{AsyncReadExt as _, AsyncWriteExt as _},
@@ -388,14 +310,18 @@ mod tests {
             resource_attributes: vec!["a.b=c=d".to_owned(), "service.name=x".to_owned()],
             ..Otlp::default()
         };
+        let said = resource(&settings);
+        let said = |name: &'static str| said.get(&name.into()).unwrap().to_string();
+        assert_eq!((&*said("service.name"), &*said("a.b")), ("s", "c=d"));
+    }
+
+    #[test]
+    fn places_are_those_of_addresses() {
         let servers = [("a", "https://h/mcp"), ("b", "http://[::1]:7/mcp"), ("c", "no")];
-        let servers = servers.map(|it| (it.0.to_owned(), it.1.to_owned())).into_iter();
-        let teller = teller(&settings, servers);
-        let said: BTreeMap<_, _> = teller.resource.into_iter().collect();
-        assert_eq!((&*said["service.name"], &*said["a.b"]), ("s", "c=d"));
+        let servers = places(servers.map(|it| (it.0.to_owned(), it.1.to_owned())).into_iter());
         let place = |host: &str, port| (host.to_owned(), Some(port));
-        assert_eq!(teller.servers["a"], place("h", 443));
-        assert_eq!(teller.servers["b"], place("[::1]", 7));
-        assert!(!teller.servers.contains_key("c"));
+        assert_eq!(servers["a"], place("h", 443));
+        assert_eq!(servers["b"], place("[::1]", 7));
+        assert!(!servers.contains_key("c"));
     }
 }

@@ -4,9 +4,7 @@
 //! says once that it is down and once that it is back.
 
 mod attributes;
-mod batch;
+mod collector;
 mod export;
-mod json;
-mod protobuf;
 
 pub use export::Exporter;

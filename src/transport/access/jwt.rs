@@ -1,20 +1,24 @@
 //! The tokens of an authorization server: JWTs that are for this server, from that one, in time.
 //!
-//! The rules are those of RFC 7515, 7519 and 9068: one known way of signing, no extensions that
-//! must be understood, and every claim that is checked is there and of its own type.
+//! jsonwebtoken reads and checks them by the rules of RFC 7515, 7519 and 9068; ring checks their
+//! signatures. What is decided on is there once, and of its own type.
 
-use jiff::Timestamp;
+use jsonwebtoken::{
+    Validation, decode, decode_header,
+    errors::{Error, ErrorKind},
+};
+use serde::Deserialize;
 use serde_json::Value;
 
 use super::{
-    Denied,
+    Caller, Denied,
     keys::{KeySource, Keys, KeysError},
-    public_key::{Algorithm, decode},
+    signatures,
 };
-use crate::model::{Identity, Sees, json};
+use crate::model::{Identity, Sees};
 
 /// By how many seconds the clocks of this machine and of the authorization server may differ.
-const LEEWAY: f64 = 60.0;
+const LEEWAY: u32 = 60;
 
 /// What this server knows about the authorization server.
 #[derive(Clone, Debug)]
@@ -59,6 +63,7 @@ impl Default for OAuthOptions {
 impl OAuth {
     /// Checks tokens by the keys of `source`, which is read when the first token comes.
     pub fn new(options: OAuthOptions, source: KeySource) -> Result<Self, KeysError> {
+        signatures::install();
         Ok(Self { options, keys: Keys::new(source)? })
     }
 
@@ -72,101 +77,80 @@ impl OAuth {
     }
 
     /// Finds out who calls.
-    pub(super) async fn identify(&self, token: &str) -> Result<Identity, Denied> {
-        let token = Token::read(token).ok_or_else(|| {
-            Denied::invalid("the token is not known, and is no JWT that can be read")
+    pub(super) async fn identify(&self, token: &str) -> Result<Caller, Denied> {
+        let header = decode_header(token).ok().filter(|it| signatures::is_taken(it.alg));
+        let header = header.ok_or_else(|| {
+            Denied::invalid("the token is not known, and is no JWT signed in a way that is taken")
         })?;
-        let algorithm = token.algorithm()?;
-        let Some(key) = self.keys.find(token.key_id(), algorithm).await else {
-            return Err(Denied::invalid("the token is signed by an unknown key"));
-        };
-        if !key.has_signed(algorithm, token.signed.as_bytes(), &token.signature) {
-            return Err(Denied::invalid("the token's signature is wrong"));
-        }
-        // Whole seconds of this century are exact.
-        #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
-        let now = Timestamp::now().as_second() as f64;
-        self.options.accept(&token.claims, now)
-    }
-}
-
-/// A token in its parts; none of them is to be believed before the signature was checked.
-struct Token<'a> {
-    header: Value,
-    claims: Value,
-    signed: &'a str,
-    signature: Vec<u8>,
-}
-
-impl<'a> Token<'a> {
-    fn read(token: &'a str) -> Option<Self> {
-        let (signed, signature) = token.rsplit_once('.')?;
-        let (header, claims) = signed.split_once('.')?;
-        let signature = decode(signature)?;
-        Some(Self { header: object(header)?, claims: object(claims)?, signed, signature })
-    }
-
-    fn algorithm(&self) -> Result<Algorithm, Denied> {
-        if self.header.get("crit").is_some() {
+        if header.crit.is_some() {
             return Err(Denied::invalid("the token has extensions (`crit`)"));
         }
-        let named = self.header.get("alg").and_then(Value::as_str).and_then(Algorithm::named);
-        named.ok_or_else(|| Denied::invalid("the token is signed in a way that is not taken"))
+        let Some(key) = self.keys.find(header.kid.as_deref(), header.alg).await else {
+            return Err(Denied::invalid("the token is signed by an unknown key"));
+        };
+        let mut validation = self.options.validation();
+        validation.algorithms = key.algorithms;
+        let token = decode(token, &key.public, &validation).map_err(|it| invalid(&it))?;
+        let identity = self.options.name(&token.claims)?;
+        Ok(Caller::until(identity, token.claims.exp + f64::from(LEEWAY)))
     }
+}
 
-    fn key_id(&self) -> Option<&str> {
-        self.header.get("kid").and_then(Value::as_str)
-    }
+/// The claims that say who calls, what for and until when.
+#[derive(Deserialize)]
+struct Claims {
+    iss: String,
+    sub: Option<String>,
+    exp: f64,
+    scope: Option<Value>,
+    scp: Option<Value>,
 }
 
 impl OAuthOptions {
-    /// Decides about the claims of a token that is signed as it should be.
-    fn accept(&self, claims: &Value, now: f64) -> Result<Identity, Denied> {
-        let number = |name: &str| claims.get(name).map(Value::as_f64);
-        if claims.get("iss").and_then(Value::as_str) != Some(&self.issuer) {
-            return Err(Denied::invalid("the token is of another issuer"));
-        }
-        if !texts(claims.get("aud")).any(|it| it == self.audience) {
-            return Err(Denied::invalid("the token is for another audience"));
-        }
-        match number("exp").flatten() {
-            None => return Err(Denied::invalid("the token has no usable `exp`")),
-            Some(until) if now >= until + LEEWAY => {
-                return Err(Denied::invalid("the token has expired"));
-            }
-            Some(_) => {}
-        }
-        match number("nbf") {
-            Some(None) => return Err(Denied::invalid("the token has no usable `nbf`")),
-            Some(Some(from)) if now < from - LEEWAY => {
-                return Err(Denied::invalid("the token is not valid yet"));
-            }
-            Some(Some(_)) | None => {}
-        }
-        self.name(claims)
+    fn validation(&self) -> Validation {
+        let mut validation = Validation {
+            leeway: LEEWAY.into(),
+            // At its `exp` a token has ended (RFC 7519, section 4.1.4), not a second later.
+            reject_tokens_expiring_in_less_than: 1,
+            validate_nbf: true,
+            ..Validation::default()
+        };
+        validation.set_required_spec_claims(&["iss", "aud", "exp"]);
+        validation.set_issuer(&[&self.issuer]);
+        validation.set_audience(&[&self.audience]);
+        validation
     }
 
-    fn name(&self, claims: &Value) -> Result<Identity, Denied> {
-        let said = texts(claims.get("scope")).chain(texts(claims.get("scp")));
+    fn name(&self, claims: &Claims) -> Result<Identity, Denied> {
+        let said = texts(claims.scope.as_ref()).chain(texts(claims.scp.as_ref()));
         let scopes: Vec<&str> = said.flat_map(|it| it.split(' ')).collect();
         let has = |wanted: &String| scopes.contains(&wanted.as_str());
         if !self.scopes.iter().all(has) {
             return Err(Denied::Scope);
         }
         let sees = if self.all_scope.as_ref().is_some_and(has) { Sees::All } else { self.sees };
-        let subject = claims.get("sub").and_then(Value::as_str).filter(|it| !it.is_empty());
+        let subject = claims.sub.as_ref().filter(|it| !it.is_empty());
         // No token of the settings has such a name, and no issuer has a fragment.
-        let name = subject.map(|it| format!("{}#{it}", self.issuer));
+        let name = subject.map(|it| format!("{}#{it}", claims.iss));
         name.and_then(|it| Identity::new(&it, sees))
             .ok_or_else(|| Denied::invalid("the token's `sub` cannot name anybody"))
     }
 }
 
-/// A JSON object in base64url, read strictly: no key is there twice.
-fn object(part: &str) -> Option<Value> {
-    let bytes = decode(part)?;
-    let value = json::read(&bytes).ok()?.to_value();
-    value.is_object().then_some(value)
+/// Why a token does not count, for its owner.
+fn invalid(error: &Error) -> Denied {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "nothing else befalls a token with a key")]
+    Denied::invalid(match error.kind() {
+        ErrorKind::InvalidSignature => "the token's signature is wrong",
+        ErrorKind::InvalidIssuer => "the token is of another issuer",
+        ErrorKind::InvalidAudience => "the token is for another audience",
+        ErrorKind::ExpiredSignature => "the token has expired",
+        ErrorKind::ImmatureSignature => "the token is not valid yet",
+        ErrorKind::MissingRequiredClaim(name) | ErrorKind::InvalidClaimFormat(name) => {
+            return Denied::Invalid(format!("the token has no usable `{name}`"));
+        }
+        _ => "the token's claims cannot be read",
+    })
 }
 
 /// One text, or several.
@@ -177,73 +161,127 @@ fn texts(value: Option<&Value>) -> impl Iterator<Item = &str> {
 
 #[cfg(test)]
 mod tests {
+    use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD};
+    use jsonwebtoken::get_current_timestamp;
+    use ring::signature::{Ed25519KeyPair, KeyPair as _};
     use serde_json::json;
 
     use super::*;
 
-    const NOW: f64 = 1_000_000.0;
+    const ISSUER: &str = "https://login.example";
 
-    fn accept(change: impl FnOnce(&mut Value)) -> Result<String, Denied> {
+    /// Whom a token names that has these claims, and is signed as it should be.
+    async fn identify(header: &str, claims: &str) -> Result<String, Denied> {
+        let pair = Ed25519KeyPair::from_seed_unchecked(&[7; 32]).unwrap();
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        let x = text(pair.public_key().as_ref());
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("jwks.json");
+        let jwk = json!({ "kty": "OKP", "crv": "Ed25519", "x": x });
+        std::fs::write(&path, json!({ "keys": [jwk] }).to_string()).unwrap();
         let options = OAuthOptions {
-            issuer: "https://login.example".to_owned(),
+            issuer: ISSUER.to_owned(),
             audience: "pd".to_owned(),
             scopes: vec!["a".to_owned(), "b".to_owned()],
             all_scope: Some("all".to_owned()),
             ..OAuthOptions::default()
         };
-        let mut claims = json!({ "iss": "https://login.example", "aud": "pd", "sub": "ada",
-            "exp": NOW, "scope": "b a" });
-        change(&mut claims);
-        options.accept(&claims, NOW).map(|it| format!("{it} {:?}", it.sees()))
+        let signed = format!("{}.{}", text(header.as_bytes()), text(claims.as_bytes()));
+        let token = format!("{signed}.{}", text(pair.sign(signed.as_bytes()).as_ref()));
+        let named = OAuth::new(options, KeySource::File(path)).unwrap().identify(&token).await;
+        named.map(|it| format!("{} {:?}", it.identity, it.identity.sees()))
     }
 
-    fn with(name: &str, value: Value) -> Result<String, Denied> {
-        accept(|it| it[name] = value)
+    async fn with(name: &str, value: Value) -> Result<String, Denied> {
+        let mut claims = json!({ "iss": ISSUER, "aud": "pd", "sub": "ada",
+            "exp": get_current_timestamp(), "scope": "b a" });
+        claims[name] = value;
+        identify(r#"{"alg":"EdDSA"}"#, &claims.to_string()).await
     }
 
-    #[test]
-    fn claims_of_the_right_kind_are_taken() {
+    fn now() -> f64 {
+        jiff::Timestamp::now().as_duration().as_secs_f64()
+    }
+
+    #[tokio::test]
+    async fn claims_of_the_right_kind_are_taken() {
         let ada = Ok("https://login.example#ada Own".to_owned());
-        assert_eq!(accept(|_| {}), ada);
-        assert_eq!(with("aud", json!(["x", "pd"])), ada);
-        assert_eq!(with("exp", json!(NOW - 59.5)), ada);
-        assert_eq!(with("nbf", json!(NOW + 60.0)), ada);
-        let by_list = accept(|it| {
-            *it = json!({ "iss": it["iss"], "aud": "pd", "sub": "ada",
-            "exp": NOW, "scp": ["a", "b", "all"] });
-        });
-        assert_eq!(by_list, Ok("https://login.example#ada All".to_owned()));
+        assert_eq!(with("aud", json!("pd")).await, ada);
+        assert_eq!(with("aud", json!(["x", "pd"])).await, ada);
+        assert_eq!(with("exp", json!(now() - 30.5)).await, ada);
+        assert_eq!(with("nbf", json!(now() + 30.5)).await, ada);
+        let all = Ok("https://login.example#ada All".to_owned());
+        assert_eq!(with("scp", json!(["a", "all"])).await, all);
     }
 
-    #[test]
-    fn claims_that_are_absent_wrong_or_of_another_type_are_not() {
+    #[tokio::test]
+    async fn claims_that_are_absent_wrong_or_of_another_type_are_not() {
         for (name, values) in [
             ("iss", json!([null, 5, "https://login.example/", ["https://login.example"]])),
-            ("aud", json!([null, 5, "pd ", [], ["x"], {"pd": "pd"}])),
-            ("exp", json!([null, "1000000000", NOW - 60.0, -1])),
-            ("nbf", json!([null, "1", NOW + 61.0])),
+            ("aud", json!([null, 5, "pd ", [], ["x"], ["pd", 5], {"pd": "pd"}])),
+            ("exp", json!([null, "9999999999", now() - 90.0, -1, [], {}])),
+            ("nbf", json!([null, "1", now() + 90.0, []])),
             ("sub", json!([null, 5, "", "a\u{7}", "x".repeat(200)])),
         ] {
             for value in values.as_array().unwrap() {
-                let denied = with(name, value.clone());
+                let denied = with(name, value.clone()).await;
                 assert!(matches!(denied, Err(Denied::Invalid(_))), "{name} {value}: {denied:?}");
             }
         }
         for scope in [json!(null), json!("a"), json!("ab"), json!("all"), json!(5)] {
-            assert_eq!(with("scope", scope.clone()), Err(Denied::Scope), "{scope}");
+            assert_eq!(with("scope", scope.clone()).await, Err(Denied::Scope), "{scope}");
         }
     }
 
-    #[test]
-    fn what_is_no_token_is_not_read() {
-        for wrong in
-            ["", ".", "..", "a.b.c", "e30.e30", "e30.e30.e30.e30", "W10.e30.AA", "e30=.e30.AA"]
-        {
-            assert!(Token::read(wrong).is_none(), "{wrong}");
+    #[tokio::test]
+    async fn a_token_ends_at_its_end_and_the_leeway() {
+        let ended = with("exp", json!(get_current_timestamp() - u64::from(LEEWAY))).await;
+        assert_eq!(ended, Err(Denied::invalid("the token has expired")));
+    }
+
+    #[tokio::test]
+    async fn what_a_token_says_twice_is_not_taken() {
+        let header = r#"{"alg":"EdDSA"}"#;
+        let claims = r#""iss":"https://login.example","aud":"pd","sub":"ada","exp":9999999999"#;
+        let claims = format!("{claims},\"scope\":\"a b\"");
+        assert!(identify(header, &format!("{{{claims}}}")).await.is_ok());
+        for twice in [
+            r#""iss":"https://login.example""#,
+            r#""aud":"pd""#,
+            r#""sub":"bob""#,
+            r#""exp":9999999998"#,
+            r#""nbf":1,"nbf":1"#,
+            r#""scope":"all a b""#,
+        ] {
+            let denied = identify(header, &format!("{{{claims},{twice}}}")).await;
+            assert!(matches!(denied, Err(Denied::Invalid(_))), "{twice}: {denied:?}");
         }
-        assert!(Token::read("e30.e30.AA").is_some());
-        assert!(Token::read("e30.e30.").is_some_and(|it| it.algorithm().is_err()));
-        // {"alg":"ES256","alg":"none"}
-        assert!(Token::read("eyJhbGciOiJFUzI1NiIsImFsZyI6Im5vbmUifQ.e30.AA").is_none());
+        for header in [r#"{"alg":"EdDSA","alg":"EdDSA"}"#, r#"{"alg":"EdDSA","crit":["x"]}"#] {
+            assert!(identify(header, &format!("{{{claims}}}")).await.is_err(), "{header}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_no_token_is_not_read() {
+        let options = OAuthOptions::default();
+        let oauth = OAuth::new(options, KeySource::File("/nowhere/at/all".into())).unwrap();
+        for wrong in [
+            "",
+            ".",
+            "..",
+            "a.b.c",
+            "e30.e30",
+            "e30.e30.e30.e30",
+            "W10.e30.AA",
+            "e30=.e30.AA",
+            "e30.e30.",
+            "e30.e30.AA",
+            // {"alg":"none"} and {"alg":"HS256"}
+            "eyJhbGciOiJub25lIn0.e30.",
+            "eyJhbGciOiJIUzI1NiJ9.e30.AA",
+        ] {
+            let denied = oauth.identify(wrong).await.unwrap_err();
+            assert!(denied.message().contains("is no JWT"), "{wrong}: {denied:?}");
+        }
     }
 }

@@ -8,6 +8,10 @@ use std::{
     time::Duration,
 };
 
+use jsonwebtoken::{
+    Algorithm, DecodingKey,
+    jwk::{Jwk, KeyAlgorithm, PublicKeyUse},
+};
 use parking_lot::Mutex;
 use reqwest::{Client, Url, redirect};
 use serde::Deserialize;
@@ -18,7 +22,7 @@ use tokio::{
     time::{self, Instant},
 };
 
-use super::public_key::{Algorithm, PublicKey};
+use super::signatures;
 use crate::model::text;
 
 /// The largest set of keys, in bytes.
@@ -78,13 +82,15 @@ struct Known {
     not_before: Option<Instant>,
 }
 
-#[derive(Debug)]
-struct Key {
+/// A public key, and the ways of signing that it is for.
+#[derive(Clone, Debug)]
+pub(super) struct Key {
     id: Option<String>,
-    algorithm: Option<String>,
-    public: PublicKey,
+    pub(super) algorithms: Vec<Algorithm>,
+    pub(super) public: DecodingKey,
 }
 
+/// Each key is read by itself: one of a new kind must not hide the others (RFC 7517, section 5).
 #[derive(Deserialize)]
 struct KeySet {
     keys: Vec<Value>,
@@ -101,7 +107,7 @@ impl Keys {
     }
 
     /// The key of an id, or the only one that there is for the algorithm.
-    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<PublicKey> {
+    pub(super) async fn find(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Key> {
         if let Some(key) = self.known_key(id, algorithm) {
             if !self.is_old() {
                 return Some(key);
@@ -124,12 +130,12 @@ impl Keys {
         Ok(set.len())
     }
 
-    fn known_key(&self, id: Option<&str>, algorithm: Algorithm) -> Option<PublicKey> {
+    fn known_key(&self, id: Option<&str>, algorithm: Algorithm) -> Option<Key> {
         let set = Arc::clone(&self.known.lock().set);
         let mut fitting = set.iter().filter(|it| it.is_for(id, algorithm));
         let first = fitting.next()?;
         // Without an id, only one key can be meant.
-        (id.is_some() || fitting.next().is_none()).then(|| first.public.clone())
+        (id.is_some() || fitting.next().is_none()).then(|| first.clone())
     }
 
     fn is_old(&self) -> bool {
@@ -194,17 +200,21 @@ impl fmt::Display for KeySource {
 
 impl Key {
     fn of(jwk: &Value) -> Option<Self> {
-        let text = |name: &str| jwk.get(name).and_then(Value::as_str);
-        let is_to_sign = text("use").is_none_or(|it| it == "sig");
-        let public = PublicKey::of(jwk).filter(|_| is_to_sign)?;
-        let owned = |name: &str| text(name).map(str::to_owned);
-        Some(Self { id: owned("kid"), algorithm: owned("alg"), public })
+        let jwk = Jwk::deserialize(jwk).ok()?;
+        let is_to_sign =
+            jwk.common.public_key_use.as_ref().is_none_or(|it| *it == PublicKeyUse::Signature);
+        let public = DecodingKey::from_jwk(&jwk).ok().filter(|_| is_to_sign)?;
+        let mut algorithms = signatures::algorithms(&jwk, &public);
+        let is_said = |it: &Algorithm| {
+            jwk.common.key_algorithm.is_none_or(|said| said == KeyAlgorithm::from(*it))
+        };
+        algorithms.retain(is_said);
+        let id = jwk.common.key_id;
+        (!algorithms.is_empty()).then_some(Self { id, algorithms, public })
     }
 
     fn is_for(&self, id: Option<&str>, algorithm: Algorithm) -> bool {
-        let is_it = id.is_none_or(|it| self.id.as_deref() == Some(it));
-        let is_said = self.algorithm.as_ref().is_none_or(|it| it == algorithm.name());
-        is_it && is_said && algorithm.is_for(&self.public)
+        id.is_none_or(|it| self.id.as_deref() == Some(it)) && self.algorithms.contains(&algorithm)
     }
 }
 
@@ -293,12 +303,8 @@ mod tests {
         (dir, path, keys)
     }
 
-    fn ed() -> Algorithm {
-        Algorithm::named("EdDSA").unwrap()
-    }
-
     async fn has(keys: &Keys, id: &str) -> bool {
-        keys.find(Some(id), ed()).await.is_some()
+        keys.find(Some(id), Algorithm::EdDSA).await.is_some()
     }
 
     #[tokio::test(start_paused = true)]
@@ -332,12 +338,12 @@ mod tests {
     #[tokio::test]
     async fn a_key_is_for_its_own_kind_of_algorithm_and_need_not_be_named_if_it_is_alone() {
         let (_dir, _path, one) = keys(&["a"]);
-        let es = Algorithm::named("ES256");
-        assert!(one.find(None, ed()).await.is_some());
-        assert!(one.find(None, es.unwrap()).await.is_none());
-        assert!(one.find(Some("a"), es.unwrap()).await.is_none());
+        let (ed, es) = (Algorithm::EdDSA, Algorithm::ES256);
+        assert!(one.find(None, ed).await.is_some());
+        assert!(one.find(None, es).await.is_none());
+        assert!(one.find(Some("a"), es).await.is_none());
         let (_dir, _path, two) = keys(&["a", "b"]);
-        assert!(two.find(None, ed()).await.is_none());
+        assert!(two.find(None, ed).await.is_none());
     }
 
     #[test]

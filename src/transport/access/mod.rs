@@ -7,12 +7,13 @@ mod denied;
 mod jwt;
 mod keys;
 mod metadata;
-mod public_key;
+mod signatures;
 mod tokens;
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
+use parking_lot::RwLock;
 
 pub(super) use self::{denied::Denied, metadata::Metadata};
 pub use self::{
@@ -25,23 +26,48 @@ use crate::model::Identity;
 /// The longest token that is looked at, in bytes.
 const TOKEN_BYTES_MAX: usize = 8 * 1024;
 
+/// The longest time for which a token is taken at all: beyond it nobody counts.
+const VALID_MAX: Duration = Duration::from_hours(24 * 365);
+
+/// Somebody who may call.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Caller {
+    pub(super) identity: Identity,
+    /// How long the token is still taken, where it has an end.
+    pub(super) valid_for: Option<Duration>,
+}
+
 /// Who may call. The default lets anybody in.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    tokens: Arc<BearerTokens>,
+    /// Guards the tokens, for the length of one look or exchange.
+    tokens: Arc<RwLock<Arc<BearerTokens>>>,
     oauth: Option<Arc<OAuth>>,
+    is_restricted: bool,
 }
 
 impl Access {
     /// Lets in who shows one of `tokens`, or a token of the authorization server; anybody if there
     /// are neither.
     pub fn new(tokens: BearerTokens, oauth: Option<OAuth>) -> Self {
-        Self { tokens: Arc::new(tokens), oauth: oauth.map(Arc::new) }
+        let is_restricted = !tokens.is_empty() || oauth.is_some();
+        let tokens = Arc::new(RwLock::new(Arc::new(tokens)));
+        Self { tokens, oauth: oauth.map(Arc::new), is_restricted }
+    }
+
+    /// Makes others of the tokens that are taken, from the next request on; answers whether they
+    /// are others. Without any, nobody is let in by one.
+    pub fn renew(&self, renew: impl FnOnce(&BearerTokens) -> BearerTokens) -> bool {
+        let before = Arc::clone(&self.tokens.read());
+        let renewed = renew(&before);
+        let is_new = *before != renewed;
+        *self.tokens.write() = Arc::new(renewed);
+        is_new
     }
 
     /// Whether callers must show who they are.
     pub fn is_restricted(&self) -> bool {
-        !self.tokens.is_empty() || self.oauth.is_some()
+        self.is_restricted
     }
 
     /// What clients are told about the authorization server, if there is one.
@@ -50,10 +76,11 @@ impl Access {
     }
 
     /// Finds out who calls.
-    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Identity, Denied> {
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
         let token = read(headers)?;
-        if let Some(identity) = self.tokens.find(token) {
-            return Ok(identity);
+        let known = self.tokens.read().find(token);
+        if let Some(identity) = known {
+            return Ok(Caller { identity, valid_for: None });
         }
         match &self.oauth {
             Some(oauth) => oauth.identify(token).await,
@@ -64,6 +91,17 @@ impl Access {
     /// What a refused caller is told in `WWW-Authenticate`.
     pub(super) fn challenge(&self, denied: &Denied) -> String {
         denied.challenge(self.oauth.as_ref().map(|it| it.options()))
+    }
+}
+
+impl Caller {
+    /// One whose token is taken until a time, in seconds since 1970.
+    fn until(identity: Identity, until: f64) -> Self {
+        // Whole seconds of this century are exact.
+        #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
+        let now = jiff::Timestamp::now().as_second() as f64;
+        let valid_for = Duration::from_secs_f64((until - now).clamp(0.0, VALID_MAX.as_secs_f64()));
+        Self { identity, valid_for: Some(valid_for) }
     }
 }
 
@@ -94,6 +132,19 @@ fn read(headers: &HeaderMap) -> Result<&str, Denied> {
 mod tests {
     use super::*;
     use crate::model::Sees;
+
+    #[test]
+    fn a_token_is_taken_until_its_end_and_none_for_ever() {
+        let now = jiff::Timestamp::now().as_second();
+        let valid_for = |until: f64| {
+            let caller = Caller::until(Identity::new("ada", Sees::Own).unwrap(), until);
+            caller.valid_for.unwrap().as_secs()
+        };
+        #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
+        let soon = valid_for((now + 100) as f64);
+        assert!((90..=100).contains(&soon), "{soon}");
+        assert_eq!((valid_for(0.0), valid_for(1e300)), (0, VALID_MAX.as_secs()));
+    }
 
     fn read_all(said: &[&str]) -> Result<String, Denied> {
         let mut headers = HeaderMap::new();

@@ -9,7 +9,7 @@ use thiserror::Error;
 use crate::model::Identity;
 
 /// Bearer tokens, each of somebody.
-#[derive(Default)]
+#[derive(Default, PartialEq, Eq)]
 pub struct BearerTokens(Vec<(Digest, Identity)>);
 
 /// Why a token cannot be one.
@@ -44,12 +44,19 @@ impl BearerTokens {
         Ok(())
     }
 
+    /// Adds the tokens that somebody had `before`, for want of a newer one; that keeps each of them
+    /// theirs, whoever claims it now.
+    pub fn keep(&mut self, before: &Self, identity: &Identity) {
+        self.0.extend(before.0.iter().filter(|it| it.1 == *identity).cloned());
+    }
+
     /// Whether there are none.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
     }
 
-    /// Whose token it is. Every one is compared, whatever the first ones say.
+    /// Whose token it is; of two who have it, the last. Every one is compared, whatever the first
+    /// ones say.
     pub(super) fn find(&self, token: &str) -> Option<Identity> {
         let shown = digest(token);
         let (mut at, mut is_found) = (0_u64, Choice::from(0));
@@ -95,6 +102,17 @@ mod tests {
             assert_eq!(tokens.find(wrong), None, "{wrong}");
         }
         assert_eq!(BearerTokens::default().find("token-of-ada"), None);
+    }
+
+    #[test]
+    fn who_keeps_a_token_has_it_alone() {
+        let (mut before, mut now) = (BearerTokens::default(), BearerTokens::default());
+        before.add("of-ada", of("ada")).unwrap();
+        before.add("of-bob", of("bob")).unwrap();
+        now.add("of-bob", of("ada")).unwrap();
+        assert_eq!(now.add("of-bob", of("bob")), Err(TokenError::Twice(of("ada"))));
+        now.keep(&before, &of("bob"));
+        assert_eq!((now.find("of-bob"), now.find("of-ada")), (Some(of("bob")), None));
     }
 
     #[test]

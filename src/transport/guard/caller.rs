@@ -7,9 +7,10 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Map, Value};
+use tokio::time::Instant;
 
 use super::Refused;
-use crate::transport::access::{Access, Denied};
+use crate::transport::access::{Access, Caller, Denied};
 
 /// The longest answer that a glimpse is taken of, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -32,6 +33,14 @@ pub(super) enum Shown {
     Only(&'static [&'static str]),
 }
 
+/// Who was let in.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Admission {
+    pub(super) shown: Shown,
+    /// When the caller's token ends, if it does.
+    pub(super) until: Option<Instant>,
+}
+
 /// The routes for which it is not asked who calls, or not with that consequence.
 #[derive(Debug, Default)]
 pub(super) struct Open {
@@ -47,7 +56,7 @@ pub(super) async fn admit(
     parts: &mut Parts,
     access: &Access,
     open: &Open,
-) -> Result<Shown, Refused> {
+) -> Result<Admission, Refused> {
     let identified = if access.is_restricted() && !open.is_for_everybody(parts) {
         Some(access.identify(&parts.headers).await)
     } else {
@@ -55,13 +64,16 @@ pub(super) async fn admit(
     };
     parts.headers.remove(header::AUTHORIZATION);
     match identified {
-        None => Ok(Shown::Whole),
-        Some(Ok(identity)) => {
+        None => Ok(Admission { shown: Shown::Whole, until: None }),
+        Some(Ok(Caller { identity, valid_for })) => {
             parts.extensions.insert(identity);
-            Ok(Shown::Whole)
+            let until = valid_for.map(|it| Instant::now() + it);
+            Ok(Admission { shown: Shown::Whole, until })
         }
         Some(Err(denied)) => match open.glimpse(parts) {
-            Some(fields) if denied == Denied::Missing => Ok(Shown::Only(fields)),
+            Some(fields) if denied == Denied::Missing => {
+                Ok(Admission { shown: Shown::Only(fields), until: None })
+            }
             _ => Err(refuse(access, &denied)),
         },
     }

@@ -5,32 +5,35 @@ mod answer;
 mod body;
 mod caller;
 mod content;
+mod cors;
 mod host;
 mod origin;
 
-use std::{
-    net::IpAddr,
-    pin::Pin,
-    sync::Arc,
-    task::{Context, Poll},
-    time::Duration,
-};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
     extract::{Request, State},
-    http::{Method, request::Parts},
+    http::{Method, header, request::Parts},
     middleware::Next,
     response::Response,
 };
-use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use rmcp::model::ClientJsonRpcMessage;
-use tokio_util::task::{TaskTracker, task_tracker::TaskTrackerToken};
+use hyper::body::Bytes;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
+use tokio_util::task::TaskTracker;
 
-pub(super) use self::answer::{Refused, busy};
 pub use self::caller::Glimpse;
-use self::caller::{Open, Shown};
-use super::{HttpOptions, access::Access, envelope};
+use self::caller::{Admission, Open};
+pub(super) use self::{
+    answer::{Refused, busy},
+    cors::layer as cors,
+};
+use super::{
+    HttpOptions,
+    access::Access,
+    body::{Ending, Holding},
+    envelope,
+};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -55,25 +58,51 @@ pub(super) struct Guard {
 #[derive(Clone, Debug)]
 pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
 
-/// The layer that stands before every route.
+/// The layer that stands before every route and everything else: no name and no page from
+/// elsewhere comes in.
+pub(super) async fn gate(
+    State(guard): State<Arc<Guard>>,
+    request: Request,
+    next: Next,
+) -> Response {
+    let response = match guard.check_origin(request) {
+        Ok(request) => next.run(request).await,
+        Err(refused) => refuse(refused),
+    };
+    answer::with_security_headers(response)
+}
+
+/// The layer that stands before every route: who calls, and what is sent.
 pub(super) async fn stand(
     State(guard): State<Arc<Guard>>,
     request: Request,
     next: Next,
 ) -> Response {
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
-    let response = match guard.check(request).await {
-        Ok((request, shown)) => shown.of(answer::in_json(next.run(request).await).await).await,
-        Err(refused) => {
-            tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
-            refused.into_response()
+    let mut end = None;
+    let mut response = match guard.check(request).await {
+        Ok((request, Admission { shown, until })) => {
+            // What runs for a call goes on, and is answered to nobody.
+            let is_call = token.is_some() && !is_listen(&request);
+            end = until.map(|at| (at, is_call.then(|| guard.answers.clone())));
+            shown.of(answer::in_json(next.run(request).await).await).await
         }
+        Err(refused) => refuse(refused),
     };
-    let response = answer::with_security_headers(response);
-    match token {
-        Some(token) => response.map(|body| Body::new(Held { body, _token: token })),
-        None => response,
+    if let Some(token) = token {
+        response = response.map(|body| Holding::body(body, token));
     }
+    match end {
+        Some((at, calls)) if is_stream(&response) => {
+            response.map(|body| Ending::body(body, at, calls))
+        }
+        _ => response,
+    }
+}
+
+fn refuse(refused: Refused) -> Response {
+    tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
+    refused.into_response()
 }
 
 impl Guard {
@@ -100,17 +129,22 @@ impl Guard {
         }
     }
 
-    async fn check(&self, request: Request) -> Result<(Request, Shown), Refused> {
-        let (mut parts, body) = request.into_parts();
+    fn check_origin(&self, request: Request) -> Result<Request, Refused> {
+        let (parts, body) = request.into_parts();
         host::check(&parts, self.bound, &self.hosts)?;
         origin::check(&parts.headers, &self.origins)?;
-        let shown = caller::admit(&mut parts, &self.access, &self.open).await?;
+        Ok(Request::from_parts(parts, body))
+    }
+
+    async fn check(&self, request: Request) -> Result<(Request, Admission), Refused> {
+        let (mut parts, body) = request.into_parts();
+        let admission = caller::admit(&mut parts, &self.access, &self.open).await?;
         content::check(&parts)?;
         let bytes = body::read(&parts.headers, body, self.body_timeout).await?;
         if self.is_message(&parts) {
             parts.extensions.insert(read_message(&bytes)?);
         }
-        Ok((Request::from_parts(parts, Body::from(bytes)), shown))
+        Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
 
     fn is_message(&self, parts: &Parts) -> bool {
@@ -118,35 +152,22 @@ impl Guard {
     }
 }
 
+/// Whether an answer is a stream of events, which may last.
+fn is_stream(response: &Response) -> bool {
+    let said = response.headers().get(header::CONTENT_TYPE);
+    said.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"))
+}
+
+/// Whether a request only wants to hear.
+fn is_listen(request: &Request) -> bool {
+    let Some(Message(message)) = request.extensions().get() else { return false };
+    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
+    matches!(request.request, ClientRequest::SubscriptionsListenRequest(_))
+}
+
 fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
     match envelope::read(bytes) {
         Ok(message) => Ok(Message(Arc::new(message))),
         Err(unreadable) => Err(Refused::unreadable(&unreadable.into_rejection())),
-    }
-}
-
-/// A body that counts as running until it was sent or dropped.
-struct Held {
-    body: Body,
-    _token: TaskTrackerToken,
-}
-
-impl HttpBody for Held {
-    type Data = Bytes;
-    type Error = axum::Error;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        Pin::new(&mut self.body).poll_frame(context)
-    }
-
-    fn is_end_stream(&self) -> bool {
-        self.body.is_end_stream()
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        self.body.size_hint()
     }
 }

@@ -1,18 +1,13 @@
 //! Checks the Origin header, so that no foreign web page gets in.
 
-use axum::http::{HeaderMap, StatusCode, Uri, header};
+use axum::http::{HeaderMap, HeaderValue, StatusCode, Uri, header};
 
 use super::Refused;
 
 /// Lets in requests without an origin, from a page of this machine, or from one of `allowed`.
 pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refused> {
     let mut origins = headers.get_all(header::ORIGIN).iter();
-    let is_let_in = origins.all(|origin| {
-        origin.to_str().is_ok_and(|it| {
-            is_local(it) || allowed.iter().any(|allowed| allowed.eq_ignore_ascii_case(it))
-        })
-    });
-    if is_let_in {
+    if origins.all(|it| is_let_in(it, allowed)) {
         return Ok(());
     }
     Err(Refused::new(
@@ -22,6 +17,12 @@ pub(super) fn check(headers: &HeaderMap, allowed: &[String]) -> Result<(), Refus
         "",
         "add the origin to the settings if the page is yours",
     ))
+}
+
+/// Whether pages of this origin may call.
+pub(super) fn is_let_in(origin: &HeaderValue, allowed: &[String]) -> bool {
+    let is_listed = |origin: &str| allowed.iter().any(|it| it.eq_ignore_ascii_case(origin));
+    origin.to_str().is_ok_and(|it| is_local(it) || is_listed(it))
 }
 
 fn is_local(origin: &str) -> bool {
@@ -44,7 +45,7 @@ fn is_local(origin: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn is_let_in(origins: &[&str], allowed: &[&str]) -> bool {
+    fn are_let_in(origins: &[&str], allowed: &[&str]) -> bool {
         let mut headers = HeaderMap::new();
         for origin in origins {
             headers.append(header::ORIGIN, origin.parse().unwrap());
@@ -55,11 +56,11 @@ mod tests {
 
     #[test]
     fn pages_of_this_machine_and_programs_are_let_in() {
-        assert!(is_let_in(&[], &[]));
+        assert!(are_let_in(&[], &[]));
         for origin in
             ["http://localhost", "https://localhost:3000", "http://127.0.0.1:1", "http://[::1]:80"]
         {
-            assert!(is_let_in(&[origin], &[]), "{origin}");
+            assert!(are_let_in(&[origin], &[]), "{origin}");
         }
     }
 
@@ -81,17 +82,17 @@ mod tests {
             "localhost",
             "",
         ] {
-            assert!(!is_let_in(&[origin], &[]), "{origin}");
+            assert!(!are_let_in(&[origin], &[]), "{origin}");
         }
-        assert!(!is_let_in(&["http://localhost", "https://evil.example"], &[]));
+        assert!(!are_let_in(&["http://localhost", "https://evil.example"], &[]));
     }
 
     #[test]
     fn listed_origins_are_let_in_exactly() {
         let allowed = ["https://app.example", "null"];
-        assert!(is_let_in(&["https://APP.example"], &allowed));
-        assert!(is_let_in(&["null"], &allowed));
-        assert!(!is_let_in(&["https://app.example:8443"], &allowed));
-        assert!(!is_let_in(&["http://app.example"], &allowed));
+        assert!(are_let_in(&["https://APP.example"], &allowed));
+        assert!(are_let_in(&["null"], &allowed));
+        assert!(!are_let_in(&["https://app.example:8443"], &allowed));
+        assert!(!are_let_in(&["http://app.example"], &allowed));
     }
 }

@@ -20,7 +20,7 @@ use tokio_io_timeout::TimeoutStream;
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, Tls};
+use super::{HttpOptions, Load, Tls};
 
 /// How long connections get to close once their streams were ended.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -36,6 +36,7 @@ const READ_BYTES: usize = 64 * 1024;
 pub(super) struct Acceptor {
     listener: TcpListener,
     places: Arc<Semaphore>,
+    load: Load,
     speaker: Speaker,
 }
 
@@ -54,13 +55,14 @@ impl Acceptor {
         let tls = options.tls.as_ref().map(Tls::acceptor);
         let HttpOptions { header_timeout, write_timeout, .. } = *options;
         let speaker = Speaker { tls, header_timeout, write_timeout };
-        Self { listener, places, speaker }
+        Self { listener, places, load: options.load.clone(), speaker }
     }
 
     /// Accepts until `shutdown`; hands out the connections that are still open then.
     pub(super) async fn run(self, app: &Router, shutdown: &CancellationToken) -> JoinSet<()> {
         let mut connections = JoinSet::new();
         loop {
+            self.load.set_connections(connections.len());
             tokio::select! {
                 biased;
                 () = shutdown.cancelled() => return connections,

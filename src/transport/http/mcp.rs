@@ -16,11 +16,15 @@ use rmcp::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{HttpOptions, sessions::Sessions};
+use super::{
+    HttpOptions,
+    sessions::{Admitted, Purpose, Sessions},
+};
 use crate::{
     model::Identity,
     transport::{
         MESSAGE_BYTES_MAX,
+        body::Holding,
         guard::{self, Message},
     },
 };
@@ -53,7 +57,8 @@ impl<H: ServerHandler> Mcp<H> {
     where
         F: Fn() -> H + Send + Sync + 'static,
     {
-        let sessions = Arc::new(Sessions::new(options.sessions_max, options.session_idle));
+        let sessions = Sessions::new(Arc::clone(&new_handler), options, ending.clone());
+        let sessions = Arc::new(sessions);
         // Host and Origin are checked by the guard, for all routes alike.
         let config = StreamableHttpServerConfig::default()
             .disable_allowed_hosts()
@@ -80,26 +85,36 @@ async fn regulate(
     next: Next,
 ) -> Response {
     let caller = request.extensions().get::<Identity>().cloned();
+    let is_delete = request.method() == Method::DELETE;
+    let purpose = if is_delete { Purpose::End } else { Purpose::Use };
     let named = request.headers().get(SESSION_ID).map(|it| it.to_str().unwrap_or_default());
-    let is_new = named.is_none();
-    if named.is_some_and(|it| !sessions.is_of(it, caller.as_ref())) {
-        // What belongs to another is answered as what there never was.
-        request.headers_mut().insert(SESSION_ID, NO_SESSION);
+    let mut visit = None;
+    if let Some(id) = named.map(str::to_owned) {
+        match sessions.visit(&id, caller.as_ref(), purpose).await {
+            Admitted::Yes(it) => {
+                request.extensions_mut().insert(it.keep_awake());
+                visit = Some(it);
+            }
+            // What belongs to another is answered as what there never was.
+            Admitted::Unknown => drop(request.headers_mut().insert(SESSION_ID, NO_SESSION)),
+            Admitted::Late => {
+                let message = "the session is not to be had now";
+                return guard::busy(message, RETRY_AFTER_MS).into_response();
+            }
+        }
     }
-    if is_initialize(&request) && sessions.is_full().await {
+    if is_initialize(&request) && !sessions.has_room() {
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     }
-    let is_delete = request.method() == Method::DELETE;
     let mut response = next.run(request).await;
     if is_delete && response.status() == StatusCode::ACCEPTED {
         // rmcp says 202 although the session is gone; the Python client takes that for a failure.
         *response.status_mut() = StatusCode::NO_CONTENT;
     }
-    let opened = response.headers().get(SESSION_ID).and_then(|it| it.to_str().ok());
-    if let (true, Some(id), Some(caller)) = (is_new, opened, caller) {
-        sessions.claim(id.into(), caller).await;
+    match visit {
+        Some(visit) => response.map(|body| Holding::body(body, visit)),
+        None => response,
     }
-    response
 }
 
 fn is_initialize(request: &Request) -> bool {

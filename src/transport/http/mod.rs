@@ -1,6 +1,7 @@
 //! Serves many clients over HTTP: `/mcp`, the legacy `/sse` and `/messages`, and routes of others.
 
 mod accept;
+mod load;
 mod mcp;
 mod options;
 mod sessions;
@@ -23,6 +24,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use self::{accept::Acceptor, mcp::Mcp};
 pub use self::{
+    load::Load,
     options::HttpOptions,
     tls::{Tls, TlsError},
 };
@@ -134,7 +136,11 @@ impl House {
         let guard = Arc::new(Guard::new(bound, options, paths, answers.clone()));
         let metadata = options.access.metadata().map(|it| it.routes()).unwrap_or_default();
         let routes = mcp.routes().merge(sse.routes()).merge(metadata).merge(extra);
-        let routes = routes.layer(middleware::from_fn_with_state(guard, guard::stand));
+        let gate = middleware::from_fn_with_state(Arc::clone(&guard), guard::gate);
+        let routes = routes
+            .layer(middleware::from_fn_with_state(guard, guard::stand))
+            .layer(guard::cors(&options.allowed_origins))
+            .layer(gate);
         Self { routes, answers, sessions, ending, header_timeout: options.header_timeout }
     }
 

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::Tls;
+use super::{Load, Tls};
 use crate::transport::{access::Access, guard::Glimpse};
 
 /// The limits of an [`HttpServer`](super::HttpServer); the default suits one machine's users.
@@ -24,8 +24,13 @@ pub struct HttpOptions {
     /// How many connections are served at once, 1 at least; others wait in the system's queue.
     /// 4,096 unless set.
     pub connections_max: usize,
-    /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`. 1,000 unless set.
+    /// How many sessions there may be on `/mcp`, and on `/sse`; more are `busy`, but for those on
+    /// `/mcp` that take the place of one that was left alone for a minute. 1,000 unless set.
     pub sessions_max: usize,
+    /// How many of the sessions on `/mcp` that do nothing stay awake. The others have no handler
+    /// until their clients come back. 256 unless set: some 25 MiB, and enough for those whom a
+    /// crowd of clients asks in turn.
+    pub sessions_awake_max: usize,
     /// After how long without a message or an open stream a session on `/mcp` ends. 300 s unless
     /// set.
     pub session_idle: Duration,
@@ -42,6 +47,8 @@ pub struct HttpOptions {
     pub keep_alive: Duration,
     /// How long running requests get to end at shutdown. 5 s unless set.
     pub grace: Duration,
+    /// Where the server shows how many connections and sessions there are.
+    pub load: Load,
 }
 
 impl Default for HttpOptions {
@@ -54,6 +61,7 @@ impl Default for HttpOptions {
             allowed_origins: Vec::new(),
             connections_max: 4_096,
             sessions_max: 1_000,
+            sessions_awake_max: 256,
             session_idle: Duration::from_mins(5),
             header_timeout: Duration::from_secs(10),
             body_timeout: Duration::from_secs(20),
@@ -61,6 +69,7 @@ impl Default for HttpOptions {
             post_timeout: Duration::from_secs(10),
             keep_alive: Duration::from_secs(15),
             grace: Duration::from_secs(5),
+            load: Load::default(),
         }
     }
 }
