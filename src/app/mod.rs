@@ -8,6 +8,7 @@ mod monitoring;
 mod programs;
 mod recipes;
 mod renewal;
+mod secret;
 mod serve;
 mod service;
 mod signals;

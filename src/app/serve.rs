@@ -8,7 +8,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-use super::{access, descriptors, renewal::Renewal, service::Service, signals};
+use super::{access, descriptors, renewal::Renewal, secret, service::Service, signals};
 use crate::{
     cli::{Exit, ServeArguments},
     config::{Role, Settings},
@@ -38,7 +38,8 @@ pub(super) async fn serve(arguments: ServeArguments, settings: Settings) -> anyh
     let service = Service::start(&settings, Role::Serve, Recover::AtStart, shutdown.clone())?;
     let bytes_max = settings.limits.document_bytes_max;
     let handle = service.handle.clone();
-    let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max);
+    let seal = secret::seal(&settings.state_dir)?;
+    let handler = DispatchServer::new(handle.clone(), stop.clone(), bytes_max, seal);
     let monitored = bound.as_ref().and_then(|it| service.monitored(&it.load));
     let serving = async {
         match bound {

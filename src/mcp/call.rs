@@ -1,11 +1,10 @@
 //! One call of a tool that waits, with what earlier rounds of it left behind, and what it comes to.
 //!
 //! Since 2026-07-28 a server asks its client by answering: the client calls again with the answers
-//! and the state that it was given. That state is a stranger's word: it says no more than which
-//! dispatch the call had made and what not to ask again, so that somebody who makes one up gets
-//! what `get_result` gives them.
+//! and the state that it was given. That state is a stranger's word: it bears the mark of the
+//! server's secret, and holds for the same call of the same caller only, and for a week.
 
-use std::{collections::BTreeSet, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeSet, fmt::Write as _};
 
 use rmcp::{
     ErrorData, RoleServer,
@@ -15,23 +14,27 @@ use rmcp::{
 use serde_json::Value;
 use sha2::{Digest as _, Sha256};
 
+use super::{DispatchServer, Seal, caller};
 use crate::{
-    model::{DispatchId, DispatchResult, TaskIdx},
-    runtime::Ticket,
+    model::{DispatchId, DispatchResult, Identity, Millis, TaskIdx},
+    plan::WAIT_MS_MAX,
+    runtime::{DispatcherHandle, Ticket},
 };
 
 /// Clients follow ten rounds at most; the last answers must be results.
 const ROUNDS_MAX: u32 = 8;
-/// The longest wait that a state may ask for, in milliseconds.
-const WAIT_MS_MAX: u64 = 600_000;
 /// How a state begins that this version has written.
-const VERSION: &str = "pd1";
+const VERSION: &str = "pd2";
+/// How long a state holds: people answer after the weekend.
+const HELD_FOR: Millis = Millis(7 * 86_400_000);
 
 /// A call as its tool sees it.
 pub(super) struct Call<'a> {
     pub(super) context: &'a RequestContext<RoleServer>,
     pub(super) round: Round,
-    digest: Digest<'a>,
+    /// The service as the caller sees it.
+    pub(super) handle: Cow<'a, DispatcherHandle>,
+    bond: Bond<'a>,
 }
 
 /// What a tool that waits comes to.
@@ -59,48 +62,70 @@ struct Before {
     wait_ms: u64,
     number: u32,
     left: BTreeSet<TaskIdx>,
+    until: Millis,
 }
 
-/// What a call asks for, in few letters.
+/// What a state is bound to: for another call, or for somebody else, it is worth nothing.
 #[derive(Clone, Copy)]
-struct Digest<'a> {
+struct Bond<'a> {
+    seal: &'a Seal,
+    /// The name of the caller, where they showed who they are.
+    who: Option<&'a str>,
     tool: &'a str,
     arguments: &'a JsonObject,
+}
+
+/// Why a state is not gone on with.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It was not given out, or not for this call.
+    NotOurs,
+    /// It was, and too long ago.
+    Expired(DispatchId),
 }
 
 impl<'a> Call<'a> {
     /// Reads what the client says about earlier rounds of this call. `arguments` are of bounded
     /// depth.
     pub(super) fn open(
+        server: &'a DispatchServer,
         (tool, arguments): (&'a str, &'a JsonObject),
-        (responses, state): (Option<InputResponses>, Option<String>),
+        rounds: (Option<InputResponses>, Option<String>),
         context: &'a RequestContext<RoleServer>,
     ) -> Result<Self, ErrorData> {
-        let digest = Digest { tool, arguments };
-        let round = Round::open(responses, state, || digest.write())?;
-        Ok(Self { context, round, digest })
+        let who = caller::identity(context).map(Identity::name);
+        let bond = Bond { seal: &server.seal, who, tool, arguments };
+        let handle = server.handle(context);
+        let round = Round::open(rounds, bond, handle.now()).map_err(Fault::to_error)?;
+        Ok(Self { context, round, handle, bond })
     }
 
     /// The state with which this call goes on once questions about `ticket` are answered.
     pub(super) fn next_state(&self, ticket: Ticket, left: &BTreeSet<TaskIdx>) -> String {
         let number = self.round.number() + 1;
         let Ticket { dispatch, wait_ms } = ticket;
-        let before = Before { dispatch, wait_ms, number, left: left.clone() };
-        before.write(&self.digest.write())
+        let until = self.handle.now() + HELD_FOR;
+        Before { dispatch, wait_ms, number, left: left.clone(), until }.write(self.bond)
     }
 }
 
 impl Round {
     fn open(
-        responses: Option<InputResponses>,
-        state: Option<String>,
-        digest: impl FnOnce() -> String,
-    ) -> Result<Self, ErrorData> {
+        (responses, state): (Option<InputResponses>, Option<String>),
+        bond: Bond<'_>,
+        now: Millis,
+    ) -> Result<Self, Fault> {
         let responses = responses.unwrap_or_default();
         let before = match state {
-            Some(state) => Some(Before::read(&state, &digest()).ok_or_else(not_ours)?),
+            Some(state) => {
+                let before = Before::read(&state, bond).ok_or(Fault::NotOurs)?;
+                if before.until < now {
+                    return Err(Fault::Expired(before.dispatch));
+                }
+                Some(before)
+            }
             // Without it this would be another dispatch.
-            None if !responses.is_empty() => return Err(not_ours()),
+            None if !responses.is_empty() => return Err(Fault::NotOurs),
             None => None,
         };
         Ok(Self { before, responses })
@@ -127,30 +152,45 @@ impl Round {
 }
 
 impl Before {
-    fn write(&self, digest: &str) -> String {
-        let Self { dispatch, wait_ms, number, left } = self;
+    fn write(&self, bond: Bond<'_>) -> String {
+        let Self { dispatch, wait_ms, number, left, until } = self;
         let left: Vec<_> = left.iter().map(|it| it.as_usize().to_string()).collect();
-        format!("{VERSION}.{dispatch}.{wait_ms}.{number}.{}.{digest}", left.join("-"))
+        let left = left.join("-");
+        let state = format!("{VERSION}.{dispatch}.{wait_ms}.{number}.{left}.{}", until.0);
+        let mark = bond.mark(&state);
+        format!("{state}.{mark}")
     }
 
-    fn read(state: &str, digest: &str) -> Option<Self> {
+    fn read(state: &str, bond: Bond<'_>) -> Option<Self> {
+        let (state, mark) = state.rsplit_once('.')?;
+        if !bond.has_marked(state, mark) {
+            return None;
+        }
         let fields: Vec<_> = state.split('.').collect();
-        let [VERSION, dispatch, wait_ms, number, left, of] = fields[..] else { return None };
+        let [VERSION, dispatch, wait_ms, number, left, until] = fields[..] else { return None };
         let place = |it: &str| Some(TaskIdx::from_usize(it.parse::<u32>().ok()? as usize));
         let left = left.split('-').filter(|it| !it.is_empty()).map(place);
-        let before = Self {
+        Some(Self {
             dispatch: dispatch.parse().ok()?,
             wait_ms: wait_ms.parse().ok().filter(|it| *it <= WAIT_MS_MAX)?,
             number: number.parse().ok()?,
             left: left.collect::<Option<_>>()?,
-        };
-        (of == digest).then_some(before)
+            until: until.parse().ok().map(Millis)?,
+        })
     }
 }
 
-impl Digest<'_> {
+impl Bond<'_> {
+    fn mark(self, state: &str) -> String {
+        self.seal.mark(&[state, self.who.unwrap_or_default(), &self.digest()])
+    }
+
+    fn has_marked(self, state: &str, mark: &str) -> bool {
+        self.seal.is_of(mark, &[state, self.who.unwrap_or_default(), &self.digest()])
+    }
+
     /// The same for the same call, in whatever order the client writes its fields.
-    fn write(self) -> String {
+    fn digest(self) -> String {
         let mut hash = Sha256::new();
         hash.update(self.tool.as_bytes());
         feed_object(&mut hash, self.arguments);
@@ -191,10 +231,21 @@ fn feed(hash: &mut Sha256, value: &Value) {
     }
 }
 
-fn not_ours() -> ErrorData {
-    let message = "the requestState is not of this call: pass on, unchanged, the requestState of \
-                   the answer whose questions inputResponses answer, with the same arguments";
-    ErrorData::invalid_params(message, None)
+impl Fault {
+    fn to_error(self) -> ErrorData {
+        let message = match self {
+            Self::NotOurs => {
+                "the requestState is not of this call: pass on, unchanged, the requestState of \
+                 the answer whose questions inputResponses answer, with the same arguments"
+                    .to_owned()
+            }
+            Self::Expired(dispatch) => format!(
+                "the requestState is older than a week: go on with get_result for dispatch \
+                 {dispatch}, which asks again"
+            ),
+        };
+        ErrorData::invalid_params(message, None)
+    }
 }
 
 #[cfg(test)]
@@ -204,6 +255,7 @@ mod tests {
     use super::*;
 
     const ID: &str = "01890a5d-ac96-774b-bcce-b302099a8057";
+    const NOW: Millis = Millis(1_000);
 
     fn object(value: Value) -> JsonObject {
         let Value::Object(object) = value else { panic!("no object") };
@@ -211,11 +263,27 @@ mod tests {
     }
 
     fn digest(tool: &str, arguments: Value) -> String {
-        Digest { tool, arguments: &object(arguments) }.write()
+        let arguments = &object(arguments);
+        Bond { seal: &Seal::new(&[1; 32]), who: None, tool, arguments }.digest()
     }
 
-    fn open(state: &str) -> Option<Round> {
-        Round::open(None, Some(state.to_owned()), || "abc".to_owned()).ok()
+    /// Does something with a bond of this secret, caller and argument.
+    fn with<T>(
+        (secret, who, argument): (u8, Option<&str>, u8),
+        act: impl FnOnce(Bond<'_>) -> T,
+    ) -> T {
+        let (seal, arguments) = (Seal::new(&[secret; 32]), object(json!({ "a": argument })));
+        act(Bond { seal: &seal, who, tool: "dispatch", arguments: &arguments })
+    }
+
+    /// Opens a state with the bond that it should have.
+    fn open(state: &str) -> Result<Round, Fault> {
+        with((1, None, 1), |it| Round::open((None, Some(state.to_owned())), it, NOW))
+    }
+
+    /// A state of these fields, whatever they are, as the server would have marked it.
+    fn marked(fields: &str) -> String {
+        with((1, None, 1), |it| format!("{fields}.{}", it.mark(fields)))
     }
 
     #[test]
@@ -226,33 +294,55 @@ mod tests {
             wait_ms: 45_000,
             number: 2,
             left: left.clone(),
+            until: NOW,
         };
-        let state = before.write("abc");
-        assert_eq!(state, format!("pd1.{ID}.45000.2.3-17.abc"));
+        let state = with((1, None, 1), |it| before.write(it));
+        assert_eq!(state, marked(&format!("pd2.{ID}.45000.2.3-17.1000")));
         let round = open(&state).unwrap();
         assert_eq!(round.ticket().map(|it| it.wait_ms), Some(45_000));
         assert_eq!((round.left(), round.may_ask()), (left, true));
-        assert!(!open(&format!("pd1.{ID}.1.8..abc")).unwrap().may_ask());
+        assert!(!open(&marked(&format!("pd2.{ID}.1.8..1000"))).unwrap().may_ask());
+    }
+
+    #[test]
+    fn a_state_holds_for_its_call_and_its_caller_and_not_for_ever() {
+        let fields = format!("pd2.{ID}.1.1..1000");
+        let state = marked(&fields);
+        let opened = |bond, now| {
+            with(bond, |it| Round::open((None, Some(state.clone())), it, now).map(|_| ()))
+        };
+        assert_eq!(opened((1, None, 1), NOW), Ok(()));
+        for other in [(2, None, 1), (1, Some("ada"), 1), (1, None, 2)] {
+            assert_eq!(opened(other, NOW), Err(Fault::NotOurs), "{other:?}");
+        }
+        let expired = Err(Fault::Expired(ID.parse().unwrap()));
+        assert_eq!(opened((1, None, 1), Millis(1_001)), expired);
     }
 
     #[test]
     fn what_nobody_wrote_is_refused() {
+        let mark = marked(&format!("pd2.{ID}.1.2..1000"));
+        let mark = mark.rsplit_once('.').unwrap().1;
         for state in [
             "",
-            "pd1",
-            &format!("pd1.{ID}.1.1..abd"),
-            &format!("pd2.{ID}.1.1..abc"),
-            &format!("pd1.{ID}.600001.1..abc"),
-            &format!("pd1.{ID}.1.-1..abc"),
-            &format!("pd1.{ID}.1.1.4294967296.abc"),
-            &format!("pd1.{ID}.1.1.x.abc"),
-            &format!("pd1.{ID}.1.1..abc.more"),
-            "pd1.x.1.1..abc",
+            "pd2",
+            ".",
+            &format!("pd2.{ID}.1.1..1000"),
+            // What another state was marked with.
+            &format!("pd2.{ID}.1.1..1000.{mark}"),
+            &marked(&format!("pd1.{ID}.1.1..1000")),
+            &marked(&format!("pd2.{ID}.600001.1..1000")),
+            &marked(&format!("pd2.{ID}.1.-1..1000")),
+            &marked(&format!("pd2.{ID}.1.1.4294967296.1000")),
+            &marked(&format!("pd2.{ID}.1.1.x.1000")),
+            &marked(&format!("pd2.{ID}.1.1..1000.more")),
+            &marked("pd2.x.1.1..1000"),
         ] {
-            assert_eq!(open(state), None, "{state}");
+            assert_eq!(open(state), Err(Fault::NotOurs), "{state}");
         }
         let answers = InputResponses::from([("a".to_owned(), json!({}))]);
-        assert!(Round::open(Some(answers), None, String::new).is_err());
+        let opened = with((1, None, 1), |it| Round::open((Some(answers), None), it, NOW));
+        assert_eq!(opened, Err(Fault::NotOurs));
     }
 
     #[test]

@@ -28,7 +28,7 @@ impl Service {
         &self,
         context: &RequestContext<RoleServer>,
     ) -> Cow<'_, DispatcherHandle> {
-        match found::<Identity>(&context.extensions) {
+        match identity(context) {
             None => Cow::Borrowed(&self.whole),
             Some(it) => Cow::Owned(self.whole.clone().seen_by(Some(it.clone()))),
         }
@@ -49,6 +49,11 @@ pub(super) fn keep_awake(context: &RequestContext<RoleServer>) -> Option<KeepAwa
 /// told nothing since.
 pub(super) fn is_made_again(context: &RequestContext<RoleServer>) -> bool {
     found::<MadeAgain>(&context.extensions).is_some()
+}
+
+/// Who makes a request, where they showed who they are.
+pub(super) fn identity(context: &RequestContext<RoleServer>) -> Option<&Identity> {
+    found(&context.extensions)
 }
 
 /// What the transport says of a request. The legacy transport says it of the message itself; rmcp

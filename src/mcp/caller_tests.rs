@@ -3,81 +3,23 @@
 use std::sync::Arc;
 
 use axum::body::Body;
-use futures::{
-    StreamExt as _,
-    channel::mpsc::{UnboundedReceiver, UnboundedSender, unbounded},
-    future::BoxFuture,
-};
+use futures::future::BoxFuture;
 use http_body_util::BodyExt as _;
-use rmcp::{
-    RoleServer, ServiceExt as _,
-    model::{ClientJsonRpcMessage, GetExtensions as _},
-    service::{RxJsonRpcMessage, TxJsonRpcMessage},
-    transport::streamable_http_server::{
-        StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
-    },
+use rmcp::transport::streamable_http_server::{
+    StreamableHttpServerConfig, StreamableHttpService, session::local::LocalSessionManager,
 };
 use serde_json::{Value, json};
 use tokio_util::sync::CancellationToken;
 
-use super::DispatchServer;
+use super::{
+    DispatchServer,
+    testing::{Talk, call, seal, serve},
+};
 use crate::{
     model::{AgentName, ClaimedTask, Failure, HandedIn, Identity, LeaseId, LeaseReport, Sees},
     ports::{Claim, WorkBoard},
     runtime::testing::{World, document},
 };
-
-/// A client of a server in this process, whose transport says with each message who it is from.
-struct Talk {
-    said: UnboundedSender<RxJsonRpcMessage<RoleServer>>,
-    heard: UnboundedReceiver<TxJsonRpcMessage<RoleServer>>,
-}
-
-impl Talk {
-    async fn open(server: DispatchServer) -> Self {
-        let (said, from_client) = unbounded();
-        let (to_client, heard) = unbounded();
-        tokio::spawn(async move {
-            let running = Box::pin(server.serve((to_client, from_client))).await.unwrap();
-            running.waiting().await
-        });
-        let mut talk = Self { said, heard };
-        talk.ask(None, &initialize()).await;
-        let initialized = json!({ "jsonrpc": "2.0", "method": "notifications/initialized" });
-        talk.said.unbounded_send(serde_json::from_value(initialized).unwrap()).unwrap();
-        talk
-    }
-
-    async fn ask(&mut self, who: Option<&Identity>, request: &Value) -> Value {
-        let mut message: ClientJsonRpcMessage = serde_json::from_value(request.clone()).unwrap();
-        if let (ClientJsonRpcMessage::Request(request), Some(who)) = (&mut message, who) {
-            request.request.extensions_mut().insert(who.clone());
-        }
-        self.said.unbounded_send(message).unwrap();
-        serde_json::to_value(self.heard.next().await.unwrap()).unwrap()
-    }
-
-    async fn call(&mut self, who: Option<&Identity>, tool: &str, arguments: &Value) -> Value {
-        let answer = self.ask(who, &call(tool, arguments)).await;
-        answer["result"]["structuredContent"].clone()
-    }
-}
-
-fn initialize() -> Value {
-    json!({ "jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
-        "protocolVersion": "2025-06-18", "capabilities": {},
-        "clientInfo": { "name": "test", "version": "1" },
-    } })
-}
-
-fn call(tool: &str, arguments: &Value) -> Value {
-    let params = json!({ "name": tool, "arguments": arguments });
-    json!({ "jsonrpc": "2.0", "id": 2, "method": "tools/call", "params": params })
-}
-
-fn serve(world: &World) -> DispatchServer {
-    DispatchServer::new(world.handle.clone(), CancellationToken::new(), 1_000_000)
-}
 
 fn identity(name: &str, sees: Sees) -> Option<Identity> {
     Identity::new(name, sees)
@@ -186,7 +128,7 @@ async fn the_call_of_a_client_stands_for_a_key_of_its_caller() {
 async fn tools_for_workers_are_shown_to_those_who_see_all() {
     let world = World::new().await;
     let handle = world.handle.clone().with_workers(Arc::new(NoWork));
-    let server = DispatchServer::new(handle, CancellationToken::new(), 1_000_000);
+    let server = DispatchServer::new(handle, CancellationToken::new(), 1_000_000, seal());
     let mut talk = Talk::open(server).await;
     let list = json!({ "jsonrpc": "2.0", "id": 3, "method": "tools/list" });
     let own = identity("ada", Sees::Own);

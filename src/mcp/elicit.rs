@@ -6,7 +6,7 @@
 //! the client calls again. Whatever a user declines to decide stays as it is, and is not asked
 //! again by the same call: the result says who else may decide.
 
-use std::{borrow::Cow, collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use rmcp::{
     RoleServer,
@@ -24,14 +24,24 @@ use tracing::debug;
 
 use super::{DispatchServer, call::Call};
 use crate::{
-    model::{ApproveRequest, DispatchId, Refusal, TaskIdx, text},
+    model::{ApproveRequest, DispatchId, ErrorCode, Refusal, TaskIdx, text},
+    plan::NOTE_CHARS_MAX,
     runtime::{DispatcherHandle, Question, Questions, Ticket},
 };
 
-/// How many questions one answer holds; the others come in later rounds.
+/// How many questions one answer holds; the others come after those are answered.
 const QUESTIONS_MAX: usize = 20;
-/// The longest note, in characters.
-const NOTE_CHARS_MAX: usize = 4_000;
+/// How many characters of JSON its questions have together, but for the first one.
+const QUESTIONS_CHARS_MAX: usize = 30_000;
+/// How a decision is refused that is no longer waited for.
+const TOO_LATE: [ErrorCode; 4] = [
+    ErrorCode::NotWaiting,
+    ErrorCode::AlreadyEnded,
+    ErrorCode::UnknownDispatch,
+    ErrorCode::UnknownTask,
+];
+/// How long a question rests whose answer could not be carried out.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How long a question may take to be taken back.
 const WITHDRAW_MAX: Duration = Duration::from_secs(1);
 
@@ -90,7 +100,7 @@ impl Way {
 }
 
 /// Whether the client says that it can show a form. One that names no mode means forms.
-fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
+pub(super) fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
     let declared = context.client_capabilities().and_then(|it| it.elicitation);
     declared.is_some_and(|it| it.form.is_some() || it.url.is_none())
 }
@@ -98,7 +108,7 @@ fn can_show_forms(context: &RequestContext<RoleServer>) -> bool {
 /// Asks on behalf of one call.
 pub(super) struct Asking<'a> {
     server: &'a DispatchServer,
-    handle: Cow<'a, DispatcherHandle>,
+    handle: &'a DispatcherHandle,
     call: &'a Call<'a>,
     dispatch: DispatchId,
     way: Way,
@@ -115,7 +125,7 @@ impl<'a> Asking<'a> {
         call: &'a Call<'a>,
     ) -> Self {
         let (way, left) = (Way::of(call), call.round.left());
-        let handle = server.handle(call.context);
+        let handle = &*call.handle;
         Self { server, handle, call, dispatch, way, left, out: None }
     }
 
@@ -128,9 +138,12 @@ impl<'a> Asking<'a> {
             let Some(response) = response_to(&question, &self.call.round.responses) else {
                 continue;
             };
-            settle(&self.handle, self.dispatch, &question, Verdict::read(&question, response))
-                .await;
-            self.left.insert(question.task);
+            let verdict = Verdict::read(&question, response);
+            match settle(self.handle, self.dispatch, &question, verdict).await {
+                Ok(()) => _ = self.left.insert(question.task),
+                // It is asked once more.
+                Err(error) => debug!(%error, "an answer could not be carried out"),
+            }
         }
         Ok(())
     }
@@ -170,47 +183,44 @@ impl<'a> Asking<'a> {
         loop {
             // What others are asked now is not asked here, also if they decide in this moment:
             // it is read again when they let go of it.
-            let taken = others.borrow_and_update().clone();
-            let open = questions.read().await?;
-            let is_mine = |it: &Question| {
-                !self.left.contains(&it.task) && !taken.contains(&(dispatch, it.task))
+            let taken = of_dispatch(&others.borrow_and_update(), dispatch);
+            let Some(open) = read(questions).await? else {
+                questions.changed().await;
+                continue;
             };
+            let is_mine =
+                |it: &Question| !self.left.contains(&it.task) && !taken.contains(&it.task);
             let mut mine = open.into_iter().filter(is_mine);
             if self.way == Way::Answer {
-                let mine: Vec<_> = mine.take(QUESTIONS_MAX).collect();
+                let mine: Vec<_> = mine.collect();
                 if !mine.is_empty() {
                     return Ok(mine);
                 }
-            } else if let Some((question, claim)) =
-                mine.find_map(|it| asked.claim(dispatch, it.task).map(|claim| (it, claim)))
-            {
+            } else if let Some(question) = mine.next() {
+                // Whoever was quicker may have let go of it again; all is read anew.
+                let Some(claim) = asked.claim(dispatch, question.task) else { continue };
                 // Another call may have asked it, and have heard the answer, since it was read.
-                if questions.read().await?.contains(&question) {
-                    self.put(&question, claim, questions).await?;
+                if read(questions).await?.is_some_and(|it| it.contains(&question)) {
+                    self.put(&question, claim, questions).await;
                 }
                 continue;
             }
             tokio::select! {
                 () = questions.changed() => (),
-                _ = others.changed() => (),
+                () = change(&mut others, dispatch, &taken) => (),
             }
         }
     }
 
     /// Puts one question to the client, and does what is answered.
-    async fn put(
-        &mut self,
-        question: &Question,
-        claim: Claim<'a>,
-        questions: &mut Questions,
-    ) -> Result<(), Refusal> {
+    async fn put(&mut self, question: &Question, claim: Claim<'a>, questions: &mut Questions) {
         let request = ServerRequest::ElicitRequest(elicitation(self.dispatch, question));
         let options = PeerRequestOptions::no_options();
         let sent = self.call.context.peer.send_request_with_option(request, options).await;
         let answer = match sent {
             Ok(sent) => {
                 self.out = Some((sent.id.clone(), claim));
-                self.await_answer(question, sent, questions).await?
+                self.await_answer(question, sent, questions).await
             }
             Err(error) => Answer::Given(Err(error)),
         };
@@ -225,15 +235,20 @@ impl<'a> Asking<'a> {
             }
             Answer::NotNeeded => {
                 self.withdraw().await;
-                return Ok(());
+                return;
             }
         };
         // The claim is held until the decision stands, so that nobody else is asked meanwhile.
         let claim = self.out.take();
-        settle(&self.handle, self.dispatch, question, verdict).await;
-        self.left.insert(question.task);
+        match settle(self.handle, self.dispatch, question, verdict).await {
+            Ok(()) => _ = self.left.insert(question.task),
+            Err(error) => {
+                debug!(%error, "an answer could not be carried out");
+                // It is asked once more, and nobody else is asked meanwhile.
+                tokio::time::sleep(ASK_AGAIN).await;
+            }
+        }
         drop(claim);
-        Ok(())
     }
 
     async fn await_answer(
@@ -241,19 +256,54 @@ impl<'a> Asking<'a> {
         question: &Question,
         sent: RequestHandle<RoleServer>,
         questions: &mut Questions,
-    ) -> Result<Answer, Refusal> {
+    ) -> Answer {
         let mut answer = std::pin::pin!(sent.await_response());
         loop {
             tokio::select! {
                 biased;
-                answer = &mut answer => return Ok(Answer::Given(answer)),
+                answer = &mut answer => return Answer::Given(answer),
                 () = questions.changed() => {
-                    let open = questions.read().await?;
-                    if !open.iter().any(|it| it.task == question.task) {
-                        return Ok(Answer::NotNeeded);
+                    // What cannot be read now is still asked, as far as anybody knows.
+                    let is_it = |it: &Question| it.task == question.task;
+                    match read(questions).await {
+                        Ok(Some(open)) if !open.iter().any(is_it) => return Answer::NotNeeded,
+                        Ok(_) => (),
+                        Err(_) => return Answer::NotNeeded,
                     }
                 }
             }
+        }
+    }
+}
+
+/// The tasks of a dispatch that are before some user.
+fn of_dispatch(asked: &BTreeSet<(DispatchId, TaskIdx)>, dispatch: DispatchId) -> BTreeSet<TaskIdx> {
+    let from = (dispatch, TaskIdx::from_usize(0));
+    asked.range(from..).take_while(|it| it.0 == dispatch).map(|it| it.1).collect()
+}
+
+/// Waits until other tasks of the dispatch are before some user; what becomes of other dispatches
+/// wakes nobody.
+async fn change(
+    asked: &mut watch::Receiver<BTreeSet<(DispatchId, TaskIdx)>>,
+    dispatch: DispatchId,
+    before: &BTreeSet<TaskIdx>,
+) {
+    let is_other = |it: &BTreeSet<_>| of_dispatch(it, dispatch) != *before;
+    if asked.wait_for(is_other).await.is_err() {
+        std::future::pending::<()>().await;
+    }
+}
+
+/// What is asked now; nothing is known while the store cannot be read, and a dispatch that is not
+/// there is refused.
+async fn read(questions: &mut Questions) -> Result<Option<Vec<Question>>, Refusal> {
+    match questions.read().await {
+        Ok(open) => Ok(Some(open)),
+        Err(error) if error.code() == ErrorCode::UnknownDispatch => Err(error),
+        Err(error) => {
+            debug!(%error, "failed to read what is asked");
+            Ok(None)
         }
     }
 }
@@ -297,26 +347,40 @@ impl Verdict {
     }
 }
 
-/// Carries out what a user has decided, if they have.
+/// Carries out what a user has decided, if they have. A decision that comes too late is ignored;
+/// after any other refusal the question is still open.
 pub(super) async fn settle(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
     question: &Question,
     verdict: Verdict,
-) {
-    let Verdict::Decided(decision, note) = verdict else { return };
+) -> Result<(), Refusal> {
+    let Verdict::Decided(decision, note) = verdict else { return Ok(()) };
     let (dispatch_id, task_id) = (dispatch, question.task_id.clone());
     let decided = handle.approve(ApproveRequest { dispatch_id, task_id, decision, note }).await;
-    if let Err(error) = decided {
-        debug!(dispatch_id = %dispatch, %error, "a decision came too late");
+    match decided {
+        Err(error) if TOO_LATE.contains(&error.code()) => {
+            debug!(dispatch_id = %dispatch, %error, "a decision came too late");
+            Ok(())
+        }
+        decided => decided.map(|_| ()),
     }
 }
 
-/// The questions as a client is asked them, by their keys.
+/// The questions as a client is asked them, by their keys; the first of them where there are more
+/// than one answer holds.
 pub(super) fn requests(dispatch: DispatchId, questions: &[Question]) -> InputRequests {
-    let request =
-        |it: &Question| (key_of(it), InputRequest::Elicitation(elicitation(dispatch, it)));
-    questions.iter().map(request).collect()
+    let mut requests = InputRequests::new();
+    let mut n_chars = 0;
+    for question in questions.iter().take(QUESTIONS_MAX) {
+        let request = InputRequest::Elicitation(elicitation(dispatch, question));
+        n_chars += serde_json::to_string(&request).map_or(0, |it| it.chars().count());
+        if n_chars > QUESTIONS_CHARS_MAX && !requests.is_empty() {
+            break;
+        }
+        requests.insert(key_of(question), request);
+    }
+    requests
 }
 
 /// What a client answered to `question`.
@@ -365,6 +429,7 @@ fn form(question: &Question) -> ElicitationSchema {
 #[cfg(test)]
 mod tests {
     use expect_test::expect;
+    use futures::FutureExt as _;
     use serde_json::json;
 
     use super::*;
@@ -419,6 +484,25 @@ mod tests {
     }
 
     #[test]
+    fn one_answer_holds_so_many_questions_and_so_long_ones() {
+        let dispatch = "01890a5d-ac96-774b-bcce-b302099a8057".parse().unwrap();
+        let asked = |n: usize, n_chars: usize| {
+            let of = |it: usize| Question {
+                task_id: TaskId::new(&format!("t{it:04}")),
+                message: "é".repeat(n_chars),
+                ..question()
+            };
+            let requests = requests(dispatch, &(0..n).map(of).collect::<Vec<_>>());
+            let chars = serde_json::to_string(&requests).unwrap().chars().count();
+            assert!(requests.len() == 1 || chars < 32_000, "{chars}");
+            assert!(n == 0 || requests.contains_key("approval/t0000"));
+            requests.len()
+        };
+        assert_eq!([asked(0, 1), asked(3, 10), asked(5_000, 10)], [0, 3, 20]);
+        assert_eq!([asked(5_000, 4_000), asked(2, 40_000)], [6, 1]);
+    }
+
+    #[test]
     fn only_an_offered_decision_decides() {
         let read = |response: Value| Verdict::read(&question(), &response);
         let accept = |content: Value| read(json!({"action": "accept", "content": content}));
@@ -442,6 +526,26 @@ mod tests {
         ] {
             assert_eq!(nothing, Verdict::Nothing);
         }
+    }
+
+    #[tokio::test]
+    async fn what_others_are_asked_about_other_dispatches_wakes_nobody() {
+        let (asked, [ours, theirs]) = (Asked::default(), [1, 2].map(dispatch_of));
+        let mut others = asked.0.subscribe();
+        let before = of_dispatch(&others.borrow_and_update(), ours);
+        let task = TaskIdx::from_usize(0);
+        let _elsewhere = asked.claim(theirs, task).unwrap();
+        assert!(change(&mut others, ours, &before).now_or_never().is_none());
+        let here = asked.claim(ours, task).unwrap();
+        assert!(change(&mut others, ours, &before).now_or_never().is_some());
+        let before = of_dispatch(&others.borrow_and_update(), ours);
+        assert_eq!(before, [task].into());
+        drop(here);
+        assert!(change(&mut others, ours, &before).now_or_never().is_some());
+    }
+
+    fn dispatch_of(number: u128) -> DispatchId {
+        DispatchId::new(uuid::Uuid::from_u128(number))
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
 };
 use crate::{
     model::{DispatchId, DispatchStatus, Millis, Refusal},
-    runtime::{DispatcherHandle, Progress, Ticket},
+    runtime::{DispatcherHandle, Heed, Progress, Ticket},
 };
 
 /// Clients that show progress hear at least this often that the call is alive.
@@ -50,10 +50,10 @@ pub(super) async fn finish(
     call: &Call<'_>,
 ) -> Result<Outcome, Refusal> {
     let Ticket { dispatch, wait_ms } = ticket;
-    let handle = server.handle(call.context);
+    let handle = &*call.handle;
     if wait_ms > 0 {
         if tasks::is_wanted(call.context) {
-            let task = tasks::create(&handle, dispatch).await?;
+            let task = tasks::create(handle, dispatch, call.context).await?;
             return match task {
                 Some(task) => Ok(Outcome::Task(task)),
                 None => handle.result(dispatch).await.map(|it| Outcome::Result(Box::new(it))),
@@ -81,14 +81,13 @@ pub(super) async fn attend<T>(
     let token = context.meta.get_progress_token();
     let mut asking = Asking::new(server, dispatch, call);
     asking.take_answers().await?;
-    let mut log = ForRequest::new(server, dispatch, context);
-    let handle = server.handle(context);
+    let mut log = ForRequest::new(dispatch, call);
     let attended = tokio::select! {
         biased;
         ended = ended => ended.map(Attended::Ended),
         () = given_up(server, context) => Ok(Attended::GivenUp),
         asks = asking.run(ticket) => Ok(Attended::Asks(asks)),
-        never = tell(&handle, dispatch, token, context.peer.clone()) => match never {},
+        never = tell(&call.handle, dispatch, token, context.peer.clone()) => match never {},
         never = log.run() => match never {},
     };
     asking.withdraw().await;
@@ -109,33 +108,39 @@ async fn given_up(server: &DispatchServer, context: &RequestContext<RoleServer>)
     }
 }
 
-/// Sends progress for as long as it is polled.
+/// Sends progress for as long as it is polled, whatever process runs the dispatch.
 async fn tell(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
     token: Option<ProgressToken>,
     peer: Peer<RoleServer>,
 ) -> std::convert::Infallible {
-    if let (Some(token), Some(mut progress)) = (token, handle.follow(dispatch).await) {
+    if let Some(token) = token {
+        let mut course = handle.course(dispatch, Heed::End);
         let started = Instant::now();
         let mut beat = tokio::time::interval_at(started + HEARTBEAT, HEARTBEAT);
         beat.set_missed_tick_behavior(MissedTickBehavior::Delay);
-        let mut notices = Notices::default();
+        let (mut notices, mut known) = (Notices::default(), None);
         loop {
             let mut is_beat = false;
             tokio::select! {
-                changed = progress.changed() => if changed.is_err() { break },
+                () = course.changed() => (),
                 _ = beat.tick() => is_beat = true,
             }
-            let now = progress.borrow_and_update().clone();
-            let told = notices.next(&token, &now, (handle.now(), started.elapsed(), is_beat));
-            if let Some(notice) = told
-                && peer.notify_progress(notice).await.is_err()
-            {
-                break;
-            }
-            if now.status != DispatchStatus::Running {
-                break;
+            // What cannot be read now is told as it was. Elsewhere the store changes without news.
+            let read = course.read().await.ok();
+            let has_news = is_beat || read != known;
+            known = read.or(known);
+            if let Some(now) = known.as_ref().filter(|_| has_news) {
+                let when = (handle.now(), started.elapsed(), is_beat);
+                if let Some(notice) = notices.next(&token, now, when)
+                    && peer.notify_progress(notice).await.is_err()
+                {
+                    break;
+                }
+                if now.status != DispatchStatus::Running {
+                    break;
+                }
             }
             tokio::time::sleep(INTERVAL_MIN).await;
         }

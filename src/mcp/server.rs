@@ -1,7 +1,14 @@
 //! The server handler: says what there is, and hands calls to the tools.
 #![expect(deprecated, reason = "clients of every revision are served, also of those with logging")]
 
-use std::{borrow::Cow, io};
+use std::{
+    borrow::Cow,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
 
 use rmcp::{
     ErrorData, RoleServer, ServerHandler,
@@ -28,6 +35,7 @@ use super::{
     log::{self, Level, Tellers},
     prompts,
     resources::{self, Subscriptions},
+    seal::Seal,
     tasks, tools,
 };
 use crate::{
@@ -41,30 +49,38 @@ pub struct DispatchServer {
     service: Service,
     closing: CancellationToken,
     document_bytes_max: u64,
+    /// What makes the state of calls in rounds.
+    pub(super) seal: Seal,
     /// What users are being asked, in all sessions.
     pub(super) asked: Asked,
     /// What this session wants to hear.
     pub(super) level: Level,
+    /// Whether this session began with `initialize`: in those revisions there are no tasks.
+    has_handshake: Arc<AtomicBool>,
     pub(super) tellers: Tellers,
-    /// Ends with the session.
+    /// Ends with the session, as the tellers do.
     subscriptions: Subscriptions,
 }
 
 impl DispatchServer {
     /// Serves `handle`. Calls that wait are answered soon after `closing`, with what is there then;
-    /// arguments of more than `document_bytes_max` bytes of compact JSON are refused.
+    /// arguments of more than `document_bytes_max` bytes of compact JSON are refused. A call that
+    /// asks its client something may be made again to any server with the same `seal`.
     pub fn new(
         handle: DispatcherHandle,
         closing: CancellationToken,
         document_bytes_max: u64,
+        seal: Seal,
     ) -> Self {
         Self {
             service: Service::new(handle),
             closing,
             document_bytes_max,
+            seal,
             asked: Asked::default(),
             level: Level::default(),
-            tellers: Tellers::new(),
+            has_handshake: Arc::default(),
+            tellers: Tellers::default(),
             subscriptions: Subscriptions::default(),
         }
     }
@@ -72,8 +88,13 @@ impl DispatchServer {
     /// The same for another session.
     #[must_use]
     pub fn for_session(&self) -> Self {
-        let (level, subscriptions) = (Level::default(), Subscriptions::default());
-        Self { level, subscriptions, ..self.clone() }
+        Self {
+            level: Level::default(),
+            has_handshake: Arc::default(),
+            tellers: Tellers::default(),
+            subscriptions: Subscriptions::default(),
+            ..self.clone()
+        }
     }
 
     /// Cancelled when the server is about to end.
@@ -94,7 +115,7 @@ impl DispatchServer {
 
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
-        let capabilities = ServerCapabilities::builder()
+        let mut capabilities = ServerCapabilities::builder()
             .enable_completions()
             .enable_logging()
             .enable_prompts()
@@ -102,8 +123,12 @@ impl ServerHandler for DispatchServer {
             .enable_tools()
             .enable_resources_list_changed()
             .enable_resources_subscribe()
-            .enable_tasks();
-        let mut info = ServerConfig::new(capabilities.build());
+            .enable_tasks()
+            .build();
+        if self.has_handshake.load(Ordering::Relaxed) {
+            tasks::hide(&mut capabilities);
+        }
+        let mut info = ServerConfig::new(capabilities);
         let mut implementation = Implementation::from_build_env();
         env!("CARGO_PKG_NAME").clone_into(&mut implementation.name);
         env!("CARGO_PKG_VERSION").clone_into(&mut implementation.version);
@@ -119,7 +144,8 @@ impl ServerHandler for DispatchServer {
         context: RequestContext<RoleServer>,
     ) -> Result<InitializeResult, ErrorData> {
         context.peer.set_peer_info(request.clone());
-        self.negotiate_initialize(&request).map(tasks::hide_from_handshake)
+        self.has_handshake.store(true, Ordering::Relaxed);
+        self.negotiate_initialize(&request)
     }
 
     async fn set_level(
@@ -178,7 +204,7 @@ impl ServerHandler for DispatchServer {
         let response = match fits.and_then(|()| Json::from_map(&arguments)) {
             Ok(args) => {
                 let rounds = (input_responses, request_state);
-                let call = Call::open((&name, &arguments), rounds, &context)?;
+                let call = Call::open(self, (&name, &arguments), rounds, &context)?;
                 tools::call(self, &name, &args, &call).await?
             }
             Err(refusal) => answer::refused(&refusal).into(),

@@ -5,12 +5,14 @@
 //! durable before the task is answered, survives a restart, and is there for every process on the
 //! same state directory.
 
+use std::borrow::Cow;
+
 use rmcp::{
     ErrorData, RoleServer,
     model::{
         CancelTaskParams, ClientCapabilities, CreateTaskResult, DetailedTask, GetTaskMethod,
-        GetTaskParams, GetTaskResult, InitializeResult, ProtocolVersion, TASKS_EXTENSION_ID, Task,
-        TaskPayload, TaskStatus, UpdateTaskParams,
+        GetTaskParams, GetTaskResult, ProtocolVersion, ServerCapabilities, TASKS_EXTENSION_ID,
+        Task, TaskPayload, TaskStatus, UpdateTaskParams,
     },
     service::RequestContext,
 };
@@ -44,8 +46,9 @@ pub(super) fn is_wanted(context: &RequestContext<RoleServer>) -> bool {
 pub(super) async fn create(
     handle: &DispatcherHandle,
     dispatch: DispatchId,
+    context: &RequestContext<RoleServer>,
 ) -> Result<Option<CreateTaskResult>, Refusal> {
-    let standing = handle.standing(dispatch).await?;
+    let standing = for_client(handle.standing(dispatch).await?, context);
     let is_open = standing.status == DispatchStatus::Running;
     Ok(is_open.then(|| CreateTaskResult::new(task(dispatch, &standing))))
 }
@@ -56,10 +59,9 @@ pub(super) async fn get(
     request: GetTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<GetTaskResult, ErrorData> {
-    check_revision(context)?;
-    let dispatch = read_id(&request.task_id)?;
-    let handle = server.handle(context);
+    let (dispatch, handle) = asked(server, &request.task_id, context)?;
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
+    let standing = for_client(standing, context);
     let payload = match standing.status {
         DispatchStatus::Running if standing.questions.is_empty() => TaskPayload::Working,
         DispatchStatus::Running => TaskPayload::InputRequired {
@@ -78,15 +80,14 @@ pub(super) async fn get(
 }
 
 /// Answers `tasks/update`: decides on approvals. Answers to what is not asked, or no longer, are
-/// ignored; one that is none of the decisions is refused, and then nothing is decided.
+/// ignored; one that is none of the decisions is refused, and then nothing is decided. What could
+/// not be carried out is an error, and the same update may be sent again.
 pub(super) async fn update(
     server: &DispatchServer,
     request: UpdateTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<(), ErrorData> {
-    check_revision(context)?;
-    let dispatch = read_id(&request.task_id)?;
-    let handle = server.handle(context);
+    let (dispatch, handle) = asked(server, &request.task_id, context)?;
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
     let mut verdicts = Vec::new();
     for question in &standing.questions {
@@ -95,7 +96,8 @@ pub(super) async fn update(
         }
     }
     for (question, verdict) in verdicts {
-        elicit::settle(&handle, dispatch, question, verdict).await;
+        let settled = elicit::settle(&handle, dispatch, question, verdict).await;
+        settled.map_err(|it| to_error(&it))?;
     }
     Ok(())
 }
@@ -106,23 +108,30 @@ pub(super) async fn cancel(
     request: CancelTaskParams,
     context: &RequestContext<RoleServer>,
 ) -> Result<(), ErrorData> {
-    check_revision(context)?;
-    let dispatch_id = read_id(&request.task_id)?;
+    let (dispatch_id, handle) = asked(server, &request.task_id, context)?;
     let reason = Some("tasks/cancel".to_owned());
     let cancel = CancelRequest { dispatch_id, task_ids: None, reason };
-    server.handle(context).cancel(cancel).await.map(|_| ()).map_err(|it| to_error(&it))
+    handle.cancel(cancel).await.map(|_| ()).map_err(|it| to_error(&it))
 }
 
-/// Takes what the extension declares out of an answer to `initialize`: it begins with the revision
-/// that has no `initialize`.
-pub(super) fn hide_from_handshake(mut answer: InitializeResult) -> InitializeResult {
-    if let Some(extensions) = &mut answer.capabilities.extensions {
+/// How a dispatch stands for a client: one that can show no forms is not asked, and works on;
+/// its status message says what is waited for.
+fn for_client(mut standing: Standing, context: &RequestContext<RoleServer>) -> Standing {
+    if !elicit::can_show_forms(context) {
+        standing.questions.clear();
+    }
+    standing
+}
+
+/// Takes out what the extension declares, where there is none: it begins with the revision that
+/// has no `initialize`. Without it rmcp knows no method of it.
+pub(super) fn hide(capabilities: &mut ServerCapabilities) {
+    if let Some(extensions) = &mut capabilities.extensions {
         extensions.remove(TASKS_EXTENSION_ID);
         if extensions.is_empty() {
-            answer.capabilities.extensions = None;
+            capabilities.extensions = None;
         }
     }
-    answer
 }
 
 /// What a user says to a task's question. A task's client shows a question once, so a no is taken
@@ -175,15 +184,17 @@ fn is_known_to(context: &RequestContext<RoleServer>) -> bool {
     version.is_some_and(|it| it >= ProtocolVersion::V_2026_07_28)
 }
 
-fn check_revision(context: &RequestContext<RoleServer>) -> Result<(), ErrorData> {
-    if is_known_to(context) {
-        return Ok(());
+/// The dispatch that a request is about, and the service as its caller sees it.
+fn asked<'a>(
+    server: &'a DispatchServer,
+    task_id: &str,
+    context: &RequestContext<RoleServer>,
+) -> Result<(DispatchId, Cow<'a, DispatcherHandle>), ErrorData> {
+    if !is_known_to(context) {
+        return Err(ErrorData::method_not_found::<GetTaskMethod>());
     }
-    Err(ErrorData::method_not_found::<GetTaskMethod>())
-}
-
-fn read_id(text: &str) -> Result<DispatchId, ErrorData> {
-    text.parse().map_err(|_| unknown_task())
+    let dispatch = task_id.parse().map_err(|_| unknown_task())?;
+    Ok((dispatch, server.handle(context)))
 }
 
 fn to_error(refusal: &Refusal) -> ErrorData {

@@ -47,6 +47,28 @@ pub fn escape_lines(text: &str) -> String {
     safe
 }
 
+/// Like [`escape`], for Markdown, also where a reader lets HTML through: no tag, link, image or
+/// emphasis, no table and no code. Underscores inside of words mark nothing and stay as they are.
+pub fn escape_markdown(text: &str) -> String {
+    let mut safe = String::with_capacity(text.len());
+    let (mut before, text) = (' ', escape(text));
+    let mut rest = text.chars().peekable();
+    while let Some(it) = rest.next() {
+        let is_inside =
+            before.is_alphanumeric() && rest.peek().is_some_and(|it| it.is_alphanumeric());
+        match it {
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '&' => safe.push_str("&amp;"),
+            '[' | ']' | '!' | '\\' | '`' | '*' | '|' | '~' => safe.extend(['\\', it]),
+            '_' if !is_inside => safe.extend(['\\', it]),
+            _ => safe.push(it),
+        }
+        before = it;
+    }
+    safe
+}
+
 /// Escapes JSON text as JSON does, so that it reads back as it was: outside its strings there is no
 /// unsafe character but line breaks, which stay.
 pub fn escape_json(json: &str) -> String {
@@ -105,6 +127,15 @@ fn is_unsafe(it: char) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn markdown_of_strangers_is_text() {
+        let shown = escape_markdown("<img src=x onerror=\"a()\"> [c](javascript:1) & ![i](u)\n`x`");
+        let expected = "&lt;img src=x onerror=\"a()\"&gt; \\[c\\](javascript:1) &amp; \\!\\[i\\](u)\
+                        \\\\u{a}\\`x\\`";
+        assert_eq!(shown, expected);
+        assert_eq!(escape_markdown("a_b _c_ **d** |e| \\"), r"a_b \_c\_ \*\*d\*\* \|e\| \\");
+    }
 
     #[test]
     fn json_reads_back_as_it_was_and_shows_nothing_unsafe() {

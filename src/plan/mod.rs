@@ -33,10 +33,11 @@ pub use claims::{ClaimTable, Holders, Need};
 pub use condition::{Condition, ConditionFault, Facts, WHEN_CHARS_MAX};
 pub use cycle::{Cycles, find_cycles};
 pub use document::{
-    Checked, DispatchCall, ESTIMATE_DEFAULT, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX,
-    check_addition, check_approve, check_cancel, check_claim, check_complete, check_control,
-    check_dispatch, check_document, check_fail, check_get_result, check_heartbeat, check_plan,
-    check_read_trace, check_replacement, check_resolved_input, check_retry, check_specs,
+    Checked, DispatchCall, ESTIMATE_DEFAULT, NOTE_CHARS_MAX, RetryCall, Source, WAIT_MS_DEFAULT,
+    WAIT_MS_MAX, check_addition, check_approve, check_cancel, check_claim, check_complete,
+    check_control, check_dispatch, check_document, check_fail, check_get_result, check_heartbeat,
+    check_plan, check_read_trace, check_replacement, check_resolved_input, check_retry,
+    check_specs,
 };
 pub use estimate::{DurationKeys, Estimate, History, duration_key};
 #[doc(hidden)]

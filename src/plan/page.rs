@@ -14,7 +14,7 @@ pub fn page(report: &PlanReport) -> String {
          {:.1} s)\n\n",
         report.plan_id,
         report.recommendation.dispatch.as_str(),
-        text::escape(&report.recommendation.reason),
+        text::escape_markdown(&report.recommendation.reason),
         report.estimated_seconds.likely,
         report.estimated_seconds.low,
         report.estimated_seconds.high,
@@ -25,7 +25,7 @@ pub fn page(report: &PlanReport) -> String {
     }
     _ = writeln!(out, "\nCritical path: {}\n", names(&report.critical_path));
     for it in &report.warnings {
-        _ = writeln!(out, "> {}\n", text::escape(it));
+        _ = writeln!(out, "> {}\n", text::escape_markdown(it));
     }
     _ = writeln!(out, "```mermaid\n{}\n```", report.mermaid.trim_end());
     out

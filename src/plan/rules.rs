@@ -15,6 +15,16 @@ pub struct Limits {
     pub timeout_seconds_max: f64,
 }
 
+impl Limits {
+    /// The most tasks that may run at once, whatever the settings allow.
+    const WORKERS_MAX: u32 = 1_024;
+
+    /// How many workers a document may ask for at most.
+    pub fn workers_max(&self) -> u32 {
+        self.max_workers.clamp(1, Self::WORKERS_MAX)
+    }
+}
+
 /// What an agent takes as `input_data`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum InputKind {

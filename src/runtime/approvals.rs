@@ -12,6 +12,8 @@ use crate::{
 
 /// How long another process's store is left alone between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// How long a store that could not be read is left alone.
+const LOOK_AGAIN: Duration = Duration::from_secs(1);
 
 /// A task that waits for somebody's approval.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,6 +42,10 @@ pub struct Questions {
     handle: DispatcherHandle,
     dispatch: DispatchId,
     listening: Option<Listening>,
+    /// Whether it could not be read what is asked.
+    is_unread: bool,
+    /// What it asked last elsewhere, and the last record there was then.
+    last: Option<(u64, Vec<Question>)>,
 }
 
 /// Where news come from.
@@ -54,12 +60,8 @@ enum Listening {
 impl DispatcherHandle {
     /// Follows what a dispatch asks.
     pub fn questions(&self, dispatch: DispatchId) -> Questions {
-        Questions { handle: self.clone(), dispatch, listening: None }
-    }
-
-    async fn open_questions(&self, dispatch: DispatchId) -> Result<Vec<Question>, Refusal> {
-        let (row, tasks) = query::overview(&self.dependencies.journal, dispatch).await?;
-        Ok(if row.ended_at.is_some() { Vec::new() } else { questions_of(&tasks) })
+        let (handle, listening) = (self.clone(), None);
+        Questions { handle, dispatch, listening, is_unread: false, last: None }
     }
 }
 
@@ -70,12 +72,33 @@ impl Questions {
             // What is asked from now on is heard of; what was asked before is looked up.
             self.listen().await;
         }
-        self.handle.open_questions(self.dispatch).await
+        let open = self.look_up().await;
+        self.is_unread = open.is_err();
+        open
     }
 
-    /// Waits until something else may be asked than what was read last. Dropping the future loses
-    /// nothing.
+    /// What the store says; of a dispatch that has not moved on only the row is read.
+    async fn look_up(&mut self) -> Result<Vec<Question>, Refusal> {
+        let journal = &self.handle.dependencies.journal;
+        if let Some((last_seq, open)) = &self.last {
+            let row = query::dispatch_row(journal, self.dispatch).await?;
+            if row.tenure.last_seq == *last_seq {
+                return Ok(open.clone());
+            }
+        }
+        let (row, tasks) = query::overview(journal, self.dispatch).await?;
+        let open = if row.ended_at.is_some() { Vec::new() } else { questions_of(&tasks) };
+        self.last = Some((row.tenure.last_seq, open.clone()));
+        Ok(open)
+    }
+
+    /// Waits until something else may be asked than what was read last, and a little where it
+    /// could not be read. Dropping the future loses nothing.
     pub async fn changed(&mut self) {
+        if self.is_unread {
+            // What has changed meanwhile may have been heard of already.
+            return tokio::time::sleep(LOOK_AGAIN).await;
+        }
         while !self.hear().await {}
     }
 

@@ -219,9 +219,8 @@ impl Dispatcher {
                     live.waiters.push(Waiter { tasks, reply });
                 }
             }
-            Message::Follow { dispatch, reply } => {
-                let follow = self.lives.get(&dispatch).map(|it| it.progress.subscribe());
-                let _gone = reply.send(follow);
+            Message::Follow { dispatch, heed, reply } => {
+                let _gone = reply.send(self.lives.get(&dispatch).map(|it| it.follow(heed)));
                 batch.touched.push(dispatch);
             }
             Message::Heartbeat { dispatch, task, attempt } => {

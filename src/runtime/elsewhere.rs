@@ -14,6 +14,7 @@ use uuid::Uuid;
 
 use super::{
     control::{self, Decided},
+    course::Heed,
     handle::DispatcherHandle,
     message::{Ended, Heard, Message, Progress},
     options::Recover,
@@ -71,10 +72,7 @@ impl DispatcherHandle {
 
     /// Follows a dispatch that is live in this process.
     pub async fn follow(&self, dispatch: DispatchId) -> Option<watch::Receiver<Progress>> {
-        self.check_seen(dispatch).await.ok()?;
-        let (reply, answer) = oneshot::channel();
-        self.control.send(Message::Follow { dispatch, reply }).ok()?;
-        answer.await.ok().flatten()
+        self.follow_as(dispatch, Heed::End).await.map(|it| it.0)
     }
 
     /// Gives up a dispatch or some of its tasks, in whatever process it runs.

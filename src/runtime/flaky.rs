@@ -18,6 +18,8 @@ use crate::{
 pub(super) struct Flaky {
     pub(super) inner: MemoryStore,
     pub(super) is_broken: AtomicBool,
+    /// Whether nothing can be read.
+    pub(super) is_blind: AtomicBool,
     /// Which of the commits and reads fail.
     pub(super) faults: Faults,
     /// Whether commits wait until this is false again: the process seems to hang.
@@ -54,6 +56,10 @@ impl Journal for Flaky {
     }
 
     fn read(&self, query: Query) {
+        if self.is_blind.load(Ordering::SeqCst) {
+            let reason = "input/output error".into();
+            return query(Err(StoreError::Unavailable { action: "read", reason }));
+        }
         match self.faults.next("read") {
             Ok(()) => self.inner.read(query),
             Err(error) => query(Err(error)),

@@ -15,6 +15,7 @@ use super::{
     document::{Meta, StoredDocument},
     forecast::Forecast,
     lookout,
+    lookup::unknown_plan,
     message::{Inboxes, Message, Submitted},
     options::{Dependencies, Options},
     orphans::{self, Adopter},
@@ -261,6 +262,11 @@ impl DispatcherHandle {
         self.options.agents.keys()
     }
 
+    /// How many workers a document may ask for at most.
+    pub fn workers_max(&self) -> u32 {
+        self.options.limits.workers_max()
+    }
+
     pub(super) fn rules(&self) -> Rules<'_> {
         self.rules.as_rules()
     }
@@ -272,11 +278,7 @@ impl DispatcherHandle {
 
     pub(super) async fn planned(&self, plan: PlanId) -> Result<Checked, Refusal> {
         let stored = self.dependencies.journal.plan(plan).await?;
-        let stored = stored.ok_or_else(|| {
-            let message = format!("there is no plan {plan}");
-            let hint = "make one with plan_tasks, or pass tasks";
-            Refusal::of(ErrorCode::UnknownPlan, "/plan_id", &message, hint)
-        })?;
+        let stored = stored.ok_or_else(|| unknown_plan(plan))?;
         let json = crate::model::json::read(stored.document.as_bytes())?;
         plan::check_document(&json, &self.rules())
     }

@@ -50,6 +50,8 @@ pub(super) struct Live {
     pub(super) rows: Vec<TaskRow>,
     pub(super) waiters: Vec<Waiter>,
     pub(super) progress: watch::Sender<Progress>,
+    /// Held by each who follows and heeds only what is counted.
+    pub(super) aside: Arc<()>,
     /// Whether the trace files are written from the store at the end: the dispatch is large, or
     /// was taken over from a dead process.
     pub(super) traces_from_store: bool,
@@ -108,6 +110,7 @@ impl Live {
             rows,
             waiters: Vec::new(),
             progress: watch::Sender::new(Progress::new(n_tasks)),
+            aside: Arc::default(),
             traces_from_store: n_tasks > TRACE_FILES_MAX,
             history: History::default(),
             running: BTreeSet::new(),

@@ -12,8 +12,8 @@ use super::{
 };
 use crate::{
     model::{
-        AgentName, AgentReport, DispatchId, DispatchResult, DispatchStatus, Millis, PlanId,
-        PlanReport, Refusal, TaskId, TaskResult, TracePage, View, text,
+        AgentName, AgentReport, DispatchId, DispatchResult, DispatchStatus, ErrorCode, Millis,
+        PlanId, PlanReport, Refusal, TaskId, TaskResult, TracePage, View, text,
     },
     plan::InputKind,
     ports::{Journal, StoreError},
@@ -51,6 +51,13 @@ impl Newest {
             plan: plans.first().map(|it| it.0),
         })
     }
+}
+
+/// The refusal of a plan that is not there.
+pub(super) fn unknown_plan(plan: PlanId) -> Refusal {
+    let message = format!("there is no plan {plan}");
+    let hint = "make one with plan_tasks, or pass tasks";
+    Refusal::of(ErrorCode::UnknownPlan, "/plan_id", &message, hint)
 }
 
 impl Found {
@@ -104,6 +111,12 @@ impl DispatcherHandle {
     pub async fn stored_plan(&self, plan: PlanId) -> Result<PlanReport, Refusal> {
         let checked = self.planned(plan).await?;
         Ok(self.plan_report(plan, checked).await)
+    }
+
+    /// Refuses a plan that is not there; whether it could still be dispatched is not looked at.
+    pub async fn check_plan(&self, plan: PlanId) -> Result<(), Refusal> {
+        let stored = self.dependencies.journal.plan(plan).await?;
+        stored.map(|_| ()).ok_or_else(|| unknown_plan(plan))
     }
 
     /// Whether a dispatch runs, or how it ended.

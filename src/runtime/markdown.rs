@@ -2,7 +2,10 @@
 
 use std::fmt::Write as _;
 
-use crate::model::{DispatchResult, SpentReport, TaskResult, TaskStatus, text};
+use crate::model::{
+    DispatchResult, SpentReport, TaskResult, TaskStatus,
+    text::{self, escape_markdown},
+};
 
 /// How much of an output is shown.
 const OUTPUT_CHARS_MAX: usize = 400;
@@ -41,7 +44,7 @@ pub(super) fn write(result: &DispatchResult) -> String {
         );
     }
     for it in result.warnings.iter().take(10) {
-        _ = write!(out, "\n> {}\n", text::escape(it));
+        _ = write!(out, "\n> {}\n", escape_markdown(it));
     }
     section(&mut out, "Successful", result, |it| it == TaskStatus::Success);
     section(&mut out, "Not successful", result, |it| {
@@ -51,10 +54,31 @@ pub(super) fn write(result: &DispatchResult) -> String {
     if !result.next_steps.is_empty() {
         out.push_str("\n### Next steps\n\n");
         for it in &result.next_steps {
-            _ = writeln!(out, "- {it}");
+            _ = writeln!(out, "- {}", escape_markdown(it));
         }
     }
-    text::cut(&out, TEXT_CHARS_MAX)
+    cut_to_lines(out)
+}
+
+/// Cuts between lines, so that no mark is left open.
+fn cut_to_lines(mut text: String) -> String {
+    if let Some((end, _)) = text.char_indices().nth(TEXT_CHARS_MAX) {
+        text.truncate(text[..end].rfind('\n').map_or(0, |it| it + 1));
+        text.push_str("\n…\n");
+    }
+    text
+}
+
+/// Text of one line between marks that it cannot close.
+fn code(text: &str) -> String {
+    let runs = text.split(|it| it != '`').map(str::len);
+    match runs.max().unwrap_or(0) {
+        0 => format!("`{text}`"),
+        n => {
+            let fence = "`".repeat(n + 1);
+            format!("{fence} {text} {fence}")
+        }
+    }
 }
 
 fn section(
@@ -72,7 +96,7 @@ fn section(
 }
 
 fn write_task(out: &mut String, task: &TaskResult) {
-    _ = write!(out, "- **{}** ({})", task.task_id, text::escape(task.agent.as_str()));
+    _ = write!(out, "- **{}** ({})", task.task_id, escape_markdown(task.agent.as_str()));
     if let Some(millis) = task.execution_time_ms {
         _ = write!(out, ", {millis} ms");
     }
@@ -80,17 +104,37 @@ fn write_task(out: &mut String, task: &TaskResult) {
         _ = write!(out, ", reused from task {} of dispatch {}", from.task_id, from.dispatch_id);
     }
     if let (Some(_), Some(approval)) = (task.waiting_for, &task.approval) {
-        _ = write!(out, "\n  - Waits for a decision: {}", text::escape(&approval.message));
+        _ = write!(out, "\n  - Waits for a decision: {}", escape_markdown(&approval.message));
     }
     if let Some(error) = &task.error {
-        _ = write!(out, "\n  - Error: {}", text::escape(error));
+        _ = write!(out, "\n  - Error: {}", escape_markdown(error));
     }
     if let Some(failure) = &task.failure {
-        _ = write!(out, "\n  - Suggestion: {}", failure.hint);
+        _ = write!(out, "\n  - Suggestion: {}", escape_markdown(&failure.hint));
     }
     if !task.output.is_null() {
         let shown = text::escape(&text::cut(&task.output.to_string(), OUTPUT_CHARS_MAX));
-        _ = write!(out, "\n  - Output: `{}`", shown.replace('`', "'"));
+        _ = write!(out, "\n  - Output: {}", code(&shown));
     }
     out.push('\n');
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nothing_closes_a_code_but_its_end() {
+        assert_eq!(code("{\"a\":1}"), "`{\"a\":1}`");
+        assert_eq!(code("a ``b`` <i>"), "``` a ``b`` <i> ```");
+        assert_eq!(code("`"), "`` ` ``");
+    }
+
+    #[test]
+    fn a_long_text_is_cut_between_lines() {
+        let line = format!("- {}\n", code(&"x".repeat(996)));
+        let cut = cut_to_lines(line.repeat(30));
+        assert_eq!(cut, format!("{}\n…\n", line.repeat(23)));
+        assert_eq!(cut_to_lines(line.clone()), line);
+    }
 }

@@ -1,9 +1,10 @@
 //! What the dispatcher is told, and what it tells those who follow a dispatch.
 
 use serde_json::{Map, Value};
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
+    course::{Follower, Heed},
     gatekeeper::Found,
     gather::Gathered,
     reuse::Findable,
@@ -36,7 +37,7 @@ pub(super) enum Message {
     /// longer.
     Wait { dispatch: DispatchId, tasks: Vec<TaskIdx>, reply: oneshot::Sender<Ended> },
     /// Tell me how a dispatch goes. `None` if it is not live here.
-    Follow { dispatch: DispatchId, reply: oneshot::Sender<Option<watch::Receiver<Progress>>> },
+    Follow { dispatch: DispatchId, heed: Heed, reply: oneshot::Sender<Option<Follower>> },
     /// The agent of an attempt shows progress.
     Heartbeat { dispatch: DispatchId, task: TaskIdx, attempt: Attempt },
     /// What holds a task was found out.

@@ -17,6 +17,9 @@ mod condition_tests;
 mod control;
 #[cfg(test)]
 mod control_tests;
+mod course;
+#[cfg(test)]
+mod course_tests;
 mod decision;
 mod defaults;
 mod dispatcher;
@@ -109,6 +112,7 @@ mod work;
 mod workers;
 
 pub use approvals::{Question, Questions};
+pub use course::{Course, Heed};
 #[doc(hidden)]
 pub use fuzzing::fuzz_journal;
 pub use handle::{Caller, DispatcherHandle, Ticket};

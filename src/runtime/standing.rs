@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// How long to wait for the newest word, at most.
-const TOLD_MAX: Duration = Duration::from_millis(200);
+pub(super) const TOLD_MAX: Duration = Duration::from_millis(200);
 /// How many tasks are named.
 const NAMES_MAX: usize = 3;
 
@@ -83,7 +83,7 @@ impl DispatcherHandle {
 }
 
 /// How a dispatch goes by what the store says of it.
-fn progress_of(row: &DispatchRow, tasks: &[StoredTask]) -> Progress {
+pub(super) fn progress_of(row: &DispatchRow, tasks: &[StoredTask]) -> Progress {
     let running = tasks.iter().filter(|it| it.row.status == TaskStatus::Running);
     let waiting = if row.ended_at.is_some() { Vec::new() } else { questions_of(tasks) };
     let names = |it: &mut dyn Iterator<Item = TaskId>| it.take(NAMES_MAX).collect();

@@ -1,11 +1,12 @@
 //! Tells those who wait for a dispatch, and those who follow it, how it goes and that it ended.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::Arc};
 
 use tokio::sync::oneshot;
 use tracing::info;
 
 use super::{
+    course::{Follower, Heed},
     dispatcher::Dispatcher,
     live::{Live, Waiter},
     message::{Ended, Paused, Progress},
@@ -66,6 +67,17 @@ impl Dispatcher {
 }
 
 impl Live {
+    /// One more who follows.
+    pub(super) fn follow(&self, heed: Heed) -> Follower {
+        let mark = (heed == Heed::Counts).then(|| Arc::clone(&self.aside));
+        (self.progress.subscribe(), mark)
+    }
+
+    /// Whether somebody follows who wants to know when it ends.
+    fn is_timed(&self) -> bool {
+        self.progress.receiver_count() >= Arc::strong_count(&self.aside)
+    }
+
     /// Tells those who follow how it goes.
     fn publish(&mut self, now: Millis) {
         let ends_at = self.guess_end(now);
@@ -102,7 +114,7 @@ impl Live {
         let is_held = self.paused() != Paused::Nothing || self.scheduler.exceeded().is_some();
         let is_moving = !self.running.is_empty() && self.waiting.is_empty() && !is_held;
         let is_known = self.meta.estimated.is_some() && self.rows.len() <= GUESS_TASKS_MAX;
-        if !is_moving || !is_known || self.progress.receiver_count() == 0 {
+        if !is_moving || !is_known || !self.is_timed() {
             self.guessed = None;
             return None;
         }

@@ -50,6 +50,13 @@ impl World {
         Self::on(Arc::new(Flaky::default()), Arc::new(Registry::default()), 8).await
     }
 
+    /// Two processes on one store, which fails for each of them alone.
+    pub(crate) fn two() -> [Self; 2] {
+        let (store, registry) = (Arc::new(Flaky::default()), Arc::<Registry>::default());
+        [Arc::clone(&store), store.elsewhere()]
+            .map(|it| Self::with(it, Arc::clone(&registry), options(8)))
+    }
+
     /// A process in which so many dispatches may be open.
     pub(super) fn with_open_max(dispatches_open_max: usize) -> Self {
         Self::with(Arc::default(), Arc::default(), options(dispatches_open_max))
@@ -123,8 +130,29 @@ impl World {
         Self { handle, agents, store, files, owners, clock_jump, shutdown, dispatcher }
     }
 
+    /// Has this process write nothing, or write again.
+    pub(crate) fn break_writes(&self, is_broken: bool) {
+        self.store.is_broken.store(is_broken, Ordering::SeqCst);
+    }
+
+    /// Has this process read nothing, or read again.
+    pub(crate) fn break_reads(&self, is_blind: bool) {
+        self.store.is_blind.store(is_blind, Ordering::SeqCst);
+        self.store.faults.fail(0..0);
+    }
+
+    /// Has this process read nothing after so many times more.
+    pub(crate) fn fail_reads_after(&self, n_times: usize) {
+        self.store.faults.fail(n_times..usize::MAX);
+    }
+
+    /// Lets every task end whose fate is `gate`.
+    pub(crate) fn open_gate(&self) {
+        self.agents.gate.send_replace(true);
+    }
+
     /// Dispatches a document, given as JSON.
-    pub(super) async fn dispatch(&self, document: &Value) -> Result<DispatchId, Refusal> {
+    pub(crate) async fn dispatch(&self, document: &Value) -> Result<DispatchId, Refusal> {
         self.handle.dispatch_document(&Json::from_value(document)?).await
     }
 
@@ -135,13 +163,13 @@ impl World {
     }
 
     /// Waits for the end of a dispatch.
-    pub(super) async fn finish(&self, id: DispatchId) -> DispatchResult {
+    pub(crate) async fn finish(&self, id: DispatchId) -> DispatchResult {
         assert!(self.handle.wait(id, Duration::from_hours(24)).await.unwrap());
         self.handle.result(id).await.unwrap()
     }
 
     /// Dies as by `kill -9`: nothing more is written, no attempt goes on.
-    pub(super) async fn kill(self) {
+    pub(crate) async fn kill(self) {
         self.owners.registry.alive.lock().retain(|it| *it != self.owners.me);
         self.dispatcher.abort();
         let _aborted = self.dispatcher.await;
@@ -374,7 +402,7 @@ impl Ownership for Owners {
 }
 
 /// Lets the paused clock run on by `span`; no real time passes.
-pub(super) async fn pass(span: Duration) {
+pub(crate) async fn pass(span: Duration) {
     let _over = tokio::time::timeout(span, std::future::pending::<()>()).await;
 }
 

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::{DispatcherHandle, handle::Caller, testing::document, tests::retry_of};
+use super::{DispatcherHandle, course::Heed, handle::Caller, testing::document, tests::retry_of};
 use crate::model::{
     ApproveRequest, CancelRequest, DispatchId, GetResultRequest, ReadTraceRequest, Refusal, TaskId,
     View, json::Json,
@@ -12,7 +12,7 @@ use crate::model::{
 
 /// How a caller asks of a dispatch by its id, each by the name of the handle's method; those of one
 /// method are numbered.
-pub(super) const OF_A_DISPATCH: [&str; 31] = [
+pub(super) const OF_A_DISPATCH: [&str; 32] = [
     "check_seen",
     "result",
     "whole_result",
@@ -36,6 +36,7 @@ pub(super) const OF_A_DISPATCH: [&str; 31] = [
     "cancel",
     "cancel 2",
     "questions",
+    "course",
     "standing",
     "status",
     "bounded_result",
@@ -100,6 +101,7 @@ async fn look_up(handle: &DispatcherHandle, how: &str, id: DispatchId) -> Result
     let t = TaskId::new("t");
     match how {
         "questions" => handle.questions(id).read().await.map(drop),
+        "course" => handle.course(id, Heed::Counts).read().await.map(drop),
         "standing" => handle.standing(id).await.map(drop),
         "status" => handle.status(id).await.map(drop),
         "bounded_result" => handle.bounded_result(id, 9_999).await.map(drop),

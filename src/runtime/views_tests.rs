@@ -20,7 +20,7 @@ use crate::{
 };
 
 /// Methods that look into the documents or arguments of their callers only, or at the settings.
-const OF_NO_DISPATCH: [&str; 14] = [
+const OF_NO_DISPATCH: [&str; 15] = [
     "start",
     "seen_by",
     "sees_all",
@@ -30,6 +30,7 @@ const OF_NO_DISPATCH: [&str; 14] = [
     "agents",
     "agent_reports",
     "check_control",
+    "workers_max",
     "in_trace",
     "now",
     "n_watches",
@@ -38,11 +39,12 @@ const OF_NO_DISPATCH: [&str; 14] = [
 ];
 
 /// Those that have tests of their own below.
-const OTHERS: [&str; 14] = [
+const OTHERS: [&str; 15] = [
     "check_claim",
     "plan",
     "plan_whole",
     "stored_plan",
+    "check_plan",
     "recent_plans",
     "plans_like",
     "dispatches_like",
@@ -203,6 +205,8 @@ async fn plans_are_for_those_who_made_them() {
         assert_eq!(by_plan(&bob(&world), it).await, unknown);
         let refusal = bob(&world).stored_plan(it).await.unwrap_err();
         assert_eq!(refusal.code(), ErrorCode::UnknownPlan);
+        assert_eq!(bob(&world).check_plan(it).await.unwrap_err(), refusal);
+        assert_eq!(root(&world).check_plan(it).await, Ok(()));
         assert_eq!(by_plan(&root(&world), it).await, None);
         assert_eq!(by_plan(&world.handle, it).await, None);
     }

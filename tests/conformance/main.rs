@@ -14,7 +14,7 @@ use std::sync::Arc;
 
 use axum::Router;
 use parallel_dispatch::{
-    mcp::DispatchServer,
+    mcp::{DispatchServer, Seal},
     transport::{HttpOptions, HttpServer},
 };
 use tokio_util::sync::CancellationToken;
@@ -45,7 +45,9 @@ async fn check(revision: &str) {
         HttpServer::bind("127.0.0.1:0".parse().unwrap(), HttpOptions::default()).await.unwrap();
     let url = format!("http://{}/mcp", server.local_addr());
     let shutdown = CancellationToken::new();
-    let real = DispatchServer::new(engine.handle.clone(), shutdown.clone(), DOCUMENT_BYTES_MAX);
+    let seal = Seal::new(&[7; Seal::SECRET_BYTES]);
+    let real =
+        DispatchServer::new(engine.handle.clone(), shutdown.clone(), DOCUMENT_BYTES_MAX, seal);
     let shared = Arc::new(Shared::default());
     let new_handler = move || Fixture::new(real.for_session(), Arc::clone(&shared));
     let serving = tokio::spawn(server.serve(new_handler, Router::new(), shutdown.clone()));

@@ -106,16 +106,19 @@ async fn e2e_a_question_is_taken_back_when_it_is_decided_elsewhere_or_nobody_wai
     let space = TestSpace::with(&standin);
     let mut raw = Raw::open(&space, OLD, can_ask()).await;
     let mut document = one_question(&space);
-    document["wait_ms"] = json!(300);
+    document["wait_ms"] = json!(20_000);
     let call = raw.begin("tools/call", json!({ "name": "dispatch", "arguments": document })).await;
     let question = raw.hear_of("elicitation/create").await;
+    raw.say(json!({
+        "jsonrpc": "2.0", "method": "notifications/cancelled", "params": { "requestId": call },
+    }))
+    .await;
     let taken_back = raw.hear_of("notifications/cancelled").await;
     assert_eq!(taken_back["params"]["requestId"], question["id"]);
-    let result = raw.answer_to(call).await["result"]["structuredContent"].take();
-    assert_eq!(result["status"], "running");
     // An answer that comes too late decides nothing.
     raw.reply(&question, accept("reject")).await;
-    let id = result["dispatch_id"].clone();
+    let recent = raw.call("read_trace", json!({})).await;
+    let id = recent["structuredContent"]["dispatches"][0]["dispatch_id"].clone();
     let wait = json!({ "dispatch_id": id, "wait_ms": 20_000 });
     let call = raw.begin("tools/call", json!({ "name": "get_result", "arguments": wait })).await;
     let again = raw.hear_of("elicitation/create").await;
@@ -171,6 +174,34 @@ async fn e2e_a_call_that_is_made_again_goes_on_and_dispatches_nothing() {
     let mut other = document.clone();
     other["tasks"][0]["description"] = json!("something else");
     let go = json!({ "approval/one": accept("go") });
+    // Another dispatch of the same caller, a longer wait, and rounds without end.
+    let whole = state.as_str().unwrap();
+    let fields: Vec<_> = whole.split('.').collect();
+    let tampered = |at: usize, field: &str| {
+        let mut fields = fields.clone();
+        fields[at] = field;
+        json!(fields.join("."))
+    };
+    let elsewhere = raw.call("dispatch", {
+        let mut other = two_questions(&space);
+        other["wait"] = json!(false);
+        other
+    });
+    let elsewhere = elsewhere.await["structuredContent"]["dispatch_id"].take();
+    for state in [
+        tampered(1, elsewhere.as_str().unwrap()),
+        tampered(2, "600000"),
+        tampered(3, "0"),
+        tampered(5, "99999999999999"),
+    ] {
+        assert_ne!(state, json!(whole));
+        let refused = raw.ask("tools/call", again(&document, &state, go.clone())).await;
+        assert_eq!(refused["error"]["code"], INVALID_PARAMS, "{state}: {refused}");
+    }
+    raw.call("cancel_dispatch", json!({ "dispatch_id": elsewhere })).await;
+    // The server that goes on may be another one than the server that asked.
+    raw.kill().await;
+    let mut raw = Raw::open(&space, NEW, can_ask()).await;
     for params in [
         again(&other, state, go.clone()),
         again(&document, &json!("pd1.x"), go.clone()),
@@ -195,7 +226,7 @@ async fn e2e_a_call_that_is_made_again_goes_on_and_dispatches_nothing() {
     let again = raw.ask("tools/call", again(&document, state, go)).await["result"].take();
     assert_eq!(again["structuredContent"]["dispatch_id"], json!(id));
     let recent = raw.call("read_trace", json!({})).await;
-    assert_eq!(recent["structuredContent"]["dispatches"].as_array().unwrap().len(), 1);
+    assert_eq!(recent["structuredContent"]["dispatches"].as_array().unwrap().len(), 2);
     assert_eq!(standin.calls().len(), 2);
 }
 

@@ -71,7 +71,7 @@ pub(super) async fn get(
     let entry = find(&request.name)?;
     let arguments = Arguments::read(entry, request.arguments.unwrap_or_default())?;
     let messages = match entry.name {
-        plan_and_dispatch::NAME => plan_and_dispatch::messages(&arguments)?,
+        plan_and_dispatch::NAME => plan_and_dispatch::messages(&arguments, handle.workers_max())?,
         debug_then_fix::NAME => debug_then_fix::messages(&arguments),
         _ => review_results::messages(handle, &arguments).await?,
     };
@@ -112,7 +112,8 @@ mod tests {
     #[test]
     fn tools_stand_in_the_order_in_which_they_are_used() {
         let plan = json!({ "request": "write a parser and test it", "max_workers": "3" });
-        let plan = plan_and_dispatch::messages(&read("plan-and-dispatch", &plan).unwrap()).unwrap();
+        let plan =
+            plan_and_dispatch::messages(&read("plan-and-dispatch", &plan).unwrap(), 3).unwrap();
         let fix = json!({ "problem": "login fails", "affected_files": "/a/b.py, /a/c.py" });
         let fix = debug_then_fix::messages(&read("debug-then-fix", &fix).unwrap());
         for text in [said(&plan), said(&fix)] {
@@ -141,13 +142,13 @@ mod tests {
         }
         let workers = |it: &str| {
             let given = json!({ "request": "a", "max_workers": it });
-            plan_and_dispatch::messages(&read("plan-and-dispatch", &given).unwrap())
+            plan_and_dispatch::messages(&read("plan-and-dispatch", &given).unwrap(), 8)
         };
-        for wrong in ["0", "many", "1025", "-1"] {
-            assert!(workers(wrong).unwrap_err().message.contains("1 to 1,024"), "{wrong}");
+        for wrong in ["0", "many", "9", "-1"] {
+            assert!(workers(wrong).unwrap_err().message.contains("1 to 8"), "{wrong}");
         }
         // Clients that show a form send an empty text for what was left out.
-        assert!(workers("").is_ok());
+        assert!(workers("").is_ok() && workers("8").is_ok());
     }
 
     #[test]

@@ -10,9 +10,6 @@ use super::{Argument, Entry, Values, arguments::Arguments, fence::fence};
 
 pub(super) const NAME: &str = "plan-and-dispatch";
 
-/// The most workers that a document may ask for.
-const WORKERS_MAX: u32 = 1_024;
-
 pub(super) const ENTRY: Entry = Entry {
     name: NAME,
     title: "Plan and dispatch",
@@ -28,7 +25,7 @@ pub(super) const ENTRY: Entry = Entry {
         Argument {
             name: "max_workers",
             title: "Workers",
-            description: "how many tasks run at once at most, 1 to 1,024",
+            description: "how many tasks run at once at most",
             is_required: false,
             values: Values::Free,
         },
@@ -42,8 +39,12 @@ pub(super) const ENTRY: Entry = Entry {
     ],
 };
 
-pub(super) fn messages(arguments: &Arguments) -> Result<Vec<PromptMessage>, ErrorData> {
-    let workers = workers(arguments.optional("max_workers"))?;
+/// `workers_max` is the most workers that a document may ask for.
+pub(super) fn messages(
+    arguments: &Arguments,
+    workers_max: u32,
+) -> Result<Vec<PromptMessage>, ErrorData> {
+    let workers = workers(arguments.optional("max_workers"), workers_max)?;
     let config = workers.map_or_else(String::new, |it| {
         format!(" Pass `config` {{\"max_workers\": {it}}} with it.")
     });
@@ -74,10 +75,11 @@ pub(super) fn messages(arguments: &Arguments) -> Result<Vec<PromptMessage>, Erro
     Ok(vec![PromptMessage::new_text(Role::User, text)])
 }
 
-fn workers(given: Option<&str>) -> Result<Option<u32>, ErrorData> {
+fn workers(given: Option<&str>, most: u32) -> Result<Option<u32>, ErrorData> {
     let Some(given) = given else { return Ok(None) };
-    let workers = given.trim().parse().ok().filter(|it| (1..=WORKERS_MAX).contains(it));
+    let workers = given.trim().parse().ok().filter(|it| (1..=most).contains(it));
     workers.map(Some).ok_or_else(|| {
-        ErrorData::invalid_params("\"max_workers\" is a number from 1 to 1,024", None)
+        let message = format!("\"max_workers\" is a number from 1 to {most}");
+        ErrorData::invalid_params(message, None)
     })
 }

@@ -15,7 +15,7 @@ use crate::{
     runtime::{DispatcherHandle, Newest, Watch},
 };
 
-/// Changes of the lists that are closer together than this are told as one.
+/// The lists are looked at once in this time, and what changes meanwhile is told as one change.
 const LISTS_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The changes of one resource.
@@ -60,7 +60,7 @@ impl Feed {
         if self.lists.is_none() {
             let watch = handle.watch_lists().await;
             let seen = handle.newest().await.unwrap_or_default();
-            let lists = Lists { handle, watch, seen, told_at: None };
+            let lists = Lists { handle, watch, seen, looked_at: None, is_unread: false };
             self.lists = Some(stream::unfold(lists, Lists::next).boxed());
         }
     }
@@ -91,7 +91,7 @@ pub(super) async fn changes_of(
     match uri {
         ResourceUri::Agents => Ok(stream::pending().boxed()),
         // A plan stays as it is.
-        ResourceUri::Plan(id) => handle.stored_plan(*id).await.map(|_| stream::pending().boxed()),
+        ResourceUri::Plan(id) => handle.check_plan(*id).await.map(|()| stream::pending().boxed()),
         ResourceUri::Dispatch(id) => handle.watch_dispatch(*id).await.map(changes),
         ResourceUri::Task(id, task) | ResourceUri::Trace(id, task) => {
             handle.watch_task(*id, task).await.map(changes)
@@ -112,23 +112,51 @@ struct Lists {
     handle: DispatcherHandle,
     watch: Watch,
     seen: Newest,
-    told_at: Option<Instant>,
+    looked_at: Option<Instant>,
+    /// Whether a change was heard of that could not be looked at.
+    is_unread: bool,
 }
 
 impl Lists {
     async fn next(mut self) -> Option<((), Self)> {
         loop {
-            self.watch.changed().await;
-            if let Some(at) = self.told_at {
+            if !self.is_unread {
+                self.watch.changed().await;
+            }
+            if let Some(at) = self.looked_at {
                 tokio::time::sleep_until(at + LISTS_INTERVAL).await;
             }
             // What others dispatched is nothing new for whoever does not see it.
-            let Ok(newest) = self.handle.newest().await else { continue };
+            self.looked_at = Some(Instant::now());
+            let newest = self.handle.newest().await;
+            self.is_unread = newest.is_err();
+            let Ok(newest) = newest else { continue };
             if newest != self.seen {
                 self.seen = newest;
-                self.told_at = Some(Instant::now());
                 return Some(((), self));
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::runtime::testing::{World, document, pass};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_change_of_the_lists_that_cannot_be_looked_at_is_told_later() {
+        let [ours, theirs] = World::two();
+        let mut feed = Feed::default();
+        feed.follow_lists(ours.handle.clone()).await;
+        // The one who looks for all reads twice, and then nobody can for a while.
+        ours.fail_reads_after(2);
+        theirs.dispatch(&document("a !hang")).await.unwrap();
+        let quiet = tokio::time::timeout(LISTS_INTERVAL * 5, feed.next()).await;
+        assert!(quiet.is_err(), "{quiet:?}");
+        ours.break_reads(false);
+        pass(LISTS_INTERVAL * 60).await;
+        let told = tokio::time::timeout(LISTS_INTERVAL * 5, feed.next()).await;
+        assert_eq!(told, Ok(News::ListChanged));
     }
 }

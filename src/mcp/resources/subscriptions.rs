@@ -20,7 +20,9 @@ use crate::runtime::DispatcherHandle;
 
 /// How many resources one session, or one `subscriptions/listen`, may subscribe to.
 pub(super) const SUBSCRIPTIONS_MAX: usize = 100;
-/// How many `subscriptions/listen` one session may have at once.
+/// How many `subscriptions/listen` one session may have at once. Over HTTP, where every call is a
+/// session of its own, each of them holds a connection, and of those there are so many as settings
+/// allow.
 const LISTENS_MAX: usize = 16;
 /// How many wishes of one session wait at most.
 const ORDERS_MAX: usize = 16;

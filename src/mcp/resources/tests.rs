@@ -17,7 +17,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::subscriptions::SUBSCRIPTIONS_MAX;
 use crate::{
-    mcp::DispatchServer,
+    mcp::{DispatchServer, testing::seal},
     model::{DispatchId, json::Json},
     runtime::{DispatcherHandle, testing},
 };
@@ -34,7 +34,7 @@ struct Session {
 async fn open(handle: &DispatcherHandle, version: ProtocolVersion) -> Session {
     let (theirs, ours) = tokio::io::duplex(64 * 1024);
     let closing = CancellationToken::new();
-    let server = DispatchServer::new(handle.clone(), closing.clone(), 1 << 20);
+    let server = DispatchServer::new(handle.clone(), closing.clone(), 1 << 20, seal());
     let server = tokio::spawn(async move {
         let session: RunningService<RoleServer, DispatchServer> =
             Box::pin(server.serve(ours)).await.unwrap();

@@ -1,10 +1,9 @@
 //! `claim_task`: gives a worker a task to do.
 
-use rmcp::{RoleServer, service::RequestContext};
-
 use crate::{
     mcp::{
         DispatchServer,
+        call::Call,
         catalog::{Effect, Entry},
     },
     model::{ClaimAnswer, ClaimRequest, Refusal, json::Json},
@@ -29,14 +28,14 @@ pub(super) fn entry() -> Entry {
 pub(super) async fn call(
     server: &DispatchServer,
     args: &Json<'_>,
-    context: &RequestContext<RoleServer>,
+    call: &Call<'_>,
 ) -> Result<ClaimAnswer, Refusal> {
-    let handle = server.handle(context);
+    let handle = &call.handle;
     let request = handle.check_claim(args)?;
     tokio::select! {
         biased;
         // Whoever hears no answer must not be given a task.
-        () = context.ct.cancelled() => Ok(ClaimAnswer { task: None, waiting_tasks: 0 }),
+        () = call.context.ct.cancelled() => Ok(ClaimAnswer { task: None, waiting_tasks: 0 }),
         () = server.closing().cancelled() => Ok(ClaimAnswer { task: None, waiting_tasks: 0 }),
         answer = handle.claim_task(request) => answer,
     }

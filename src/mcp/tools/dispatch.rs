@@ -45,10 +45,10 @@ pub(super) async fn call(
         ticket
     } else {
         let context = call.context;
-        let handle = server.handle(context).in_trace(trace(context));
+        let handle = call.handle.in_trace(trace(context));
         let caller = Caller { key: call_key(context), parent: parent(context, &handle).await? };
         let ticket = handle.dispatch(args, caller).await?;
-        log::follow_for_session(server, ticket.dispatch, context);
+        log::follow_for_session(server, ticket.dispatch, call);
         ticket
     };
     Box::pin(progress::finish(server, ticket, call)).await

@@ -32,7 +32,7 @@ pub(super) async fn call(
     call: &Call<'_>,
 ) -> Result<Outcome, Refusal> {
     let mut request = plan::check_get_result(args)?;
-    let handle = server.handle(call.context);
+    let handle = &call.handle;
     if let Some(wait_ms) = request.wait_ms.take() {
         let ticket = Ticket { dispatch: request.dispatch_id, wait_ms };
         let (wait_ms, view) = (Some(wait_ms), Some(View::Summary));

@@ -39,7 +39,7 @@ pub(super) async fn call(
     if let Some(waits) = waits {
         return Ok(respond(waits.await));
     }
-    let handle = &*server.handle(call.context);
+    let handle = &*call.handle;
     let result = match name {
         plan_tasks::NAME => answer(plan_tasks::call(handle, args).await),
         read_trace::NAME => answer(read_trace::call(handle, args).await),
@@ -47,7 +47,7 @@ pub(super) async fn call(
         approve_task::NAME => answer(approve_task::call(handle, args).await),
         control_dispatch::NAME => answer(control_dispatch::call(handle, args).await),
         _ if is_for_workers(name) && server.has_workers() => match name {
-            claim_task::NAME => answer(claim_task::call(server, args, call.context).await),
+            claim_task::NAME => answer(claim_task::call(server, args, call).await),
             heartbeat::NAME => answer(heartbeat::call(handle, args)),
             complete_task::NAME => answer(complete_task::call(handle, args).await),
             _ => answer(fail_task::call(handle, args)),

@@ -39,10 +39,10 @@ pub(super) async fn call(
         ticket
     } else {
         let request = plan::check_retry(args)?;
-        let handle = server.handle(call.context).in_trace(trace(call.context));
+        let handle = call.handle.in_trace(trace(call.context));
         let parent = parent(call.context, &handle).await?;
         let ticket = handle.retry(request, parent).await?;
-        log::follow_for_session(server, ticket.dispatch, call.context);
+        log::follow_for_session(server, ticket.dispatch, call);
         ticket
     };
     Box::pin(progress::finish(server, ticket, call)).await

@@ -28,8 +28,6 @@ pub(super) static CONFIG: Fields<8> = Fields {
 
 const ON_FAILURE: [&str; 3] = ["skip_dependents", "fail_fast", "continue"];
 
-/// The most tasks that may run at once, whatever the server allows.
-pub(super) const WORKERS_MAX: u32 = 1_024;
 /// The longest timeout in seconds, whatever the server allows.
 pub(super) const TIMEOUT_SECONDS_MAX: f64 = 86_400.0;
 
@@ -45,7 +43,7 @@ pub(super) fn read(
     };
     let [workers, timeout, trace_dir, on_failure, enable_context, resources, cache, budget] =
         CONFIG.names.map(|it| place.key(it));
-    let workers_max = rules.limits.max_workers.clamp(1, WORKERS_MAX);
+    let workers_max = rules.limits.workers_max();
     let max_workers = object
         .get(0)
         .and_then(|it| fields::integer(it, &workers, (1, workers_max.into()), faults))

@@ -3,7 +3,7 @@
 use super::{
     budget,
     call::{finish, read_task_id, read_task_ids, require_dispatch_id},
-    check_specs, config,
+    check_specs,
     faults::{Faults, Place},
     fields::{self, Blank, Fields, Object},
     task::DESCRIPTION_CHARS_MAX,
@@ -49,8 +49,8 @@ const DESCRIPTION: usize = 6;
 const REASON: usize = 7;
 const BUDGET: usize = 8;
 
-/// The longest note, in characters.
-const NOTE_CHARS_MAX: usize = 4_000;
+/// The longest note on a decision, in characters.
+pub const NOTE_CHARS_MAX: usize = 4_000;
 
 /// Checks the arguments of `approve_task`; whether the task takes the decision is known only when
 /// it is carried out.
@@ -102,7 +102,7 @@ pub fn check_control(args: &Json<'_>, rules: &Rules<'_>) -> Result<ControlReques
     }
     let task_ids = object.get(TASK_IDS).and_then(|it| read_task_ids(it, &mut faults));
     let task_id = object.get(TASK_ID).and_then(|it| read_task_id(it, &at[TASK_ID], &mut faults));
-    let most = u64::from(rules.limits.max_workers.clamp(1, config::WORKERS_MAX));
+    let most = u64::from(rules.limits.workers_max());
     let max_workers = object
         .get(MAX_WORKERS)
         .and_then(|it| fields::integer(it, &at[MAX_WORKERS], (1, most), &mut faults))

@@ -63,7 +63,7 @@ pub use self::{
         DispatchCall, RetryCall, Source, WAIT_MS_DEFAULT, WAIT_MS_MAX, check_cancel,
         check_dispatch, check_get_result, check_plan, check_read_trace, check_retry,
     },
-    control::{check_approve, check_control, check_replacement},
+    control::{NOTE_CHARS_MAX, check_approve, check_control, check_replacement},
     tasks::ESTIMATE_DEFAULT,
     work::{check_claim, check_complete, check_fail, check_heartbeat},
 };
