@@ -310,7 +310,7 @@ async fn a_sleeping_session_is_of_whom_it_was_opened_by() {
     world.settle(0, 1).await;
     world.token = BOB;
     assert_eq!(world.ping(&session).await, 404);
-    assert_eq!(world.send(Method::DELETE, &session, &Value::Null).await.status(), 204);
+    assert_eq!(world.send(Method::DELETE, &session, &Value::Null).await.status(), 404);
     world.settle(0, 1).await;
     assert_eq!(world.n_made(), 1, "strangers wake nobody");
     world.token = ADA;
