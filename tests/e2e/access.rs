@@ -246,6 +246,23 @@ async fn e2e_keys_of_the_authorization_server_may_change() {
 }
 
 #[tokio::test]
+async fn e2e_a_token_is_not_refused_because_the_keys_cannot_be_read() {
+    let (login, signer) = (Login::start().await, Signer::new("one"));
+    let space = space(&format!(
+        "  oauth:\n    issuer: {ISSUER}\n    audience: {AUDIENCE}\n    jwks: {}\n",
+        login.url
+    ));
+    let (_program, address) = serve(&space, "127.0.0.1:0").await;
+    *login.keys.lock() = "no keys".to_owned();
+    let request = http().get(format!("http://{address}/health"));
+    let request = request.bearer_auth(signer.token(&claims("ada")));
+    let answer = within(request.send()).await.unwrap();
+    assert_eq!(answer.status(), 503);
+    assert!(answer.headers().contains_key("retry-after"));
+    assert!(!answer.headers().contains_key("www-authenticate"), "the token may be good");
+}
+
+#[tokio::test]
 async fn e2e_connections_are_encrypted_with_the_certificate_of_the_settings() {
     let space = space("");
     let key = private(&space, "tls.key", &fs::read(format!("{KEYS}/tls.key")).unwrap());

@@ -83,6 +83,31 @@ async fn e2e_a_body_over_the_cap_is_refused_with_an_answer() {
 }
 
 #[tokio::test]
+async fn e2e_streams_leave_connections_to_whoever_asks() {
+    let options = HttpOptions { connections_max: 8, ..HttpOptions::default() };
+    let server = Server::start(options).await;
+    let mut streams = Vec::new();
+    for _ in 0..6 {
+        let stream = http().get(server.url("/sse")).send().await.unwrap();
+        assert_eq!(stream.status(), 200);
+        streams.push(stream);
+    }
+    let refused = http().get(server.url("/sse")).send().await.unwrap();
+    assert_eq!(refused.status(), 503);
+    assert!(refused.headers().contains_key("retry-after"));
+    assert_eq!(server.post("/nowhere", &[], "{}").await.0, 404, "others are served");
+    drop(streams.pop());
+    let again = async {
+        while http().get(server.url("/sse")).send().await.unwrap().status() != 200 {
+            tokio::task::yield_now().await;
+        }
+    };
+    within(again).await;
+    drop(streams);
+    server.stop().await;
+}
+
+#[tokio::test]
 async fn e2e_inner_errors_have_json_bodies_too() {
     let server = Server::start(HttpOptions::default()).await;
     let (status, answer) = post(&server, "no-such-session", &call(1, "echo")).await;

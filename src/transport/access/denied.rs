@@ -15,6 +15,8 @@ pub(in crate::transport) enum Denied {
     Invalid(String),
     /// The token counts, but not for this.
     Scope,
+    /// It cannot be told now whether the token counts.
+    Unready,
 }
 
 impl Denied {
@@ -29,6 +31,7 @@ impl Denied {
             Self::Missing | Self::Invalid(_) => StatusCode::UNAUTHORIZED,
             Self::Malformed(_) => StatusCode::BAD_REQUEST,
             Self::Scope => StatusCode::FORBIDDEN,
+            Self::Unready => StatusCode::SERVICE_UNAVAILABLE,
         }
     }
 
@@ -39,6 +42,7 @@ impl Denied {
             Self::Malformed(_) => "invalid_request",
             Self::Invalid(_) => "invalid_token",
             Self::Scope => "insufficient_scope",
+            Self::Unready => "busy",
         }
     }
 
@@ -49,6 +53,7 @@ impl Denied {
             Self::Malformed(message) => message,
             Self::Invalid(message) => message,
             Self::Scope => "the token lacks a scope that this server needs",
+            Self::Unready => "the keys of the authorization server cannot be read now",
         }
     }
 
@@ -61,6 +66,7 @@ impl Denied {
             Self::Scope => {
                 "ask the authorization server for the scopes that WWW-Authenticate names"
             }
+            Self::Unready => "come back later with the same token",
         }
     }
 

@@ -86,7 +86,8 @@ impl OAuth {
             return Err(Denied::invalid("the token has extensions (`crit`)"));
         }
         let Some(key) = self.keys.find(header.kid.as_deref(), header.alg).await else {
-            return Err(Denied::invalid("the token is signed by an unknown key"));
+            let unknown = || Denied::invalid("the token is signed by an unknown key");
+            return Err(if self.keys.is_failing() { Denied::Unready } else { unknown() });
         };
         let mut validation = self.options.validation();
         validation.algorithms = key.algorithms;

@@ -80,6 +80,8 @@ struct Known {
     read_at: Option<Instant>,
     /// Before that, nothing is read for the sake of an unknown key.
     not_before: Option<Instant>,
+    /// Whether they could not be read when that was tried last.
+    is_failing: bool,
 }
 
 /// A public key, and the ways of signing that it is for.
@@ -102,7 +104,8 @@ impl Keys {
             KeySource::File(_) => None,
             KeySource::Url(url) => Some(build_client(url).map_err(|it| unreadable(url, it))?),
         };
-        let known = Known { set: Arc::from([]), read_at: None, not_before: None };
+        let known =
+            Known { set: Arc::from([]), read_at: None, not_before: None, is_failing: false };
         Ok(Self { source, client, known: Mutex::new(known), reading: AsyncMutex::new(()) })
     }
 
@@ -122,6 +125,11 @@ impl Keys {
             self.read().await;
         }
         self.known_key(id, algorithm)
+    }
+
+    /// Whether a key may be unknown only because the keys could not be read.
+    pub(super) fn is_failing(&self) -> bool {
+        self.known.lock().is_failing
     }
 
     /// Reads the keys; answers how many of them can be used.
@@ -154,6 +162,7 @@ impl Keys {
         let now = Instant::now();
         let mut known = self.known.lock();
         let is_first = known.read_at.is_none();
+        known.is_failing = read.is_err();
         match read {
             Ok(set) => {
                 known.set = set.into();

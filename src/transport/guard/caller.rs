@@ -9,11 +9,15 @@ use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Map, Value};
 use tokio::time::Instant;
 
-use super::Refused;
+use super::{Refused, busy};
 use crate::transport::access::{Access, Caller, Denied};
 
 /// The longest answer that a glimpse is taken of, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
+
+/// When the keys of an authorization server that could not be read are worth another try, in
+/// milliseconds.
+const KEYS_AFTER_MS: u64 = 5_000;
 
 /// What those who show no token see of a route's JSON answer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +110,10 @@ impl Shown {
 }
 
 fn refuse(access: &Access, denied: &Denied) -> Refused {
+    if *denied == Denied::Unready {
+        // A challenge would have the client throw a good token away.
+        return busy(denied.message(), KEYS_AFTER_MS);
+    }
     let (code, message) = (denied.code(), denied.message());
     Refused::new(denied.status(), code, message, "", denied.hint())
         .challenged(&access.challenge(denied))

@@ -20,6 +20,7 @@ use axum::{
 };
 use hyper::body::Bytes;
 use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
+use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
 pub use self::caller::Glimpse;
@@ -34,6 +35,9 @@ use super::{
     body::{Ending, Holding},
     envelope,
 };
+
+/// When a client that found no room for a stream should come back, in milliseconds.
+const STREAMS_AFTER_MS: u64 = 5_000;
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -52,6 +56,9 @@ pub(super) struct Guard {
     body_timeout: Duration,
     /// Room for the bodies that are being read.
     bodies: body::Room,
+    /// The places of streams, which may last: fewer than of connections, so that some of these are
+    /// left for whoever asks something.
+    streams: Arc<Semaphore>,
     /// Holds a token for every POST whose answer is not sent to its end.
     answers: TaskTracker,
 }
@@ -94,6 +101,12 @@ pub(super) async fn stand(
     if let Some(token) = token {
         response = response.map(|body| Holding::body(body, token));
     }
+    if is_stream(&response) {
+        let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
+            return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
+        };
+        response = response.map(|body| Holding::body(body, place));
+    }
     match end {
         Some((at, calls)) if is_stream(&response) => {
             response.map(|body| Ending::body(body, at, calls))
@@ -128,6 +141,7 @@ impl Guard {
             message_paths,
             body_timeout: options.body_timeout,
             bodies: body::Room::default(),
+            streams: Arc::new(Semaphore::new((options.connections_max * 3 / 4).max(1))),
             answers,
         }
     }
