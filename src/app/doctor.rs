@@ -17,6 +17,7 @@ use crate::{
     ports::{AgentDirectory as _, Clock, Ownership as _},
     runtime::Paths,
     stores::{LockFileOwners, SqliteStore},
+    telemetry,
     upstream::{Presence, Upstream},
 };
 
@@ -38,6 +39,7 @@ pub(super) async fn examine(
     let mut checks = vec![good("settings", format!("{} values in force", loaded.explain.len()))];
     checks.extend(loaded.warnings.iter().map(|it| note("settings", it.clone(), "")));
     checks.push(state_dir(&settings));
+    checks.extend(log(&settings));
     checks.extend(settings.workspaces.iter().map(|it| workspace(it)));
     checks.extend(upstreams_and_agents(&settings).await);
     checks.extend(server(&settings.server).await);
@@ -64,6 +66,12 @@ fn state_dir(settings: &Settings) -> Check {
             "free the disk, mend the permissions, or choose another with --state-dir",
         ),
     }
+}
+
+fn log(settings: &Settings) -> Option<Check> {
+    let error = telemetry::check(&settings.logging).err()?;
+    let advice = "make its directory, mend the permissions, or change logging.destination";
+    Some(bad("log", error.to_string(), advice))
 }
 
 fn workspace(dir: &Path) -> Check {

@@ -297,9 +297,19 @@ impl Explained {
         let hidden = || serde_json::from_value::<SecretText>(value.clone());
         let value = match is_secret.then(hidden) {
             Some(text) => text.map(|it| it.to_string()).unwrap_or_default().into(),
-            None => value.clone(),
+            None => without_query(value),
         };
         Self { key: key.to_owned(), value, source: source.clone() }
+    }
+}
+
+/// What is shown of an address: its query may hold a key.
+fn without_query(value: &Value) -> Value {
+    match value.as_str().and_then(|it| it.split_once('?')) {
+        Some((address, _)) if address.starts_with("http://") || address.starts_with("https://") => {
+            format!("{address}?(hidden)").into()
+        }
+        _ => value.clone(),
     }
 }
 

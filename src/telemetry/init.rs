@@ -60,6 +60,11 @@ pub fn init(logging: &Logging) -> Result<WorkerGuard, TelemetryError> {
     Ok(written)
 }
 
+/// Whether the log can be written where the settings say; a file that is missing is made.
+pub fn check(logging: &Logging) -> Result<(), TelemetryError> {
+    open(&logging.destination).map(drop)
+}
+
 /// The subscriber over any writer, so that tests can read what it writes.
 pub(super) fn subscriber<W>(logging: &Logging, writer: W) -> impl Subscriber + Send + Sync + use<W>
 where

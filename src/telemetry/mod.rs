@@ -10,6 +10,6 @@ mod otlp;
 mod process;
 mod writer;
 
-pub use init::{TelemetryError, init};
+pub use init::{TelemetryError, check, init};
 pub use metrics::Metrics;
 pub use otlp::Exporter;

@@ -478,3 +478,12 @@ async fn e2e_a_worker_goes_on_with_the_trace_of_its_task() {
     let lease = task["lease"].as_str().unwrap().replace('-', "");
     assert!(!lease.contains(&work.id), "a lease is its worker's secret");
 }
+
+#[tokio::test]
+async fn e2e_doctor_finds_a_log_that_cannot_be_written() {
+    let space = TestSpace::embedded();
+    let place = space.path("nowhere/app.log");
+    fs::write(space.config_file(), format!("logging: {{destination: {place}}}\n")).unwrap();
+    let examined = space.run(&["doctor"], "").await;
+    assert!(examined.code == Some(1) && examined.stdout.contains(&place), "{examined:?}");
+}

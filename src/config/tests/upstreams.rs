@@ -291,4 +291,9 @@ fn the_values_of_headers_and_variables_are_not_shown() {
             upstreams.a.headers.X-Team = (hidden)${env:TEAM}  (@/home/.config/parallel-dispatch/config.yaml:1)
             upstreams.a.url = http://h/mcp  (@/home/.config/parallel-dispatch/config.yaml:1)"]],
     );
+    check_user(
+        "upstreams: {a: {url: 'http://h/mcp?key=s3cret'}}",
+        &expect![[r"
+            upstreams.a.url = http://h/mcp?(hidden)  (@/home/.config/parallel-dispatch/config.yaml:1)"]],
+    );
 }
