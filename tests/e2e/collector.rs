@@ -64,8 +64,14 @@ impl Collector {
 
     /// Waits until a dispatch has ended as its span says, and answers all that came.
     pub(crate) async fn dispatch_told(&self) -> Told {
-        let has_ended = |it: &Told| it.spans.iter().any(|it| it.name == "dispatch");
-        within(self.told.clone().wait_for(has_ended)).await.unwrap().clone()
+        self.told_of(&["dispatch"]).await
+    }
+
+    /// Waits until there are spans of these names, and answers all that came.
+    pub(crate) async fn told_of(&self, names: &[&str]) -> Told {
+        let has = |told: &Told, name: &str| told.spans.iter().any(|it| it.name == name);
+        let has_all = |told: &Told| names.iter().all(|it| has(told, it));
+        within(self.told.clone().wait_for(has_all)).await.unwrap().clone()
     }
 }
 
