@@ -12,6 +12,8 @@ mod call;
 pub mod command;
 mod detect;
 mod directory;
+#[cfg(test)]
+mod directory_tests;
 mod pull;
 mod recipe;
 mod tool;

@@ -66,14 +66,18 @@ impl Upstreams {
         agents.with_hooks(&self.hooks.0, spans, self.hooks.1.clone())
     }
 
-    /// Ends every session, after the hooks that wait have had a little time.
-    pub(super) async fn close(&self) {
+    /// Lets the hooks that wait have a little time, and ends them.
+    async fn end_hooks(&self) {
         let (telling, stop) = &self.hooks;
         telling.close();
         if tokio::time::timeout(HOOKS_GRACE, telling.wait()).await.is_err() {
             stop.cancel();
             telling.wait().await;
         }
+    }
+
+    /// Ends every session.
+    pub(super) async fn close(&self) {
         for upstream in &self.all {
             upstream.close().await;
         }
@@ -145,6 +149,8 @@ impl Service {
         drop(self.handle);
         // It ends by itself; that it panicked was logged.
         let _panicked = self.dispatcher.await;
+        // The calls of hooks are spans as well.
+        self.upstreams.end_hooks().await;
         tokio::join!(self.monitoring.stop(), self.upstreams.close());
     }
 }

@@ -4,24 +4,20 @@
 //! `other`, so that no caller can make more of them. What is counted for every task was looked up
 //! at the start, so that counting is a few additions.
 
-use std::{fmt, sync::atomic::AtomicU64, time::Duration};
+use std::{sync::atomic::AtomicU64, time::Duration};
 
 use parking_lot::RwLock;
 use prometheus_client::{
-    collector::Collector,
-    encoding::{DescriptorEncoder, EncodeMetric as _, text},
-    metrics::{
-        counter::Counter,
-        family::Family,
-        gauge::{ConstGauge, Gauge},
-        histogram::Histogram,
-        info::Info,
-    },
+    encoding::text,
+    metrics::{counter::Counter, family::Family, gauge::Gauge, histogram::Histogram, info::Info},
     registry::{Metric, Registry},
 };
-use rustc_hash::FxHashMap;
 
-use super::process;
+use super::{
+    named::{Counters, Label, Named, Outcomes},
+    process,
+    watched::Watched,
+};
 use crate::{
     model::{
         AgentName, DispatchStatus, FailureCode, Millis, TaskStatus, UpstreamCall, UpstreamState,
@@ -38,8 +34,6 @@ const SECONDS: [f64; 16] = [
 /// The same for commits.
 const COMMIT_SECONDS: [f64; 10] =
     [0.000_5, 0.001, 0.002_5, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 10.0];
-/// What stands in labels for names that the settings do not have.
-const OTHER: &str = "other";
 /// What a task may end with.
 const TASK_ENDS: [TaskStatus; 4] =
     [TaskStatus::Success, TaskStatus::Error, TaskStatus::Skipped, TaskStatus::Cancelled];
@@ -71,17 +65,8 @@ pub struct Metrics {
 }
 
 type Number = Gauge<u64, AtomicU64>;
-type Label = (&'static str, String);
-type Counters<const N: usize> = Family<[Label; N], Counter>;
 type Numbers = Family<[Label; 1], Number>;
 type Histograms = Family<[Label; 1], Histogram, fn() -> Histogram>;
-
-/// Something for each name of the settings, and for all others together.
-#[derive(Debug)]
-struct Named<T> {
-    known: FxHashMap<String, T>,
-    other: T,
-}
 
 /// What is counted of one agent.
 #[derive(Debug)]
@@ -97,14 +82,6 @@ struct OfAgent {
 struct OfUpstream {
     calls: Outcomes,
     seconds: Histogram,
-}
-
-/// How often something ended well, or failed in which way. Ways that never happened are not shown.
-#[derive(Debug)]
-struct Outcomes {
-    whose: Label,
-    successes: Counter,
-    all: Counters<2>,
 }
 
 #[derive(Debug)]
@@ -175,7 +152,7 @@ impl Metrics {
 
     /// The page that a scraper gets, with how the upstreams stand now.
     pub fn render(&self, upstreams: &[UpstreamStatus]) -> String {
-        for it in upstreams.iter().filter(|it| self.upstreams.known.contains_key(&it.name)) {
+        for it in upstreams.iter().filter(|it| self.upstreams.has(&it.name)) {
             let label = [("upstream", it.name.clone())];
             let is = |state| u64::from(it.state == state);
             self.connected.get_or_create(&label).set(is(UpstreamState::Connected));
@@ -339,34 +316,6 @@ fn status(status: DispatchStatus) -> [Label; 1] {
     [("status", status.as_str().to_owned())]
 }
 
-impl<T> Named<T> {
-    fn new(names: impl Iterator<Item = String>, make: impl Fn(&str) -> T) -> Self {
-        let known = names.map(|it| (make(&it), it)).map(|(made, it)| (it, made)).collect();
-        Self { known, other: make(OTHER) }
-    }
-
-    fn of(&self, name: &str) -> &T {
-        self.known.get(name).unwrap_or(&self.other)
-    }
-}
-
-impl Outcomes {
-    fn new([whose]: [Label; 1], all: &Counters<2>) -> Self {
-        let successes =
-            all.get_or_create_owned(&[whose.clone(), ("outcome", "success".to_owned())]);
-        Self { whose, successes, all: all.clone() }
-    }
-
-    fn note(&self, failure: Option<FailureCode>) {
-        let Some(code) = failure else {
-            self.successes.inc();
-            return;
-        };
-        let labels = [self.whose.clone(), ("outcome", code.as_str().to_owned())];
-        self.all.get_or_create(&labels).inc();
-    }
-}
-
 impl OfStore {
     fn new(registry: &mut Registry) -> Self {
         let commits: Counters<1> =
@@ -384,28 +333,6 @@ impl OfStore {
             seconds,
             healthy,
         }
-    }
-}
-
-/// A number that is asked for when the page is.
-struct Watched {
-    name: &'static str,
-    help: &'static str,
-    read: Box<dyn Fn() -> Option<f64> + Send + Sync>,
-}
-
-impl Collector for Watched {
-    fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> fmt::Result {
-        let Some(value) = (self.read)() else { return Ok(()) };
-        let gauge = ConstGauge::new(value);
-        let kind = gauge.metric_type();
-        gauge.encode(encoder.encode_descriptor(self.name, self.help, None, kind)?)
-    }
-}
-
-impl fmt::Debug for Watched {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("Watched").field(&self.name).finish()
     }
 }
 

@@ -6,8 +6,10 @@
 
 mod init;
 mod metrics;
+mod named;
 mod otlp;
 mod process;
+mod watched;
 mod writer;
 
 pub use init::{TelemetryError, check, init};

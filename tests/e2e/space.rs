@@ -238,12 +238,11 @@ impl Program {
         ended.unwrap_or_else(|_| panic!("it still runs:\n{}", self.heard.borrow().text)).unwrap()
     }
 
-    /// Waits for its end and answers all that it said, but on a stream that a client has.
+    /// Waits for its end and answers all that it said.
     pub(crate) async fn output(mut self) -> Ended {
         let mut stdout = String::new();
-        if let Some(mut pipe) = self.child.stdout.take() {
-            within(pipe.read_to_string(&mut stdout)).await.unwrap();
-        }
+        let mut pipe = self.child.stdout.take().unwrap();
+        within(pipe.read_to_string(&mut stdout)).await.unwrap();
         let status = self.ended(ANYTHING_MAX).await;
         let heard = within(self.heard.wait_for(|it| it.has_ended)).await.unwrap();
         Ended { code: status.code(), stdout, stderr: heard.text.clone() }

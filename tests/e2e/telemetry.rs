@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, fs, os::unix::fs::PermissionsExt as _};
 
 use rmcp::model::{CallToolResponse, ProtocolVersion};
-use rustix::process::Signal;
 use serde_json::{Value, json};
 
 use crate::{
@@ -412,12 +411,9 @@ async fn e2e_searches_and_hooks_are_spans_and_attempts_stand_in_the_log() {
     let mut document = document(&space, &[("a", "coder", &[]), ("b", "failing", &[])]);
     document["config"] = json!({ "enable_context": true });
     document["tasks"][0]["context_requirements"] = json!(["pattern:retry"]);
-    let client = Client::over_stdio(space.start(&["serve"]), &NEWEST).await;
-    let id = client.ask("dispatch", document).await["dispatch_id"].clone();
-    // Nobody waits for a hook.
+    let ended = space.run(&["run", "-"], &document.to_string()).await;
+    // The last hook ends after the dispatch, and its span is told before the program ends.
     let told = collector.told_of(&["dispatch", "tools/call big"]).await;
-    client.signal(Signal::TERM);
-    let ended = client.into_program().output().await;
     let root = told.span("dispatch");
     let search = told.span("tools/call search_code_examples");
     check_parent(&told, search, root);
@@ -430,7 +426,7 @@ async fn e2e_searches_and_hooks_are_spans_and_attempts_stand_in_the_log() {
         let handed_on = format!("00-{}-{}-01", root.trace, span.id);
         assert_eq!(call.traceparent.as_deref(), Some(&*handed_on), "{tool}");
     }
-    check_log_of_attempts(&ended.stderr, &root.trace, &id);
+    check_log_of_attempts(&ended.stderr, &root.trace, &ended.json()["dispatch_id"]);
 }
 
 /// Each attempt stands in the log with its start and its end, and what it is in the trace.
