@@ -10,6 +10,7 @@ mod completion;
 mod elicit;
 #[cfg(test)]
 mod elicit_tests;
+mod form;
 mod log;
 mod parent;
 mod progress;

@@ -21,7 +21,8 @@ use serde_json::Value;
 use super::{
     DispatchServer,
     answer::answer,
-    elicit::{self, Verdict},
+    elicit,
+    form::{self, Verdict},
 };
 use crate::{
     model::{
@@ -65,7 +66,7 @@ pub(super) async fn get(
     let payload = match standing.status {
         DispatchStatus::Running if standing.questions.is_empty() => TaskPayload::Working,
         DispatchStatus::Running => TaskPayload::InputRequired {
-            input_requests: elicit::requests(dispatch, &standing.questions),
+            input_requests: form::requests(dispatch, &standing.questions),
         },
         DispatchStatus::Cancelled => TaskPayload::Cancelled,
         DispatchStatus::Success | DispatchStatus::Partial | DispatchStatus::Failure => {
@@ -91,7 +92,7 @@ pub(super) async fn update(
     let standing = handle.standing(dispatch).await.map_err(|it| to_error(&it))?;
     let mut verdicts = Vec::new();
     for question in &standing.questions {
-        if let Some(response) = elicit::response_to(question, &request.input_responses) {
+        if let Some(response) = form::response_to(question, &request.input_responses) {
             verdicts.push((question, verdict(question, response)?));
         }
     }
