@@ -1,7 +1,7 @@
 //! Accepts connections and speaks HTTP/1.1 on them, over TLS if there is a certificate, with the
 //! timeouts that `axum::serve` lacks.
 
-use std::{fmt, io, sync::Arc, time::Duration};
+use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::Router;
 use hyper::server::conn::http1;
@@ -11,7 +11,7 @@ use hyper_util::{
 };
 use tokio::{
     io::{AsyncRead, AsyncWrite},
-    net::{TcpListener, TcpStream},
+    net::{TcpListener, TcpSocket, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore},
     task::JoinSet,
     time,
@@ -30,6 +30,19 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// The longest head of a request, in bytes, and how much of a body is read at once.
 const READ_BYTES: usize = 64 * 1024;
+
+/// Listens on `address`. As many connections may wait to be accepted as are served at once, as far
+/// as the system lets them: one that finds the queue full is tried again after a second, then two,
+/// then four.
+pub(super) fn listen(address: SocketAddr, connections_max: usize) -> io::Result<TcpListener> {
+    let socket = if address.is_ipv6() { TcpSocket::new_v6() } else { TcpSocket::new_v4() }?;
+    // Else a server could not be started again while connections of the last one fade away.
+    // Elsewhere the option would let two servers share the address.
+    #[cfg(unix)]
+    socket.set_reuseaddr(true)?;
+    socket.bind(address)?;
+    socket.listen(u32::try_from(connections_max).unwrap_or(u32::MAX))
+}
 
 /// The accept loop.
 #[derive(Debug)]
@@ -153,5 +166,28 @@ impl fmt::Debug for Speaker {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let is_encrypted = self.tls.is_some();
         f.debug_struct("Speaker").field("is_encrypted", &is_encrypted).finish_non_exhaustive()
+    }
+}
+
+#[cfg(all(test, target_os = "linux"))]
+mod tests {
+    use std::net::TcpStream as Client;
+
+    use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+
+    use super::*;
+
+    /// More than a listener of tokio's own would keep.
+    const RUSH: usize = 1_500;
+
+    #[tokio::test]
+    async fn a_rush_of_connections_waits_in_the_queue() {
+        let maximum = getrlimit(Resource::Nofile).maximum;
+        setrlimit(Resource::Nofile, Rlimit { current: maximum, maximum }).unwrap();
+        let listener = listen("127.0.0.1:0".parse().unwrap(), 4_096).unwrap();
+        let address = listener.local_addr().unwrap();
+        let patience = Duration::from_millis(900);
+        let clients = (0..RUSH).map(|_| Client::connect_timeout(&address, patience));
+        assert_eq!(clients.map_while(Result::ok).collect::<Vec<_>>().len(), RUSH);
     }
 }

@@ -45,6 +45,7 @@ pub struct HttpServer {
 impl HttpServer {
     /// Listens on `address`, which must be a loopback one unless callers must show who they are;
     /// port 0 lets the system choose.
+    #[expect(clippy::unused_async, reason = "a listener belongs to the runtime that awaits it")]
     pub async fn bind(address: SocketAddr, options: HttpOptions) -> Result<Self, TransportError> {
         let is_local = address.ip().to_canonical().is_loopback();
         if !is_local && !options.access.is_restricted() {
@@ -54,7 +55,7 @@ impl HttpServer {
             tracing::warn!(%address, "tokens come unencrypted, unless a proxy does TLS");
         }
         let failed = |source| TransportError::Bind { address, source };
-        let listener = TcpListener::bind(address).await.map_err(failed)?;
+        let listener = accept::listen(address, options.connections_max).map_err(failed)?;
         let address = listener.local_addr().map_err(failed)?;
         Ok(Self { listener, address, options })
     }
