@@ -13,7 +13,8 @@ use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::{
-    Asked, Changes, Digest, KnownResult, Query, Record, Remember, RequestId, RequestState, ask,
+    Asked, Changes, Digest, KnownResult, Query, Record, Remember, RequestId, RequestState,
+    Snapshot, ask,
 };
 use crate::model::{
     AgentName, ApprovalReport, DispatchId, DispatchStatus, DurationKey, Durations, Evidence,
@@ -367,6 +368,14 @@ pub trait Journal: Debug + Send + Sync {
     /// Makes `writes` durable, all or none; the answer comes after the sync. They are shared, so
     /// that whoever asks has them still if it fails.
     fn commit(&self, writes: Arc<[Write]>) -> Answer<Committed>;
+
+    /// Runs `question` here and now with what stands in the store, as far as that takes less than a
+    /// millisecond; whether all of it was answered. Where it was not, [`Self::read`] does it.
+    fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
+        // Most stores have no faster way.
+        _ = question;
+        false
+    }
 
     /// Has `query` run with what stands in the store.
     fn read(&self, query: Query);

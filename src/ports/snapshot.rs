@@ -87,12 +87,18 @@ pub trait Snapshot {
 /// may block, and should take no longer than it needs to read: few run at the same time.
 pub type Query = Box<dyn FnOnce(Result<&dyn Snapshot, StoreError>) + Send>;
 
-/// Asks the store whatever one answer needs: one look at one moment, for the way to the threads
-/// that read costs more than most of what is read.
+/// Asks the store whatever one answer needs: one look at one moment. `question` runs at once where
+/// it is soon answered; else it is dropped half-way, and runs again where it may block.
 pub fn ask<T: Send + 'static>(
     journal: &(impl Journal + ?Sized),
-    question: impl FnOnce(&dyn Snapshot) -> Result<T, StoreError> + Send + 'static,
+    question: impl Fn(&dyn Snapshot) -> Result<T, StoreError> + Send + 'static,
 ) -> Answer<T> {
+    let mut found = None;
+    if journal.glance(&mut |snapshot| found = Some(question(snapshot)))
+        && let Some(found) = found
+    {
+        return Box::pin(std::future::ready(found));
+    }
     let (answer, heard) = oneshot::channel();
     journal.read(Box::new(move |snapshot| {
         // Whoever asked may have gone.

@@ -54,6 +54,10 @@ impl Journal for OwnJournal {
         self.inner.commit(writes)
     }
 
+    fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
+        self.inner.glance(&mut |inner| question(&OwnSnapshot { inner, own: &self.own }))
+    }
+
     fn read(&self, query: Query) {
         let own = self.own.clone();
         self.inner.read(Box::new(move |snapshot| match snapshot {

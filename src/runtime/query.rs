@@ -88,19 +88,19 @@ pub(super) async fn trace_page(
     kinds: Vec<TraceKind>,
     part: (u64, usize),
 ) -> Result<TracePage, Refusal> {
-    look(journal, move |it| trace_page_at(it, dispatch, task, kinds, part)).await
+    look(journal, move |it| trace_page_at(it, dispatch, task.as_ref(), &kinds, part)).await
 }
 
 fn trace_page_at(
     snapshot: &dyn Snapshot,
     dispatch: DispatchId,
-    task: Option<TaskId>,
-    kinds: Vec<TraceKind>,
+    task: Option<&TaskId>,
+    kinds: &[TraceKind],
     (after, limit): (u64, usize),
 ) -> Result<TracePage, Refusal> {
     let (row, tasks) = overview_at(snapshot, dispatch)?;
-    let task = task.map(|it| place(&tasks, &it)).transpose()?;
-    let wanted = Wanted::new(kinds, limit);
+    let task = task.map(|it| place(&tasks, it)).transpose()?;
+    let wanted = Wanted::new(kinds.to_vec(), limit);
     let limit = wanted.records_max;
     let explainer = if wanted.decisions { Some(explainer_at(snapshot, &row)?) } else { None };
     let filter = RecordFilter { task, kinds: wanted.stored, after, limit: limit + 1 };
@@ -181,7 +181,7 @@ fn overview_at(snapshot: &dyn Snapshot, dispatch: DispatchId) -> Result<Overview
 /// Makes an answer from one look at the store.
 pub(super) async fn look<T: Send + 'static>(
     journal: &Arc<dyn Journal>,
-    answer: impl FnOnce(&dyn Snapshot) -> Result<T, Refusal> + Send + 'static,
+    answer: impl Fn(&dyn Snapshot) -> Result<T, Refusal> + Send + 'static,
 ) -> Result<T, Refusal> {
     ask(&**journal, move |it| Ok(answer(it))).await.unwrap_or_else(|it| Err(refuse(&it)))
 }

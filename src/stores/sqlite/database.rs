@@ -58,6 +58,11 @@ impl Database {
         Ok(database)
     }
 
+    /// The same file, for whoever has no time to wait for another process.
+    pub(super) fn without_waiting(&self) -> Self {
+        Self { path: self.path.clone(), busy_timeout: Duration::ZERO }
+    }
+
     /// Opens a connection that has read once, so that it holds the index of the write-ahead log.
     pub(super) fn connect(&self, purpose: Use) -> Result<Connection, Trouble> {
         let connection = self.connect_raw()?;

@@ -15,6 +15,7 @@ mod database;
 #[cfg(test)]
 mod disk_tests;
 mod duration;
+mod glance;
 mod place;
 mod query;
 mod reader;

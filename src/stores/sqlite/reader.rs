@@ -1,4 +1,5 @@
-//! The threads that read. Reading waits for no writer (WAL), and blocks no async thread.
+//! The threads that read what is not soon over. Reading waits for no writer (WAL), and here it
+//! blocks no async thread.
 
 use std::{
     fmt,
@@ -14,10 +15,11 @@ use tokio::sync::oneshot;
 
 use super::{
     database::{Database, Use},
-    snapshot::SqliteSnapshot,
+    glance::Glance,
+    snapshot::{Seen, SqliteSnapshot},
     trouble::{Trouble, closed},
 };
-use crate::ports::{Query, StoreError};
+use crate::ports::{Query, Snapshot, StoreError};
 
 /// How many reads go on at once.
 const N_READERS: usize = 2;
@@ -26,6 +28,7 @@ const N_READERS: usize = 2;
 pub(super) struct Readers {
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<Option<Connection>>>,
+    glance: Glance,
 }
 
 enum Order {
@@ -44,7 +47,8 @@ impl Readers {
         let (orders, inbox) = mpsc::channel();
         // Guards the receiving end: the thread that waits for the next query holds it.
         let inbox = Arc::new(Mutex::new(inbox));
-        let mut readers = Self { orders, threads: Vec::with_capacity(N_READERS) };
+        let glance = Glance::start(database).map_err(|it| it.to_error("open"))?;
+        let mut readers = Self { orders, threads: Vec::with_capacity(N_READERS), glance };
         for number in 1..=N_READERS {
             let connection = database.connect(Use::Read).map_err(|it| it.to_error("open"))?;
             let seat = Seat { database: database.clone(), connection: Some(connection) };
@@ -56,6 +60,12 @@ impl Readers {
             readers.threads.push(thread);
         }
         Ok(readers)
+    }
+
+    /// Runs `question` on this thread, on one snapshot; whether it was answered in the little time
+    /// that there is for that.
+    pub(super) fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
+        self.glance.read(question)
     }
 
     /// Runs `query` on a reading thread, on one snapshot.
@@ -134,17 +144,17 @@ impl Seat {
             Ok(connection) => connection,
             Err(error) => return query(Err(error)),
         };
-        let is_in_doubt = match SqliteSnapshot::take(&connection) {
+        let seen = match SqliteSnapshot::take(&connection) {
             Ok(snapshot) => {
                 query(Ok(&snapshot));
-                snapshot.end_in_doubt()
+                snapshot.end()
             }
             Err(trouble) => {
                 query(Err(trouble.to_error("read")));
-                true
+                Seen::InDoubt
             }
         };
-        if !is_in_doubt {
+        if seen != Seen::InDoubt {
             self.connection = Some(connection);
         }
     }

@@ -2,7 +2,7 @@
 
 use std::cell::Cell;
 
-use rusqlite::{Connection, Transaction};
+use rusqlite::Connection;
 
 use super::{query, reuse, trouble::Trouble};
 use crate::{
@@ -16,32 +16,55 @@ use crate::{
 /// One look at the store. It sees no commit that came after its first question.
 #[derive(Debug)]
 pub(super) struct SqliteSnapshot<'c> {
-    transaction: Transaction<'c>,
-    is_in_doubt: Cell<bool>,
+    connection: &'c Connection,
+    seen: Cell<Seen>,
+}
+
+/// How much of what was asked was answered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Seen {
+    All,
+    /// A question failed, or took more than it may.
+    Part,
+    /// A question failed, and the connection can no longer be trusted.
+    InDoubt,
 }
 
 impl<'c> SqliteSnapshot<'c> {
     pub(super) fn take(connection: &'c Connection) -> Result<Self, Trouble> {
-        let transaction = connection.unchecked_transaction()?;
-        Ok(Self { transaction, is_in_doubt: Cell::new(false) })
+        run(connection, "BEGIN")?;
+        Ok(Self { connection, seen: Cell::new(Seen::All) })
     }
 
-    /// Ends the look; whether the connection can no longer be trusted after what was asked.
-    pub(super) fn end_in_doubt(self) -> bool {
-        self.is_in_doubt.get() || self.transaction.commit().is_err()
+    /// Ends the look.
+    pub(super) fn end(self) -> Seen {
+        run(self.connection, "COMMIT").map_or(Seen::InDoubt, |()| self.seen.get())
     }
 
     fn ask<T>(
         &self,
         question: impl FnOnce(&Connection) -> Result<T, Trouble>,
     ) -> Result<T, StoreError> {
-        question(&self.transaction).map_err(|trouble| {
-            if trouble.is_in_doubt() {
-                self.is_in_doubt.set(true);
-            }
+        question(self.connection).map_err(|trouble| {
+            let seen = if trouble.is_in_doubt() { Seen::InDoubt } else { Seen::Part };
+            self.seen.set(self.seen.get().max(seen));
             trouble.to_error("read")
         })
     }
+}
+
+/// After a look that was broken off by a fault of who asks.
+impl Drop for SqliteSnapshot<'_> {
+    fn drop(&mut self) {
+        if !self.connection.is_autocommit() {
+            run(self.connection, "ROLLBACK").ok();
+        }
+    }
+}
+
+fn run(connection: &Connection, sql: &str) -> Result<(), Trouble> {
+    connection.prepare_cached(sql)?.execute(())?;
+    Ok(())
 }
 
 impl Snapshot for SqliteSnapshot<'_> {

@@ -21,8 +21,8 @@ use super::{
 use crate::{
     model::{DispatchId, Millis},
     ports::{
-        Answer, Changes, Committed, EndedDispatch, Journal, Query, StoreError, StoreUsage, Swept,
-        Upkeep, Write,
+        Answer, Changes, Committed, EndedDispatch, Journal, Query, Snapshot, StoreError,
+        StoreUsage, Swept, Upkeep, Write,
     },
 };
 
@@ -110,6 +110,10 @@ impl Journal for SqliteStore {
             orders.send(order).map_err(|_| closed("write"))?;
             heard.await.unwrap_or_else(|_| Err(closed("write")))
         })
+    }
+
+    fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
+        self.readers.glance(question)
     }
 
     fn read(&self, query: Query) {

@@ -81,7 +81,9 @@ async fn what_is_asked_at_once_is_seen_as_of_one_moment() {
     let runtime = tokio::runtime::Handle::current();
     let seen = ask(&*one, move |it| {
         let before = it.records(id(1), &everything())?.len();
-        runtime.block_on(commit(&two, vec![record(1, 2, kept(0)), accepted(2, 1)]));
+        let written = commit(&two, vec![record(1, 2, kept(0)), accepted(2, 1)]);
+        // The thread that asks is one of the runtime's, which must not wait for it.
+        std::thread::scope(|it| it.spawn(|| runtime.block_on(written)).join().unwrap());
         let after = it.records(id(1), &everything())?.len();
         Ok((before, after, it.dispatch(id(2))?.is_some()))
     });

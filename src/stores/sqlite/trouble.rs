@@ -21,11 +21,19 @@ impl Trouble {
     }
 
     /// Whether the connection can no longer be trusted: after a failed write or sync it is opened
-    /// anew.
+    /// anew. One that reached a limit is as good as before.
     pub(super) fn is_in_doubt(&self) -> bool {
         match self {
             Self::Sqlite(error) => {
-                !matches!(error.sqlite_error_code(), Some(ErrorCode::ConstraintViolation))
+                let is_harmless = matches!(
+                    error.sqlite_error_code(),
+                    Some(
+                        ErrorCode::ConstraintViolation
+                            | ErrorCode::OperationInterrupted
+                            | ErrorCode::TooBig
+                    )
+                );
+                !is_harmless
             }
             Self::Known(_) => false,
         }
