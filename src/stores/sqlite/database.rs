@@ -5,7 +5,7 @@ use std::{
     time::Duration,
 };
 
-use rusqlite::{Connection, OpenFlags};
+use rusqlite::{Connection, OpenFlags, config::DbConfig};
 
 use super::{place, trouble::Trouble};
 use crate::ports::StoreError;
@@ -82,6 +82,8 @@ impl Database {
             | OpenFlags::SQLITE_OPEN_NOFOLLOW;
         let connection = Connection::open_with_flags(&self.path, flags)?;
         connection.busy_timeout(self.busy_timeout)?;
+        // Else a LIMIT that is bound has a say in how a statement is run, which is compiled anew.
+        connection.set_db_config(DbConfig::SQLITE_DBCONFIG_ENABLE_QPSG, true)?;
         Ok(connection)
     }
 
@@ -176,6 +178,8 @@ pub(super) fn number(connection: &Connection, pragma: &str) -> Result<i64, Troub
 
 #[cfg(test)]
 mod tests {
+    use rusqlite::StatementStatus;
+
     use super::*;
 
     /// No test can cut the power; the settings that make a commit survive it can be looked at.
@@ -235,6 +239,21 @@ mod tests {
         for table in ["dispatches", "plans"] {
             let sql = format!("SELECT count(*) FROM {table} WHERE caller IS NULL");
             assert_eq!(reader.query_row(&sql, (), |row| row.get::<_, i64>(0)), Ok(1), "{table}");
+        }
+    }
+
+    #[test]
+    fn no_statement_is_compiled_again_for_what_is_bound() {
+        let space = tempfile::TempDir::new().unwrap();
+        let database = Database::open(&space.path().join("store.db"), Duration::ZERO).unwrap();
+        for purpose in [Use::Read, Use::Write] {
+            let connection = database.connect(purpose).unwrap();
+            let sql = "SELECT body FROM records WHERE key > ?1 ORDER BY key LIMIT ?2";
+            let mut statement = connection.prepare(sql).unwrap();
+            for limit in [1, 100, 1] {
+                assert!(!statement.exists((1, limit)).unwrap());
+            }
+            assert_eq!(statement.get_status(StatementStatus::RePrepare), 0, "{purpose:?}");
         }
     }
 
