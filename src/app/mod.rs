@@ -15,7 +15,7 @@ mod signals;
 mod upstreams;
 mod workers;
 
-use std::{collections::BTreeMap, process::ExitCode, time::Duration};
+use std::{collections::BTreeMap, num::NonZero, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use clap::Parser as _;
@@ -214,8 +214,12 @@ fn schemas() -> BTreeMap<String, serde_json::Value> {
     pairs.collect()
 }
 
+/// Half of the machine is left to the agents, and to the threads of the store: an answer that needs
+/// no second thread of the runtime is there sooner than one that is handed from one to the other.
 fn tokio_runtime() -> anyhow::Result<tokio::runtime::Runtime> {
+    let n_cores = std::thread::available_parallelism().map_or(1, NonZero::get);
     tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(n_cores.div_ceil(2))
         .enable_all()
         .build()
         .context("failed to start the async runtime")

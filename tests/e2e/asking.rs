@@ -249,8 +249,15 @@ async fn e2e_sessions_hear_what_is_as_urgent_as_they_want() {
     assert!(!warning.to_string().contains("it cannot be done"), "no text of others: {warning}");
     let set = raw.ask("logging/setLevel", json!({ "level": "info" })).await;
     assert_eq!(set["result"], json!({}), "{set}");
-    raw.call("dispatch", document(&space, &[("good", "coder", &[])])).await;
-    let ended = raw.hear_of("notifications/message").await["params"].take();
+    let good = raw.call("dispatch", document(&space, &[("good", "coder", &[])])).await;
+    let good = &good["structuredContent"]["dispatch_id"];
+    let ended = loop {
+        let heard = raw.hear_of("notifications/message").await["params"].take();
+        // The end of the first one may be told by now, too.
+        if heard["data"]["dispatch_id"] == *good {
+            break heard;
+        }
+    };
     assert_eq!(
         (&ended["level"], &ended["data"]["event"], &ended["data"]["status"]),
         (&json!("info"), &json!("dispatch_ended"), &json!("success"))
