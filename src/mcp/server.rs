@@ -19,7 +19,7 @@ use rmcp::{
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
         ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
-        SubscriptionFilter, Tool, UnsubscribeRequestParams, UpdateTaskParams,
+        SubscriptionFilter, UnsubscribeRequestParams, UpdateTaskParams,
     },
     service::{RequestContext, SubscriptionContext},
 };
@@ -187,10 +187,6 @@ impl ServerHandler for DispatchServer {
     ) -> Result<ListToolsResult, ErrorData> {
         let tools = catalog::tools(self.handle(&context).may_pull());
         Ok(ListToolsResult::with_all_items(tools.cloned().collect()))
-    }
-
-    fn get_tool(&self, name: &str) -> Option<Tool> {
-        catalog::tools(self.has_workers()).find(|it| it.name == name).cloned()
     }
 
     async fn call_tool(

@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use axum::{
     Router,
+    body::Body,
     extract::{Request, State},
     http::{HeaderValue, Method, StatusCode},
-    middleware::{self, Next},
     response::{IntoResponse as _, Response},
+    routing,
 };
 use rmcp::{
     ServerHandler,
@@ -73,17 +74,12 @@ impl<H: ServerHandler> Mcp<H> {
 
     /// The route, to stand behind the guard.
     pub(super) fn routes(self) -> Router {
-        Router::new()
-            .route_service(PATH, self.service)
-            .route_layer(middleware::from_fn_with_state(self.sessions, regulate))
+        Router::new().route(PATH, routing::any(serve)).with_state(Arc::new(self))
     }
 }
 
-async fn regulate(
-    State(sessions): State<Arc<Sessions>>,
-    mut request: Request,
-    next: Next,
-) -> Response {
+async fn serve<H: ServerHandler>(State(mcp): State<Arc<Mcp<H>>>, mut request: Request) -> Response {
+    let sessions = &mcp.sessions;
     let caller = request.extensions().get::<Identity>().cloned();
     let is_delete = request.method() == Method::DELETE;
     let purpose = if is_delete { Purpose::End } else { Purpose::Use };
@@ -110,7 +106,7 @@ async fn regulate(
     if is_initialize(&request) && !sessions.has_room() {
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     }
-    let mut response = next.run(request).await;
+    let mut response = mcp.service.handle(request).await.map(Body::new);
     if is_delete && response.status() == StatusCode::ACCEPTED {
         // rmcp says 202 although the session is gone; the Python client takes that for a failure.
         *response.status_mut() = StatusCode::NO_CONTENT;
