@@ -6,6 +6,9 @@
     reason = "a benchmark times and prints"
 )]
 
+#[path = "support/document.rs"]
+mod document;
+
 use std::{
     error::Error,
     fs::{self, File},
@@ -16,6 +19,8 @@ use std::{
 };
 
 use serde_json::{Value, json};
+
+use self::document::noop_tasks;
 
 const STARTS: usize = 20;
 const ROUNDS: usize = 200;
@@ -32,10 +37,11 @@ fn main() -> Result<(), Box<dyn Error>> {
     let (mut server, _) = Server::start(dir.path())?;
     let idle = server.resident_kib()?;
     println!("resident after the first answer: {:.1} MiB", f64::from(idle) / 1_024.0);
+    let document = noop_tasks(TASKS);
     for _ in 0..20 {
-        server.dispatch(&document())?;
+        server.dispatch(&document)?;
     }
-    let dispatches = (0..ROUNDS).map(|_| server.dispatch(&document())).collect::<Outcome>()?;
+    let dispatches = (0..ROUNDS).map(|_| server.dispatch(&document)).collect::<Outcome>()?;
     report("dispatch of 10 no-op tasks, durable, traces on", dispatches);
     let lists = (0..ROUNDS).map(|_| server.time("tools/list", &json!({}))).collect::<Outcome>()?;
     report("tools/list, for comparison", lists);
@@ -130,21 +136,6 @@ impl Drop for Server {
         let _gone = self.child.kill();
         let _reaped = self.child.wait();
     }
-}
-
-fn document() -> Value {
-    let task = |at| {
-        json!({
-            "task_id": format!("task-{at}"),
-            "agent": "noop",
-            "description": "do nothing",
-            "input_data": {},
-        })
-    };
-    json!({
-        "tasks": (0..TASKS).map(task).collect::<Vec<_>>(),
-        "config": { "max_workers": TASKS },
-    })
 }
 
 fn syncs(dir: &Path) -> Outcome {

@@ -14,7 +14,9 @@ use std::{
 use serde_json::{Value, json};
 
 use super::{
-    Failed, at, document, program_over_http,
+    Failed, at,
+    document::noop_tasks,
+    program_over_http,
     reads::mebibytes,
     wire::{Http, Wire as _},
 };
@@ -35,7 +37,7 @@ pub(super) fn measure(dir: &Path) -> Result<(), Failed> {
 
 fn crowd(dir: &Path) -> Result<(), Failed> {
     let (running, mut one) = program_over_http(dir)?;
-    let done = one.call("dispatch", &document(3))?;
+    let done = one.call("dispatch", &noop_tasks(3))?;
     let id = done["structuredContent"]["dispatch_id"].clone();
     let before = running.resident()?;
     let streams = (0..STREAMS).map(|_| listen(one.host())).collect::<Result<Vec<_>, _>>()?;
@@ -56,7 +58,7 @@ fn crowd(dir: &Path) -> Result<(), Failed> {
     let mut dispatches = Vec::new();
     for _ in 0..ROUNDS {
         reads.push(one.time("get_result", &json!({ "dispatch_id": id }))?);
-        dispatches.push(one.time("dispatch", &document(3))?);
+        dispatches.push(one.time("dispatch", &noop_tasks(3))?);
         thread::sleep(Duration::from_millis(10));
     }
     let polls = n_polls.load(Ordering::Relaxed) - polls_before;

@@ -9,6 +9,8 @@
 
 mod bare;
 mod crowd;
+#[path = "../support/document.rs"]
+mod document;
 mod reads;
 mod wire;
 
@@ -18,8 +20,6 @@ use std::{
     process::{Command, Stdio},
     time::Duration,
 };
-
-use serde_json::{Value, json};
 
 use self::wire::{Http, Running};
 
@@ -63,20 +63,6 @@ fn program_over_http(dir: &Path) -> Result<(Running, Http), Failed> {
     let running = Running(command.spawn()?);
     let http = Http::patiently(&address)?;
     Ok((running, http))
-}
-
-/// A dispatch of `n_tasks` that do nothing.
-fn document(n_tasks: usize) -> Value {
-    let task = |at| {
-        json!({
-            "task_id": format!("task-{at}"),
-            "agent": "noop",
-            "description": "do nothing",
-            "input_data": {},
-        })
-    };
-    let tasks: Vec<Value> = (0..n_tasks).map(task).collect();
-    json!({ "tasks": tasks, "config": { "max_workers": n_tasks } })
 }
 
 /// The time that so many percent of the calls kept.

@@ -5,7 +5,9 @@ use std::{path::Path, time::Duration};
 use serde_json::json;
 
 use super::{
-    Failed, at, bare, document, program, program_over_http,
+    Failed, at, bare,
+    document::noop_tasks,
+    program, program_over_http,
     wire::{Stdio, Wire},
 };
 
@@ -29,7 +31,7 @@ pub(super) fn mebibytes(bytes: u64) -> f64 {
 }
 
 fn compare(face: &str, bare: &mut impl Wire, ours: &mut impl Wire) -> Result<(), Failed> {
-    let done = ours.call("dispatch", &document(3))?;
+    let done = ours.call("dispatch", &noop_tasks(3))?;
     let id = &done["structuredContent"]["dispatch_id"];
     let word = json!({ "text": "hello" });
     let reads = [

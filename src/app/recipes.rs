@@ -48,7 +48,7 @@ fn unknown_upstreams<'a>(
         if known.contains(&upstream) {
             return None;
         }
-        let meant = meant(upstream, &known);
+        let meant = text::did_you_mean_key(upstream, known.iter().copied());
         let path = format!("recipes.{recipe}");
         let message = format!("there is no upstream `{}`{meant}", text::escape(upstream));
         Some(error(settings, &RecipeFault { path, message }))
@@ -61,7 +61,7 @@ fn unknown_recipes<'a>(
 ) -> impl Iterator<Item = ConfigError> {
     settings.agents.iter().filter_map(move |(agent, it)| {
         let recipe = it.recipe.as_deref().filter(|it| !recipes.has(it))?;
-        let meant = meant(recipe, &recipes.names().collect::<Vec<_>>());
+        let meant = text::did_you_mean_key(recipe, recipes.names());
         let message = format!("there is no recipe `{recipe}`{meant}");
         let path = format!("agents.{agent}.recipe");
         Some(error(settings, &RecipeFault { path, message }))
@@ -89,12 +89,6 @@ fn error(settings: &Settings, fault: &RecipeFault) -> ConfigError {
     let place = settings.sources.iter().find(|it| is_about(it.0)).map(|it| it.1.clone());
     let place = place.unwrap_or(Source::BuiltIn);
     ConfigError { place, key: fault.path.clone(), message: fault.message.clone() }
-}
-
-fn meant(name: &str, known: &[&str]) -> String {
-    text::nearest(name, known.iter().copied())
-        .map(|it| format!("; did you mean `{it}`?"))
-        .unwrap_or_default()
 }
 
 #[cfg(test)]

@@ -1,12 +1,13 @@
 //! One value against its key: the right kind, inside its range, in its one normal form.
 
-use std::path::PathBuf;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use serde_json::Value;
 
 use super::{
     command::may_be_passed_on,
     keys::{Kind, is_name},
+    list::{ANY, list},
     network,
     place::{Base, to_address, to_mcp_url, to_origin},
     supply::SecretText,
@@ -17,8 +18,8 @@ use crate::model::{FailureCode, RetrySpec, text};
 
 /// How much of a text a message shows.
 const SHOWN_CHARS_MAX: usize = 80;
-const ORIGINS_MAX: usize = 64;
-const LIST_MAX: usize = 256;
+/// How many items the lists have that must not be empty.
+const SOME: RangeInclusive<usize> = 1..=256;
 const ARGUMENT_BYTES_MAX: usize = 4_096;
 const USD_MAX: f64 = 1_000_000.0;
 const TEXTS_MAX: usize = 256;
@@ -32,7 +33,7 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
     let text = value.as_text();
     let checked = match (kind, text) {
         (Kind::Tree, _) => return Ok(Some(value.to_json())),
-        (Kind::Origins, _) => return origins(value).map(Some),
+        (Kind::Origins, _) => return list(value, ("origins", ANY), to_origin).map(Some),
         (Kind::Hosts, _) => return network::hosts(value).map(Some),
         (Kind::Addresses, _) => return network::addresses(value).map(Some),
         (Kind::Scopes, _) => return network::scopes(value).map(Some),
@@ -43,14 +44,16 @@ pub(super) fn check(kind: Kind, value: &Yaml, base: &Base) -> Result<Option<Valu
         (Kind::Scope, Some(text)) => return network::scope(text).map(|it| Some(it.into())),
         (Kind::Failures, _) => return failures(value).map(Some),
         (Kind::Argv, _) => {
-            return list(value, "arguments", argument_of_argv).and_then(argv).map(Some);
+            return list(value, ("arguments", SOME), argument_of_argv).and_then(argv).map(Some);
         }
         (Kind::Paths, _) => {
             let path = |it: &str| base.resolve(it).and_then(to_text);
-            return list(value, "paths", path).map(Some);
+            return list(value, ("paths", SOME), path).map(Some);
         }
-        (Kind::Arguments, _) => return list(value, "names", argument).map(Some),
-        (Kind::Variables, _) => return list(value, "names of variables", variable).map(Some),
+        (Kind::Arguments, _) => return list(value, ("names", SOME), argument).map(Some),
+        (Kind::Variables, _) => {
+            return list(value, ("names of variables", SOME), variable).map(Some);
+        }
         (Kind::Argument, Some(text)) => return argument(text).map(Some),
         (Kind::Expression, Some(text)) => expression(text),
         (Kind::Usd, _) => usd(value),
@@ -146,25 +149,6 @@ fn usd(value: &Yaml) -> Option<Value> {
     (number > 0.0 && number <= USD_MAX).then(|| number.into())
 }
 
-/// A list of texts, each in its own normal form.
-fn list(
-    value: &Yaml,
-    of: &str,
-    item: impl Fn(&str) -> Result<Value, String>,
-) -> Result<Value, String> {
-    let Yaml::List(items) = value else {
-        return Err(format!("must be a list of {of}, is {}", value.kind()));
-    };
-    if items.is_empty() || items.len() > LIST_MAX {
-        return Err(format!("must hold 1 to {LIST_MAX} {of}, holds {}", items.len()));
-    }
-    let checked = items.iter().map(|it| match it.as_text() {
-        Some(text) => item(text),
-        None => Err(format!("must be a list of texts, holds {}", it.kind())),
-    });
-    checked.collect()
-}
-
 /// The value of an option: nothing that a program could take for an option itself.
 fn argument(text: &str) -> Result<Value, String> {
     let is_plain = !text.is_empty()
@@ -235,20 +219,6 @@ fn destination(text: &str, base: &Base) -> Result<Value, String> {
     }
 }
 
-fn origins(value: &Yaml) -> Result<Value, String> {
-    let Yaml::List(items) = value else {
-        return Err(format!("must be a list of origins, is {}", value.kind()));
-    };
-    if items.len() > ORIGINS_MAX {
-        return Err(format!("must hold at most {ORIGINS_MAX} origins, holds {}", items.len()));
-    }
-    let origin = |it: &Yaml| match it.as_text() {
-        Some(text) => to_origin(text).map(Value::from),
-        None => Err(format!("must be a list of texts, holds {}", it.kind())),
-    };
-    items.iter().map(origin).collect()
-}
-
 fn failures(value: &Yaml) -> Result<Value, String> {
     let Yaml::List(items) = value else {
         return Err(format!("must be a list of failures, is {}", value.kind()));
@@ -262,9 +232,8 @@ fn failures(value: &Yaml) -> Result<Value, String> {
         if known.contains(&said) {
             return Ok(Value::from(said));
         }
-        let nearest = text::nearest(said, known).map(|it| format!("; did you mean `{it}`?"));
-        let list = known.join(", ");
-        Err(format!("must hold some of {list}, holds {}{}", shown(it), nearest.unwrap_or_default()))
+        let meant = text::did_you_mean_key(said, known);
+        Err(format!("must hold some of {}, holds {}{meant}", known.join(", "), shown(it)))
     };
     items.iter().map(failure).collect()
 }

@@ -18,6 +18,7 @@ mod error;
 mod file;
 mod keys;
 mod layer;
+mod list;
 mod load;
 mod network;
 mod place;

@@ -4,17 +4,17 @@ use reqwest::Url;
 use serde_json::Value;
 
 use super::{
+    list::{ANY, list},
     place::{Base, to_http_url},
     yaml::Yaml,
 };
 use crate::model::text;
 
-const LIST_MAX: usize = 64;
 const SHOWN_CHARS_MAX: usize = 80;
 
 /// A list of names and addresses, each as a client's Host header has it before the port.
 pub(super) fn hosts(value: &Yaml) -> Result<Value, String> {
-    list(value, "hosts", |text| {
+    list(value, ("hosts", ANY), |text| {
         let form = "must hold hosts such as pd.example or 10.0.0.5, without a port";
         let shown = text::escape(&text::cut(text, SHOWN_CHARS_MAX));
         // An address of version 6 is written with brackets or without.
@@ -30,7 +30,7 @@ pub(super) fn hosts(value: &Yaml) -> Result<Value, String> {
 
 /// A list of addresses as [`address`] takes them.
 pub(super) fn addresses(value: &Yaml) -> Result<Value, String> {
-    let checked = list(value, "addresses", address)?;
+    let checked = list(value, ("addresses", ANY), address)?;
     if checked.as_array().is_some_and(Vec::is_empty) {
         return Err("must name at least one address; leave it out to mean the issuer".to_owned());
     }
@@ -63,7 +63,7 @@ pub(super) fn address_or_file(text: &str, base: &Base) -> Result<String, String>
 
 /// A list of scopes.
 pub(super) fn scopes(value: &Yaml) -> Result<Value, String> {
-    list(value, "scopes", scope)
+    list(value, ("scopes", ANY), scope)
 }
 
 /// One scope, in the characters that RFC 6749 gives it.
@@ -74,22 +74,4 @@ pub(super) fn scope(text: &str) -> Result<String, String> {
     }
     let shown = text::escape(&text::cut(text, SHOWN_CHARS_MAX));
     Err(format!("must be made of scopes without spaces and quotes, holds \"{shown}\""))
-}
-
-fn list(
-    value: &Yaml,
-    what: &str,
-    check: impl Fn(&str) -> Result<String, String>,
-) -> Result<Value, String> {
-    let Yaml::List(items) = value else {
-        return Err(format!("must be a list of {what}, is {}", value.kind()));
-    };
-    if items.len() > LIST_MAX {
-        return Err(format!("must hold at most {LIST_MAX} {what}, holds {}", items.len()));
-    }
-    let checked = items.iter().map(|it| match it.as_text() {
-        Some(text) => check(text).map(Value::from),
-        None => Err(format!("must be a list of texts, holds {}", it.kind())),
-    });
-    checked.collect()
 }

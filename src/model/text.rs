@@ -109,10 +109,21 @@ pub fn did_you_mean<'c, I>(word: &str, among: I) -> String
 where
     I: IntoIterator<Item = &'c str>,
 {
+    meant(word, among).map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
+}
+
+/// `` ; did you mean `…`? ``, as messages about settings quote the names in them.
+pub fn did_you_mean_key<'c, I>(word: &str, among: I) -> String
+where
+    I: IntoIterator<Item = &'c str>,
+{
+    meant(word, among).map_or_else(String::new, |it| format!("; did you mean `{}`?", escape(it)))
+}
+
+fn meant<'c>(word: &str, among: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     // Every word of one letter is near to every other.
     let is_near = |it: &&str| word.len() > 1 || it.eq_ignore_ascii_case(word);
     nearest(word, among.into_iter().filter(is_near))
-        .map_or_else(String::new, |it| format!("; did you mean {it:?}?"))
 }
 
 /// Whether a character can hide or reorder what stands around it.

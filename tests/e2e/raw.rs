@@ -96,22 +96,16 @@ impl Raw {
 
     /// Waits for a request or a notification of the server.
     pub(crate) async fn hear_of(&mut self, method: &str) -> Value {
-        if let Some(at) = self.aside.iter().position(|it| it["method"] == method) {
-            return self.aside.remove(at);
-        }
-        loop {
-            let message = self.hear().await;
-            if message["method"] == method {
-                return message;
-            }
-            self.aside.push(message);
-        }
+        self.find(|it| it["method"] == method).await
     }
 
     /// Waits for the answer to a request.
     pub(crate) async fn answer_to(&mut self, id: u64) -> Value {
-        let is_it = |it: &Value| it["id"] == id && it["method"].is_null();
-        if let Some(at) = self.aside.iter().position(is_it) {
+        self.find(|it| it["id"] == id && it["method"].is_null()).await
+    }
+
+    async fn find(&mut self, is_it: impl Fn(&Value) -> bool) -> Value {
+        if let Some(at) = self.aside.iter().position(&is_it) {
             return self.aside.remove(at);
         }
         loop {

@@ -156,8 +156,8 @@ fn unfold(
     let base = settings.get(name).filter(|it| *it != value).or_else(|| WRITTEN.get(name));
     let base = base.ok_or_else(|| {
         let known = settings.keys().map(String::as_str).chain(WRITTEN.keys().copied());
-        let meant = text::nearest(name, known).map(|it| format!("; did you mean {it}?"));
-        format!("there is no recipe {}{}", text::escape(name), meant.unwrap_or_default())
+        let meant = text::did_you_mean_key(name, known);
+        format!("there is no recipe {}{meant}", text::escape(name))
     })?;
     let base = unfold(base, settings, depth + 1)?;
     let mut whole = base.as_object().cloned().unwrap_or_default();

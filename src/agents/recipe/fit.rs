@@ -57,9 +57,7 @@ impl Needed<'_> {
     fn check(&self, tools: &[ToolInfo], args: &[&str]) -> Result<(), Vec<String>> {
         let Self { step, tool, upstream } = self;
         let Some(info) = find(tools, tool) else {
-            let meant = text::nearest(tool, tools.iter().map(|it| it.name.as_str()));
-            let meant = meant.map(|it| format!("; did you mean {}?", text::escape(it)));
-            let meant = meant.unwrap_or_default();
+            let meant = text::did_you_mean_key(tool, tools.iter().map(|it| it.name.as_str()));
             return Err(vec![format!(
                 "step {step} calls {tool}, which upstream \"{upstream}\" does not have{meant}"
             )]);

@@ -317,12 +317,18 @@ impl Reading {
             let known: Vec<_> = common.iter().chain(sight.names).copied().collect();
             let step = parts.next().filter(|_| first == "steps");
             if !known.contains(&first) {
-                self.fault(field, &format!("unknown name `{first}`{}", meant(first, &known)));
+                self.fault(
+                    field,
+                    &format!(
+                        "unknown name `{first}`{}",
+                        text::did_you_mean_key(first, known.iter().copied())
+                    ),
+                );
             } else if let Some(step) = step
                 && !sight.steps.iter().any(|it| it == step)
             {
                 let steps: Vec<_> = sight.steps.iter().map(String::as_str).collect();
-                let meant = meant(step, &steps);
+                let meant = text::did_you_mean_key(step, steps.iter().copied());
                 self.fault(field, &format!("there is no earlier step `{step}`{meant}"));
             }
         }
@@ -374,12 +380,6 @@ impl<'a> Sight<'a> {
     fn of(names: &'a [&'a str]) -> Self {
         Self { names, steps: &[], is_bare: false }
     }
-}
-
-fn meant(name: &str, known: &[&str]) -> String {
-    text::nearest(name, known.iter().copied())
-        .map(|it| format!("; did you mean `{it}`?"))
-        .unwrap_or_default()
 }
 
 fn digest(value: &Value) -> String {

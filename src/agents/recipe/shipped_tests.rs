@@ -126,7 +126,7 @@ fn a_recipe_lays_its_fields_over_the_one_it_extends() {
     expect![[r"
         recipes.circle.extends: goes on for more than 8 recipes; is it a circle?
         recipes.circle2.extends: goes on for more than 8 recipes; is it a circle?
-        recipes.gone.extends: there is no recipe archon_reserch; did you mean archon_research?"]]
+        recipes.gone.extends: there is no recipe archon_reserch; did you mean `archon_research`?"]]
     .assert_eq(&faults.join("\n"));
     let mine = BTreeMap::from([("mine".to_owned(), own["mine"].clone())]);
     let recipe = Recipes::read(&mine).unwrap().get("mine").unwrap();

@@ -348,7 +348,7 @@ async fn e2e_unknown_tools_and_arguments_are_named_before_anything_runs() {
     });
     let Err(Unready::Unfit(faults)) = bench.agent(&recipe).look().await else { panic!("it fits") };
     expect![[r#"
-        step a calls asses_code_quality, which upstream "archon" does not have; did you mean assess_code_quality?
+        step a calls asses_code_quality, which upstream "archon" does not have; did you mean `assess_code_quality`?
         step b gives assess_code_quality the argument contents, which it does not take
         step b does not give assess_code_quality the argument content, which it needs"#]].assert_eq(&faults.join("\n"));
 }
