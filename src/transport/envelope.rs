@@ -4,7 +4,9 @@
 //! So the text is checked here, before rmcp sees it, and the same faults get the same answer over
 //! every transport.
 
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest, GetMeta as _, RequestId};
+use rmcp::model::{
+    ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta as _, RequestId, ServerJsonRpcMessage,
+};
 use serde_json::{Value, json};
 
 use super::{
@@ -34,12 +36,13 @@ pub(super) struct Rejection {
     refusal: Refusal,
 }
 
-/// The codes that JSON-RPC 2.0 gives to unreadable messages.
+/// The codes that JSON-RPC 2.0 gives to messages that are not served.
 #[derive(Clone, Copy, Debug)]
 enum RpcCode {
     ParseError = -32_700,
     InvalidRequest = -32_600,
     InvalidParams = -32_602,
+    InternalError = -32_603,
 }
 
 enum Kind {
@@ -76,6 +79,9 @@ const METHODS: [&str; 18] = [
 const REMOVED: [&str; 4] =
     ["initialize", "logging/setLevel", "resources/subscribe", "resources/unsubscribe"];
 
+/// When a client with too many requests should come back, in milliseconds.
+const BUSY_AFTER_MS: u64 = 1_000;
+
 /// RFC 8259 lets a reader ignore a byte order mark.
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
@@ -97,6 +103,14 @@ pub(super) fn read(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
 /// Refuses a message of more than [`MESSAGE_BYTES_MAX`] that `scan` saw go by.
 pub(super) fn refuse_oversized(scan: Scan) -> Unreadable {
     Unreadable::told(scan.finish(), RpcCode::InvalidRequest, oversized())
+}
+
+/// Refuses a request of a session that has `n_running` others.
+pub(super) fn refuse_busy(id: RequestId, n_running: usize) -> Rejection {
+    let message = format!("{n_running} requests of this session run already");
+    let hint = "send it again when some of them were answered";
+    let refusal = Refusal::of(ErrorCode::Busy, "", &message, hint).retry_after(BUSY_AFTER_MS);
+    Rejection { code: RpcCode::InternalError, id: Some(id), refusal }
 }
 
 /// What is said about a message or a body of more than [`MESSAGE_BYTES_MAX`].
@@ -134,14 +148,19 @@ impl Rejection {
     /// Writes the answer as a JSON-RPC error response. Code and hint stand in the message too,
     /// because clients show nothing else; an unknown id is null, as JSON-RPC 2.0 wants it.
     pub(super) fn to_json(&self) -> Value {
+        json!({ "jsonrpc": "2.0", "id": self.id, "error": self.to_error() })
+    }
+
+    /// The same for a queue of rmcp's messages.
+    pub(super) fn to_message(&self) -> ServerJsonRpcMessage {
+        ServerJsonRpcMessage::error(self.to_error(), self.id.clone())
+    }
+
+    fn to_error(&self) -> ErrorData {
         let body = self.refusal.to_body();
         let message =
             format!("{}: {} (hint: {})", body.error.code.as_str(), self.refusal, body.error.hint);
-        json!({
-            "jsonrpc": "2.0",
-            "id": self.id,
-            "error": {"code": self.code as i32, "message": message, "data": body},
-        })
+        ErrorData::new(rmcp::model::ErrorCode(self.code as i32), message, Some(json!(body)))
     }
 }
 

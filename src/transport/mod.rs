@@ -15,6 +15,7 @@ mod access;
 mod body;
 mod envelope;
 mod error;
+mod flow;
 mod fuzzing;
 mod guard;
 mod http;

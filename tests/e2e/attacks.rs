@@ -4,8 +4,9 @@ use std::{fs, net::SocketAddr, os::unix::fs::symlink, path::Path, process::Stdio
 
 use serde_json::{Value, json};
 use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    io::{AsyncBufReadExt as _, AsyncReadExt as _, AsyncWriteExt as _, BufReader},
     net::TcpStream,
+    sync::watch,
     task::JoinSet,
     time::timeout,
 };
@@ -331,4 +332,44 @@ async fn e2e_who_does_not_read_the_log_holds_nobody_up() {
         }
     }
     raw.kill().await;
+}
+
+#[cfg(target_os = "linux")]
+#[tokio::test]
+async fn e2e_answers_that_nobody_reads_take_little_memory_and_none_is_lost() {
+    // Some 100 kB each.
+    const ANSWERS: usize = 800;
+    const RESIDENT_MAX_KIB: u64 = 150 << 10;
+    let space = TestSpace::offline();
+    let mut program = space.start(&["serve"]);
+    let (out, mut to) = program.streams();
+    let hello = json!({ "jsonrpc": "2.0", "id": "hello", "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25",
+        "capabilities": {},
+        "clientInfo": { "name": "attacker", "version": "1" },
+    }});
+    let params = json!({ "_meta": { "padding": "x".repeat(1_000) } });
+    let ask = |id| json!({ "jsonrpc": "2.0", "id": id, "method": "tools/list", "params": params });
+    let flood = std::iter::once(hello).chain((0..ANSWERS).map(ask));
+    let flood: Vec<_> = flood.map(|it| format!("{it}\n")).collect();
+    let (say, mut told) = watch::channel(0);
+    let flooding = tokio::spawn(async move {
+        for (number, line) in flood.iter().enumerate() {
+            to.write_all(line.as_bytes()).await.unwrap();
+            say.send_replace(number);
+        }
+        to
+    });
+    // It is heard no more once nothing was taken for a second.
+    while timeout(Duration::from_secs(1), told.changed()).await.is_ok() {
+        assert!(!flooding.is_finished(), "it is heard although it does not read");
+    }
+    let mut lines = BufReader::new(out).lines();
+    for _ in 0..=ANSWERS {
+        let answer = within(lines.next_line()).await.unwrap().unwrap();
+        assert!(answer.contains("\"result\":"), "{answer}");
+    }
+    let peak = program.resident_kib("VmHWM");
+    assert!(peak < RESIDENT_MAX_KIB, "{peak} KiB");
+    program.kill().await;
 }

@@ -222,6 +222,15 @@ impl Program {
         find(&heard).unwrap_or_else(|| panic!("it never said {part:?}, but:\n{}", heard.text))
     }
 
+    /// What the system says in the line `field` of its memory, in KiB.
+    #[cfg(target_os = "linux")]
+    pub(crate) fn resident_kib(&self, field: &str) -> u64 {
+        let id = self.child.id().unwrap();
+        let status = fs::read_to_string(format!("/proc/{id}/status")).unwrap();
+        let line = status.lines().find(|it| it.starts_with(field)).unwrap();
+        line.split_whitespace().nth(1).unwrap().parse().unwrap()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
         let pid = i32::try_from(self.child.id().unwrap()).unwrap();
         kill_process(Pid::from_raw(pid).unwrap(), signal).unwrap();

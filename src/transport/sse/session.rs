@@ -18,7 +18,10 @@ use uuid::Uuid;
 
 use crate::{
     model::Identity,
-    transport::lifecycle::{Lifecycle, Speaks, Verdict},
+    transport::{
+        flow::Places,
+        lifecycle::{Lifecycle, Speaks, Verdict},
+    },
 };
 
 /// How many messages wait at most, each way.
@@ -178,18 +181,24 @@ fn admitted(
     posted: mpsc::Receiver<ClientJsonRpcMessage>,
     said: mpsc::WeakSender<ServerJsonRpcMessage>,
 ) -> BoxStream<'static, ClientJsonRpcMessage> {
-    let mut lifecycle = Lifecycle::new(Speaks::InitializeOnly);
+    let (mut lifecycle, places) = (Lifecycle::new(Speaks::InitializeOnly), Places::default());
     let messages = ReceiverStream::new(posted).filter_map(move |message| {
         let (verdict, said) = (lifecycle.judge(&message), said.clone());
+        let places = places.clone();
         async move {
-            match verdict {
-                Verdict::Admit => return Some(message),
-                Verdict::Ignore => tracing::debug!("message before the session dropped"),
-                Verdict::Refuse(answer) => {
-                    if said.upgrade()?.send(*answer).await.is_err() {
-                        tracing::debug!("nobody listens to the answer");
-                    }
+            let answer = match verdict {
+                Verdict::Admit => match places.admit(message).await {
+                    Ok(message) => return Some(message),
+                    Err(rejection) => rejection.to_message(),
+                },
+                Verdict::Ignore => {
+                    tracing::debug!("message before the session dropped");
+                    return None;
                 }
+                Verdict::Refuse(answer) => *answer,
+            };
+            if said.upgrade()?.send(answer).await.is_err() {
+                tracing::debug!("nobody listens to the answer");
             }
             None
         }

@@ -13,12 +13,14 @@ use serde::Serialize;
 use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::Mutex,
+    task::coop,
 };
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Heard, Lines};
 use crate::transport::{
-    envelope::{self, Unreadable},
+    envelope::{self, Rejection, Unreadable},
+    flow::{Places, Unread},
     lifecycle::{Lifecycle, Speaks, Verdict},
 };
 
@@ -32,6 +34,10 @@ pub(super) struct Pipe<R, W> {
     /// An answer given here rather than by rmcp. Kept until it is written, since rmcp drops the
     /// future of `receive` whenever it has something else to do.
     answer: Option<BoxFuture<'static, io::Result<()>>>,
+    /// A message that waits for its place; kept for the same reason.
+    waiting: Option<BoxFuture<'static, Result<ClientJsonRpcMessage, Rejection>>>,
+    places: Places,
+    unread: Unread,
     shutdown: CancellationToken,
 }
 
@@ -53,6 +59,9 @@ where
             lifecycle: Lifecycle::new(Speaks::Both(versions)),
             writer: Arc::new(Mutex::new(writer)),
             answer: None,
+            waiting: None,
+            places: Places::default(),
+            unread: Unread::default(),
             shutdown,
         }
     }
@@ -63,13 +72,25 @@ where
                 answer.await?;
                 self.answer = None;
             }
+            if let Some(waiting) = &mut self.waiting {
+                let admitted = waiting.await;
+                self.waiting = None;
+                match admitted {
+                    Ok(message) => return Ok(Some(message)),
+                    Err(rejection) => self.answer = Some(self.write(&rejection.to_json())),
+                }
+                continue;
+            }
+            self.unread.few().await;
+            // What was heard before gets its turn.
+            coop::consume_budget().await;
             let read = match self.lines.next().await? {
                 Heard::Line(line) => envelope::read(&line),
                 Heard::Oversized(scan) => Err(envelope::refuse_oversized(scan)),
                 Heard::End => return Ok(None),
             };
             if let Some(message) = self.admit(read) {
-                return Ok(Some(message));
+                self.waiting = Some(self.places.clone().admit(message).boxed());
             }
         }
     }
@@ -95,7 +116,15 @@ where
     }
 
     fn write(&self, message: &impl Serialize) -> BoxFuture<'static, io::Result<()>> {
-        write_line(Arc::clone(&self.writer), serde_json::to_vec(message)).boxed()
+        let line = serde_json::to_vec(message);
+        let counted = self.unread.count(line.as_ref().map_or(0, Vec::len));
+        let writing = write_line(Arc::clone(&self.writer), line);
+        let written = async move {
+            let written = writing.await;
+            drop(counted);
+            written
+        };
+        written.boxed()
     }
 }
 
