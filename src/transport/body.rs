@@ -7,9 +7,9 @@ use std::{
 };
 
 use axum::body::Body;
+use futures::future::{BoxFuture, FutureExt as _};
 use http_body_util::BodyExt as _;
 use hyper::body::{Body as HttpBody, Bytes, Frame, SizeHint};
-use tokio::time::{Instant, Sleep, sleep_until};
 use tokio_util::task::TaskTracker;
 
 /// A body that keeps something until it was sent or dropped.
@@ -18,12 +18,13 @@ pub(super) struct Holding<T> {
     _held: T,
 }
 
-/// A stream that ends at a time, whatever it would still say.
+/// A stream that ends when it has to, whatever it would still say.
 pub(super) struct Ending {
     body: Body,
-    at: Pin<Box<Sleep>>,
+    end: BoxFuture<'static, ()>,
     /// Where the rest of the body is read to its end, if whoever writes it must not be stopped.
     calls: Option<TaskTracker>,
+    has_ended: bool,
 }
 
 impl<T: Send + Unpin + 'static> Holding<T> {
@@ -54,10 +55,14 @@ impl<T: Unpin> HttpBody for Holding<T> {
 }
 
 impl Ending {
-    /// The same body, but for what it says after `at`. That is heard in `calls`, if there are any,
+    /// The same body, but for what it says after `end`. That is heard in `calls`, if there are any,
     /// since a call is given up when nobody hears its answer.
-    pub(super) fn body(body: Body, at: Instant, calls: Option<TaskTracker>) -> Body {
-        Body::new(Self { body, at: Box::pin(sleep_until(at)), calls })
+    pub(super) fn body(
+        body: Body,
+        end: impl Future<Output = ()> + Send + 'static,
+        calls: Option<TaskTracker>,
+    ) -> Body {
+        Body::new(Self { body, end: end.boxed(), calls, has_ended: false })
     }
 }
 
@@ -69,7 +74,8 @@ impl HttpBody for Ending {
         mut self: Pin<&mut Self>,
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
-        if self.at.as_mut().poll(context).is_ready() {
+        if self.has_ended || self.end.as_mut().poll(context).is_ready() {
+            self.has_ended = true;
             let rest = mem::take(&mut self.body);
             if let Some(calls) = self.calls.take() {
                 calls.spawn(hear(rest));
@@ -97,7 +103,10 @@ mod tests {
     use std::{convert::Infallible, time::Duration};
 
     use futures::{StreamExt as _, stream};
-    use tokio::{sync::mpsc, time};
+    use tokio::{
+        sync::mpsc,
+        time::{self, Instant},
+    };
     use tokio_stream::wrappers::ReceiverStream;
 
     use super::*;
@@ -119,7 +128,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_stream_says_all_until_its_time_and_nothing_after_it() {
         let (say, said) = body();
-        let mut ending = Ending::body(said, Instant::now() + END, None);
+        let mut ending = Ending::body(said, time::sleep(END), None);
         say.send("a").await.unwrap();
         time::advance(ALMOST).await;
         assert_eq!(next(&mut ending).await.unwrap(), "a");
@@ -134,7 +143,7 @@ mod tests {
     async fn what_a_call_says_after_that_is_heard_to_its_end() {
         let (say, said) = body();
         let calls = TaskTracker::new();
-        let mut ending = Ending::body(said, Instant::now() + END, Some(calls.clone()));
+        let mut ending = Ending::body(said, time::sleep(END), Some(calls.clone()));
         time::advance(END).await;
         assert_eq!(next(&mut ending).await, None);
         drop(ending);

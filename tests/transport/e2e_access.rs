@@ -1,6 +1,6 @@
 //! Who is let in, by tokens of the settings and of an authorization server.
 
-use std::{fs, path::Path};
+use std::{fs, path::Path, time::Duration};
 
 use parallel_dispatch::{
     model::{Identity, Sees},
@@ -319,6 +319,29 @@ async fn e2e_pages_that_are_let_in_may_ask_and_read_and_no_others() {
     let told = http().get(server.url(METADATA)).header("origin", "https://app.example");
     let told = told.send().await.unwrap();
     assert_eq!(told.headers()["access-control-allow-origin"], "https://app.example");
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn e2e_streams_end_when_their_callers_token_is_taken_no_more() {
+    let options = HttpOptions { keep_alive: Duration::from_millis(20), ..with_tokens() };
+    let access = options.access.clone();
+    let server = Server::start(options).await;
+    let open = async |header: (&'static str, &'static str)| {
+        let get = http().get(server.url("/sse")).header(header.0, header.1);
+        get.send().await.unwrap()
+    };
+    let (ada, mut bob) = (open(ADA).await, open(BOB).await);
+    assert!(access.renew(|before| {
+        let mut left = BearerTokens::default();
+        left.keep(before, &Identity::new("bob", Sees::Own).unwrap());
+        left
+    }));
+    within(ada.bytes()).await.unwrap();
+    for _ in 0..10 {
+        assert!(within(bob.chunk()).await.unwrap().is_some(), "the other one goes on");
+    }
+    assert_eq!(who(&server, "token-of-ada-0123456789").await.0, 401);
     server.stop().await;
 }
 

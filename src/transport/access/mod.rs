@@ -8,14 +8,16 @@ mod jwt;
 mod keys;
 mod metadata;
 mod signatures;
+mod term;
 mod tokens;
 
 use std::{sync::Arc, time::Duration};
 
 use axum::http::{HeaderMap, header};
-use parking_lot::RwLock;
+use tokio::{sync::watch, time::Instant};
 
-pub(super) use self::{denied::Denied, metadata::Metadata};
+use self::term::Listed;
+pub(super) use self::{denied::Denied, metadata::Metadata, term::Term};
 pub use self::{
     jwt::{OAuth, OAuthOptions},
     keys::{KeySource, KeysError},
@@ -29,19 +31,18 @@ const TOKEN_BYTES_MAX: usize = 8 * 1024;
 /// The longest time for which a token is taken at all: beyond it nobody counts.
 const VALID_MAX: Duration = Duration::from_hours(24 * 365);
 
-/// Somebody who may call.
+/// Somebody whom the authorization server knows.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Caller {
-    pub(super) identity: Identity,
-    /// How long the token is still taken, where it has an end.
-    pub(super) valid_for: Option<Duration>,
+struct Caller {
+    identity: Identity,
+    /// How long the token is still taken.
+    valid_for: Duration,
 }
 
 /// Who may call. The default lets anybody in.
 #[derive(Clone, Debug, Default)]
 pub struct Access {
-    /// Guards the tokens, for the length of one look or exchange.
-    tokens: Arc<RwLock<Arc<BearerTokens>>>,
+    tokens: Arc<watch::Sender<Arc<BearerTokens>>>,
     oauth: Option<Arc<OAuth>>,
     is_restricted: bool,
 }
@@ -51,17 +52,20 @@ impl Access {
     /// are neither.
     pub fn new(tokens: BearerTokens, oauth: Option<OAuth>) -> Self {
         let is_restricted = !tokens.is_empty() || oauth.is_some();
-        let tokens = Arc::new(RwLock::new(Arc::new(tokens)));
+        let tokens = Arc::new(watch::Sender::new(Arc::new(tokens)));
         Self { tokens, oauth: oauth.map(Arc::new), is_restricted }
     }
 
-    /// Makes others of the tokens that are taken, from the next request on; answers whether they
-    /// are others. Without any, nobody is let in by one.
+    /// Makes others of the tokens that are taken, from the next request on, and ends the streams of
+    /// the tokens that are taken no more; answers whether they are others. Without any, nobody is
+    /// let in by one.
     pub fn renew(&self, renew: impl FnOnce(&BearerTokens) -> BearerTokens) -> bool {
-        let before = Arc::clone(&self.tokens.read());
+        let before = Arc::clone(&self.tokens.borrow());
         let renewed = renew(&before);
         let is_new = *before != renewed;
-        *self.tokens.write() = Arc::new(renewed);
+        if is_new {
+            self.tokens.send_replace(Arc::new(renewed));
+        }
         is_new
     }
 
@@ -75,17 +79,20 @@ impl Access {
         self.oauth.as_ref().map(|it| Metadata::of(it.options()))
     }
 
-    /// Finds out who calls.
-    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<Caller, Denied> {
+    /// Finds out who calls, and for how long.
+    pub(super) async fn identify(&self, headers: &HeaderMap) -> Result<(Identity, Term), Denied> {
         let token = read(headers)?;
-        let known = self.tokens.read().find(token);
-        if let Some(identity) = known {
-            return Ok(Caller { identity, valid_for: None });
+        let known = self.tokens.borrow().find(token);
+        if let Some((token, identity)) = known {
+            let tokens = self.tokens.subscribe();
+            let listed = Listed { token, identity: identity.clone(), tokens };
+            return Ok((identity, Term::Listed(listed)));
         }
-        match &self.oauth {
-            Some(oauth) => oauth.identify(token).await,
-            None => Err(Denied::invalid("the token is not known")),
-        }
+        let Some(oauth) = &self.oauth else {
+            return Err(Denied::invalid("the token is not known"));
+        };
+        let Caller { identity, valid_for } = oauth.identify(token).await?;
+        Ok((identity, Term::At(Instant::now() + valid_for)))
     }
 
     /// What a refused caller is told in `WWW-Authenticate`.
@@ -101,7 +108,7 @@ impl Caller {
         #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
         let now = jiff::Timestamp::now().as_second() as f64;
         let valid_for = Duration::from_secs_f64((until - now).clamp(0.0, VALID_MAX.as_secs_f64()));
-        Self { identity, valid_for: Some(valid_for) }
+        Self { identity, valid_for }
     }
 }
 
@@ -138,7 +145,7 @@ mod tests {
         let now = jiff::Timestamp::now().as_second();
         let valid_for = |until: f64| {
             let caller = Caller::until(Identity::new("ada", Sees::Own).unwrap(), until);
-            caller.valid_for.unwrap().as_secs()
+            caller.valid_for.as_secs()
         };
         #[expect(clippy::cast_precision_loss, reason = "seconds are far below 2^52")]
         let soon = valid_for((now + 100) as f64);

@@ -7,10 +7,9 @@ use axum::{
 };
 use http_body_util::{BodyExt as _, Limited};
 use serde_json::{Map, Value};
-use tokio::time::Instant;
 
 use super::{Refused, busy};
-use crate::transport::access::{Access, Caller, Denied};
+use crate::transport::access::{Access, Denied, Term};
 
 /// The longest answer that a glimpse is taken of, in bytes.
 const ANSWER_BYTES_MAX: usize = 1 << 20;
@@ -38,11 +37,11 @@ pub(super) enum Shown {
 }
 
 /// Who was let in.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Admission {
     pub(super) shown: Shown,
-    /// When the caller's token ends, if it does.
-    pub(super) until: Option<Instant>,
+    /// Until when the caller's token counts, where one was shown.
+    pub(super) term: Option<Term>,
 }
 
 /// The routes for which it is not asked who calls, or not with that consequence.
@@ -68,15 +67,14 @@ pub(super) async fn admit(
     };
     parts.headers.remove(header::AUTHORIZATION);
     match identified {
-        None => Ok(Admission { shown: Shown::Whole, until: None }),
-        Some(Ok(Caller { identity, valid_for })) => {
+        None => Ok(Admission { shown: Shown::Whole, term: None }),
+        Some(Ok((identity, term))) => {
             parts.extensions.insert(identity);
-            let until = valid_for.map(|it| Instant::now() + it);
-            Ok(Admission { shown: Shown::Whole, until })
+            Ok(Admission { shown: Shown::Whole, term: Some(term) })
         }
         Some(Err(denied)) => match open.glimpse(parts) {
             Some(fields) if denied == Denied::Missing => {
-                Ok(Admission { shown: Shown::Only(fields), until: None })
+                Ok(Admission { shown: Shown::Only(fields), term: None })
             }
             _ => Err(refuse(access, &denied)),
         },

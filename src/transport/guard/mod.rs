@@ -90,10 +90,10 @@ pub(super) async fn stand(
     let token = (request.method() == Method::POST).then(|| guard.answers.token());
     let mut end = None;
     let mut response = match guard.check(request).await {
-        Ok((request, Admission { shown, until })) => {
+        Ok((request, Admission { shown, term })) => {
             // What runs for a call goes on, and is answered to nobody.
             let is_call = token.is_some() && !is_listen(&request);
-            end = until.map(|at| (at, is_call.then(|| guard.answers.clone())));
+            end = term.map(|it| (it, is_call.then(|| guard.answers.clone())));
             shown.of(answer::in_json(next.run(request).await).await).await
         }
         Err(refused) => refuse(refused),
@@ -108,8 +108,8 @@ pub(super) async fn stand(
         response = response.map(|body| Holding::body(body, place));
     }
     match end {
-        Some((at, calls)) if is_stream(&response) => {
-            response.map(|body| Ending::body(body, at, calls))
+        Some((term, calls)) if is_stream(&response) => {
+            response.map(|body| Ending::body(body, term.end(), calls))
         }
         _ => response,
     }
