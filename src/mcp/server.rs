@@ -14,8 +14,9 @@ use rmcp::{
     ErrorData, RoleServer, ServerHandler,
     model::{
         CacheScope, CallToolRequestParams, CallToolResponse, CancelTaskParams,
-        CompleteRequestParams, CompleteResult, GetPromptRequestParams, GetPromptResponse,
-        GetTaskParams, GetTaskResult, Implementation, InitializeRequestParams, InitializeResult,
+        CompleteRequestParams, CompleteResult, CustomRequest, CustomResult,
+        ErrorCode as RpcErrorCode, GetPromptRequestParams, GetPromptResponse, GetTaskParams,
+        GetTaskResult, Implementation, InitializeRequestParams, InitializeResult,
         ListPromptsResult, ListResourceTemplatesResult, ListResourcesResult, ListToolsResult,
         PaginatedRequestParams, ProtocolVersion, ReadResourceRequestParams, ReadResourceResponse,
         ServerCapabilities, ServerConfig, SetLevelRequestParams, SubscribeRequestParams,
@@ -39,9 +40,12 @@ use super::{
     tasks, tools,
 };
 use crate::{
-    model::{ErrorCode, Refusal, json::Json},
+    model::{ErrorCode, Refusal, json::Json, text},
     runtime::DispatcherHandle,
 };
+
+/// How much of an unknown method's name is said again.
+const METHOD_CHARS_MAX: usize = 100;
 
 /// One MCP session's view of the service; sessions share everything.
 #[derive(Clone, Debug)]
@@ -306,6 +310,15 @@ impl ServerHandler for DispatchServer {
             prompts.cache_scope = Some(CacheScope::Private);
         }
         Ok(prompts)
+    }
+
+    async fn on_custom_request(
+        &self,
+        request: CustomRequest,
+        _context: RequestContext<RoleServer>,
+    ) -> Result<CustomResult, ErrorData> {
+        let method = text::escape(&text::cut(&request.method, METHOD_CHARS_MAX));
+        Err(ErrorData::new(RpcErrorCode::METHOD_NOT_FOUND, method, None))
     }
 
     async fn get_prompt(

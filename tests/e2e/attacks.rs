@@ -236,6 +236,11 @@ async fn e2e_text_of_strangers_moves_no_cursor_and_forges_no_line() {
     let refused = space.run(&["run", "-"], &evil.to_string()).await;
     assert_eq!(refused.code, Some(2));
     shown.extend([refused.stdout, refused.stderr]);
+    let mut raw = Raw::open(&space, NEW, json!({})).await;
+    let unknown = raw.ask("a\u{202e}b\u{1b}[2J", json!({})).await;
+    assert_eq!(unknown["error"]["code"], -32_601, "{unknown}");
+    shown.push(unknown["error"]["message"].as_str().unwrap().to_owned());
+    raw.kill().await;
     for text in shown {
         let strange = |it: char| (it.is_control() && it != '\n') || it == '\u{202e}';
         assert!(!text.contains(strange), "{text:?}");
