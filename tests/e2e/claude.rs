@@ -1,8 +1,12 @@
-//! Claude Code itself as an agent, against a Messages API that answers as a script says.
+//! Claude Code itself, as an agent and as a client, against a Messages API that answers as a script
+//! says.
 
 use std::{
-    env, fs,
+    env,
+    fs::{self, Permissions},
+    os::unix::fs::PermissionsExt as _,
     path::{Path, PathBuf},
+    process::Stdio,
 };
 
 use serde_json::{Value, json};
@@ -182,4 +186,56 @@ async fn e2e_claude_code_ends_with_the_process_that_wanted_it() {
     api.was_asked(1).await;
     within(program.kill()).await.unwrap();
     api.is_let_go().await;
+}
+
+#[tokio::test]
+async fn e2e_claude_code_calls_the_tools_over_http_with_a_token() {
+    let space = TestSpace::offline();
+    let token = "token-of-ada-0123456789";
+    fs::write(space.path("token"), token).unwrap();
+    fs::set_permissions(space.path("token"), Permissions::from_mode(0o600)).unwrap();
+    let config = json!({
+        "agents": { "echo": { "command": { "argv": ["cat"] } } },
+        "server": { "tokens": {
+            "ada": { "bearer": format!("${{file:{}}}", space.path("token")) },
+        } },
+    });
+    fs::write(space.config_file(), config.to_string()).unwrap();
+    let (program, url) = space.serve_http().await;
+    let server = |token: &str| {
+        let headers = json!({ "Authorization": format!("Bearer {token}") });
+        json!({ "type": "http", "url": format!("{url}/mcp"), "headers": headers })
+    };
+    let servers = json!({ "mcpServers": { "pd": server(token), "stranger": server("wrong") } });
+    fs::write(space.path("mcp.json"), servers.to_string()).unwrap();
+    let turns = vec![
+        Turn::Call("mcp__pd__dispatch", document(&space, &[("one", "echo", &[])])),
+        Turn::Call("mcp__stranger__dispatch", document(&space, &[("two", "echo", &[])])),
+        Turn::Say("The work is done."),
+    ];
+    let api = MessagesApi::start(vec![("first", turns)]).await;
+    let mut claude = Command::new(claude());
+    claude.args(["-p", "# Task first\n\nhave it done\n", "--model", MODEL]);
+    claude.args(["--mcp-config", "mcp.json", "--strict-mcp-config"]);
+    claude.args(["--allowedTools", "mcp__pd__dispatch,mcp__stranger__dispatch"]);
+    claude.current_dir(space.workspace()).envs(space.environment()).stdin(Stdio::null());
+    for name in PASSED.into_iter().filter(|it| it.starts_with("DISABLE_")) {
+        claude.env(name, "1");
+    }
+    claude.env("ANTHROPIC_BASE_URL", &api.url).env("ANTHROPIC_API_KEY", "none");
+    let output = within(claude.output()).await.unwrap();
+    let [stdout, stderr] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(output.status.success(), "{stderr}\n{stdout}");
+    assert_eq!(stdout.trim(), "The work is done.");
+    let heard = |index: usize| {
+        let messages = api.asked()[index]["messages"].as_array().unwrap().clone();
+        messages.iter().rev().map(text_of).find(|it| !it.is_empty()).unwrap()
+    };
+    let done = heard(1);
+    assert!(done.contains("\"status\":\"success\"") && done.contains("do one"), "{done}");
+    let refused = heard(2);
+    assert!(!refused.contains("do two"), "{refused}");
+    let list = space.run(&["list"], "").await.stdout;
+    assert_eq!(list.lines().count(), 1, "{list}");
+    program.kill().await;
 }

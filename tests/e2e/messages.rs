@@ -28,6 +28,8 @@ pub(crate) enum Turn {
     Say(&'static str),
     /// Wants a command run.
     Bash(String),
+    /// Calls a tool of an MCP server.
+    Call(&'static str, Value),
     /// Never answers.
     Hold,
 }
@@ -97,10 +99,8 @@ impl Model {
         self.asked.send_modify(|it| it.push(asked.clone()));
         let content = match turn {
             Some(Turn::Say(text)) => json!({ "type": "text", "text": text }),
-            Some(Turn::Bash(command)) => json!({
-                "type": "tool_use", "id": id("toolu"), "name": "Bash",
-                "input": { "command": command },
-            }),
+            Some(Turn::Bash(command)) => call("Bash", &json!({ "command": command })),
+            Some(Turn::Call(tool, input)) => call(tool, &input),
             Some(Turn::Hold) => {
                 let _let_go = self.let_go.clone().drop_guard();
                 return std::future::pending().await;
@@ -151,6 +151,10 @@ async fn serve(listener: TcpListener, model: Arc<Model>) {
 fn respond(status: StatusCode, kind: &str, body: String) -> Response<Full<Bytes>> {
     let response = Response::builder().status(status).header(CONTENT_TYPE, kind);
     response.body(Full::new(body.into())).unwrap()
+}
+
+fn call(tool: &str, input: &Value) -> Value {
+    json!({ "type": "tool_use", "id": id("toolu"), "name": tool, "input": input })
 }
 
 /// An id as it has to be: messages of the same one are taken for pieces of one message.
