@@ -94,7 +94,7 @@ impl<'a> Call<'a> {
         context: &'a RequestContext<RoleServer>,
     ) -> Result<Self, ErrorData> {
         let who = caller::identity(context).map(Identity::name);
-        let bond = Bond { seal: &server.seal, who, tool, arguments };
+        let bond = Bond { seal: server.seal(), who, tool, arguments };
         let handle = server.handle(context);
         let round = Round::open(rounds, bond, handle.now()).map_err(Fault::to_error)?;
         Ok(Self { context, round, handle, bond })

@@ -174,7 +174,7 @@ impl<'a> Asking<'a> {
     }
 
     async fn follow(&mut self, questions: &mut Questions) -> Result<Vec<Question>, Refusal> {
-        let (asked, dispatch) = (&self.server.asked, self.dispatch);
+        let (asked, dispatch) = (self.server.asked(), self.dispatch);
         let mut others = asked.0.subscribe();
         loop {
             // What others are asked now is not asked here, also if they decide in this moment:

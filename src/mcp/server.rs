@@ -50,13 +50,7 @@ const METHOD_CHARS_MAX: usize = 100;
 /// One MCP session's view of the service; sessions share everything.
 #[derive(Clone, Debug)]
 pub struct DispatchServer {
-    service: Service,
-    closing: CancellationToken,
-    document_bytes_max: u64,
-    /// What makes the state of calls in rounds.
-    pub(super) seal: Seal,
-    /// What users are being asked, in all sessions.
-    pub(super) asked: Asked,
+    shared: Arc<Shared>,
     /// What this session wants to hear.
     pub(super) level: Level,
     /// Whether this session began with `initialize`: in those revisions there are no tasks.
@@ -64,6 +58,18 @@ pub struct DispatchServer {
     pub(super) tellers: Tellers,
     /// Ends with the session, as the tellers do.
     subscriptions: Subscriptions,
+}
+
+/// What all sessions have in common.
+#[derive(Debug)]
+struct Shared {
+    service: Service,
+    closing: CancellationToken,
+    document_bytes_max: u64,
+    /// What makes the state of calls in rounds.
+    seal: Seal,
+    /// What users are being asked.
+    asked: Asked,
 }
 
 impl DispatchServer {
@@ -76,12 +82,9 @@ impl DispatchServer {
         document_bytes_max: u64,
         seal: Seal,
     ) -> Self {
+        let (service, asked) = (Service::new(handle), Asked::default());
         Self {
-            service: Service::new(handle),
-            closing,
-            document_bytes_max,
-            seal,
-            asked: Asked::default(),
+            shared: Arc::new(Shared { service, closing, document_bytes_max, seal, asked }),
             level: Level::default(),
             has_handshake: Arc::default(),
             tellers: Tellers::default(),
@@ -97,23 +100,33 @@ impl DispatchServer {
             has_handshake: Arc::default(),
             tellers: Tellers::default(),
             subscriptions: Subscriptions::default(),
-            ..self.clone()
+            shared: Arc::clone(&self.shared),
         }
     }
 
     /// Cancelled when the server is about to end.
     pub(super) fn closing(&self) -> &CancellationToken {
-        &self.closing
+        &self.shared.closing
+    }
+
+    /// What makes the state of calls in rounds.
+    pub(super) fn seal(&self) -> &Seal {
+        &self.shared.seal
+    }
+
+    /// What users are being asked, in all sessions.
+    pub(super) fn asked(&self) -> &Asked {
+        &self.shared.asked
     }
 
     /// The service behind the tools, as the caller of this request sees it.
     pub(super) fn handle(&self, context: &RequestContext<RoleServer>) -> Cow<'_, DispatcherHandle> {
-        self.service.seen_by(context)
+        self.shared.service.seen_by(context)
     }
 
     /// Whether there are agents whose workers pull, whoever may be one.
     pub(super) fn has_workers(&self) -> bool {
-        self.service.has_workers()
+        self.shared.service.has_workers()
     }
 }
 
@@ -200,7 +213,7 @@ impl ServerHandler for DispatchServer {
     ) -> Result<CallToolResponse, ErrorData> {
         let CallToolRequestParams { name, arguments, input_responses, request_state, .. } = request;
         let arguments = arguments.unwrap_or_default();
-        let fits = check_size(&arguments, self.document_bytes_max);
+        let fits = check_size(&arguments, self.shared.document_bytes_max);
         let response = match fits.and_then(|()| Json::from_map(&arguments)) {
             Ok(args) => {
                 let rounds = (input_responses, request_state);

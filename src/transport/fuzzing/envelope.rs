@@ -1,5 +1,7 @@
 //! What holds of every message.
 
+use rmcp::model::ClientJsonRpcMessage;
+
 use crate::transport::{envelope, scan::Scan};
 
 /// The longest answer, but for the id, which it repeats: the refusal, and its text once more.
@@ -8,7 +10,8 @@ const ANSWER_BYTES_MAX: usize = 16 * 1024;
 /// Reads any bytes as one JSON-RPC message.
 ///
 /// # Panics
-/// When a promise is broken: a refusal is no JSON-RPC error, or too long a one.
+/// When a promise is broken: a message is read as something else than rmcp takes it for, or a
+/// refusal is no JSON-RPC error, or too long a one.
 #[doc(hidden)]
 pub fn fuzz_envelope(bytes: &[u8]) {
     let middle = bytes.len() / 2;
@@ -21,7 +24,14 @@ pub fn fuzz_envelope(bytes: &[u8]) {
     };
     let (one, two) = (scan(&[bytes]), scan(&[&bytes[..middle], &bytes[middle..]]));
     assert_eq!(one, two, "where a message is cut decides who is answered");
-    if let Err(unreadable) = envelope::read(bytes) {
+    let read = envelope::read(bytes);
+    if let Ok(message) = &read {
+        let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
+        let known = serde_json::from_slice::<ClientJsonRpcMessage>(bytes).ok();
+        let known = known.and_then(|it| serde_json::to_value(it).ok());
+        assert_eq!(serde_json::to_value(message).ok(), known, "rmcp reads it in another way");
+    }
+    if let Err(unreadable) = read {
         let answer = unreadable.into_rejection().to_json();
         let code = answer["error"]["code"].as_i64();
         assert!(code.is_some_and(|it| (-32_768..=-32_000).contains(&it)), "{answer}");
