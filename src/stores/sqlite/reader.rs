@@ -15,11 +15,10 @@ use tokio::sync::oneshot;
 
 use super::{
     database::{Database, Use},
-    glance::Glance,
     snapshot::{Seen, SqliteSnapshot},
     trouble::{Trouble, closed},
 };
-use crate::ports::{Query, Snapshot, StoreError};
+use crate::ports::{Query, StoreError};
 
 /// How many reads go on at once.
 const N_READERS: usize = 2;
@@ -28,7 +27,6 @@ const N_READERS: usize = 2;
 pub(super) struct Readers {
     orders: mpsc::Sender<Order>,
     threads: Vec<JoinHandle<Option<Connection>>>,
-    glance: Glance,
 }
 
 enum Order {
@@ -47,8 +45,7 @@ impl Readers {
         let (orders, inbox) = mpsc::channel();
         // Guards the receiving end: the thread that waits for the next query holds it.
         let inbox = Arc::new(Mutex::new(inbox));
-        let glance = Glance::start(database).map_err(|it| it.to_error("open"))?;
-        let mut readers = Self { orders, threads: Vec::with_capacity(N_READERS), glance };
+        let mut readers = Self { orders, threads: Vec::with_capacity(N_READERS) };
         for number in 1..=N_READERS {
             let connection = database.connect(Use::Read).map_err(|it| it.to_error("open"))?;
             let seat = Seat { database: database.clone(), connection: Some(connection) };
@@ -60,12 +57,6 @@ impl Readers {
             readers.threads.push(thread);
         }
         Ok(readers)
-    }
-
-    /// Runs `question` on this thread, on one snapshot; whether it was answered in the little time
-    /// that there is for that.
-    pub(super) fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
-        self.glance.read(question)
     }
 
     /// Runs `query` on a reading thread, on one snapshot.

@@ -12,6 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 
 use super::{
     database::{Database, Use, VERSION},
+    glance::Glance,
     reader::Readers,
     trouble::{Trouble, closed},
     upkeep,
@@ -42,6 +43,7 @@ pub struct SqliteStore {
     orders: mpsc::Sender<Order>,
     writer: Option<JoinHandle<()>>,
     places: Arc<Semaphore>,
+    glance: Glance,
     readers: Readers,
     watcher: Watcher,
 }
@@ -58,6 +60,7 @@ impl SqliteStore {
 
     pub(super) fn open_with(path: &Path, busy_timeout: Duration) -> Result<Self, StoreError> {
         let database = Database::open(path, busy_timeout)?;
+        let glance = Glance::start(&database).map_err(|it| it.to_error("open"))?;
         let readers = Readers::start(&database)?;
         let watcher = Watcher::start(&database)?;
         let connection = database.connect(Use::Write).map_err(|it| it.to_error("open"))?;
@@ -65,7 +68,7 @@ impl SqliteStore {
             StoreError::Unavailable { action: "open", reason: error.to_string() }
         })?;
         let places = Arc::new(Semaphore::new(QUEUED_COMMITS_MAX));
-        Ok(Self { orders, writer: Some(writer), places, readers, watcher })
+        Ok(Self { orders, writer: Some(writer), places, glance, readers, watcher })
     }
 
     /// Runs `work` on the thread that writes.
@@ -113,7 +116,7 @@ impl Journal for SqliteStore {
     }
 
     fn glance(&self, question: &mut dyn FnMut(&dyn Snapshot)) -> bool {
-        self.readers.glance(question)
+        self.glance.read(question)
     }
 
     fn read(&self, query: Query) {
