@@ -12,7 +12,7 @@ use crate::{
 
 /// The service behind the tools. Nobody gets at the whole of it: what serves a request gets what
 /// its caller sees.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub(super) struct Service {
     whole: DispatcherHandle,
 }

@@ -101,18 +101,19 @@ pub(super) async fn stand(
     if let Some(token) = token {
         response = response.map(|body| Holding::body(body, token));
     }
-    if is_stream(&response) {
-        let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
-            return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
-        };
-        response = response.map(|body| Holding::body(body, place));
+    if !is_stream(&response) {
+        return response;
     }
-    match end {
-        Some((term, calls)) if is_stream(&response) => {
-            response.map(|body| Ending::body(body, term.end(), calls))
+    let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
+        return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
+    };
+    response.map(|body| {
+        let body = Holding::body(body, place);
+        match end {
+            Some((term, calls)) => Ending::body(body, term.end(), calls),
+            None => body,
         }
-        _ => response,
-    }
+    })
 }
 
 fn refuse(refused: Refused) -> Response {
