@@ -1,18 +1,25 @@
 //! Reads lines of a bounded length.
 
-use std::io;
+use std::{future, io};
 
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, BufReader};
+use tokio::io::{AsyncRead, AsyncReadExt as _};
+use tokio_util::bytes::{Buf as _, BytesMut};
 
 use crate::transport::{MESSAGE_BYTES_MAX, scan::Scan};
 
 /// How much is read at once, in bytes: as much as a Linux pipe holds.
 const READ_BYTES: usize = 64 * 1024;
 
+/// How much is read to find out whether there is more to come, in bytes.
+const AHEAD_BYTES_MAX: usize = 256 * 1024;
+
 /// A reader of lines; a call to [`Lines::next`] may be dropped and repeated without loss.
 #[derive(Debug)]
 pub(super) struct Lines<R> {
-    reader: BufReader<R>,
+    reader: R,
+    /// What was read and not looked at.
+    ahead: BytesMut,
+    has_ended: bool,
     line: Vec<u8>,
     /// Watches the line since it became too long.
     oversized: Option<Scan>,
@@ -32,19 +39,39 @@ pub(super) enum Heard {
 impl<R: AsyncRead + Unpin> Lines<R> {
     /// Reads from `reader`.
     pub(super) fn new(reader: R) -> Self {
-        let reader = BufReader::with_capacity(READ_BYTES, reader);
-        Self { reader, line: Vec::new(), oversized: None }
+        let ahead = BytesMut::new();
+        Self { reader, ahead, has_ended: false, line: Vec::new(), oversized: None }
+    }
+
+    /// Waits until nothing more comes after what is there already. Never comes back while that is
+    /// too much to keep.
+    pub(super) async fn ended(&mut self) -> io::Result<()> {
+        while !self.has_ended {
+            if self.ahead.len() >= AHEAD_BYTES_MAX {
+                future::pending::<()>().await;
+            }
+            self.read().await?;
+        }
+        Ok(())
+    }
+
+    async fn read(&mut self) -> io::Result<()> {
+        self.ahead.reserve(READ_BYTES);
+        self.has_ended = self.reader.read_buf(&mut self.ahead).await? == 0;
+        Ok(())
     }
 
     /// Reads the next line; the last one needs no line feed.
     pub(super) async fn next(&mut self) -> io::Result<Heard> {
         loop {
-            let read = self.reader.fill_buf().await?;
-            if read.is_empty() {
+            if self.ahead.is_empty() && !self.has_ended {
+                self.read().await?;
+            }
+            if self.ahead.is_empty() {
                 return Ok(self.end_line().unwrap_or(Heard::End));
             }
-            let end = read.iter().position(|it| *it == b'\n');
-            let piece = &read[..end.unwrap_or(read.len())];
+            let end = self.ahead.iter().position(|it| *it == b'\n');
+            let piece = &self.ahead[..end.unwrap_or(self.ahead.len())];
             match &mut self.oversized {
                 Some(scan) => scan.feed(piece),
                 None if self.line.len() + piece.len() > MESSAGE_BYTES_MAX => {
@@ -56,7 +83,7 @@ impl<R: AsyncRead + Unpin> Lines<R> {
                 None => self.line.extend_from_slice(piece),
             }
             let n_used = piece.len() + usize::from(end.is_some());
-            self.reader.consume(n_used);
+            self.ahead.advance(n_used);
             if end.is_some()
                 && let Some(heard) = self.end_line()
             {

@@ -1,6 +1,6 @@
 //! Turns lines into messages and messages into lines.
 
-use std::{borrow::Cow, io, sync::Arc};
+use std::{borrow::Cow, io, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use rmcp::{
@@ -14,15 +14,19 @@ use tokio::{
     io::{AsyncRead, AsyncWrite, AsyncWriteExt as _},
     sync::Mutex,
     task::coop,
+    time::{self, Instant},
 };
 use tokio_util::sync::CancellationToken;
 
 use super::lines::{Heard, Lines};
 use crate::transport::{
     envelope::{self, Rejection, Unreadable},
-    flow::{Places, Unread},
+    flow::{Counted, Places, Unread},
     lifecycle::{Lifecycle, Speaks, Verdict},
 };
+
+/// How long a client that says no more may leave so much unread that it would not be heard.
+const UNREAD_AFTER_END: Duration = Duration::from_secs(5);
 
 /// rmcp's view of the two streams.
 pub(super) struct Pipe<R, W> {
@@ -38,6 +42,8 @@ pub(super) struct Pipe<R, W> {
     waiting: Option<BoxFuture<'static, Result<ClientJsonRpcMessage, Rejection>>>,
     places: Places,
     unread: Unread,
+    /// When a client is given up that has ended its input and does not read.
+    patience: Option<Instant>,
     shutdown: CancellationToken,
 }
 
@@ -62,6 +68,7 @@ where
             waiting: None,
             places: Places::default(),
             unread: Unread::default(),
+            patience: None,
             shutdown,
         }
     }
@@ -81,7 +88,10 @@ where
                 }
                 continue;
             }
-            self.unread.few().await;
+            if !self.is_read().await? {
+                tracing::warn!("the client has gone without reading its answers");
+                return Ok(None);
+            }
             // What was heard before gets its turn.
             coop::consume_budget().await;
             let read = match self.lines.next().await? {
@@ -93,6 +103,26 @@ where
                 self.waiting = Some(self.places.clone().admit(message).boxed());
             }
         }
+    }
+
+    /// Waits until the client has read enough of its answers to be heard again; whether it has,
+    /// rather than gone.
+    async fn is_read(&mut self) -> io::Result<bool> {
+        let (lines, patience) = (&mut self.lines, &mut self.patience);
+        let gone = async {
+            lines.ended().await?;
+            // The future may be dropped and made anew, and the time goes on.
+            let end = *patience.get_or_insert_with(|| Instant::now() + UNREAD_AFTER_END);
+            time::sleep_until(end).await;
+            Ok::<_, io::Error>(())
+        };
+        let is_read = tokio::select! {
+            biased;
+            () = self.unread.few() => true,
+            gone = gone => gone.map(|()| false)?,
+        };
+        self.patience = None;
+        Ok(is_read)
     }
 
     fn admit(
@@ -118,13 +148,7 @@ where
     fn write(&self, message: &impl Serialize) -> BoxFuture<'static, io::Result<()>> {
         let line = serde_json::to_vec(message);
         let counted = self.unread.count(line.as_ref().map_or(0, Vec::len));
-        let writing = write_line(Arc::clone(&self.writer), line);
-        let written = async move {
-            let written = writing.await;
-            drop(counted);
-            written
-        };
-        written.boxed()
+        write_line(Arc::clone(&self.writer), line, counted).boxed()
     }
 }
 
@@ -161,14 +185,71 @@ where
     }
 }
 
-/// Writes a message as one line, with one call unless the reader is slow.
+/// Writes a message as one line, with one call unless the reader is slow. It is counted until then.
 async fn write_line<W: AsyncWrite + Unpin>(
     writer: Arc<Mutex<W>>,
     line: serde_json::Result<Vec<u8>>,
+    _counted: Counted,
 ) -> io::Result<()> {
     let mut line = line?;
     line.push(b'\n');
     let mut writer = writer.lock().await;
     writer.write_all(&line).await?;
     writer.flush().await
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{DuplexStream, duplex};
+
+    use super::*;
+
+    const PING: &[u8] = br#"{"jsonrpc":"2.0","id":1,"method":"ping"}
+"#;
+
+    /// A client that has said `said` and no more, and what reads it.
+    fn heard(said: &[u8]) -> (DuplexStream, Pipe<DuplexStream, DuplexStream>) {
+        let (mut theirs, reader) = duplex(64);
+        let (writer, unread) = duplex(64);
+        let versions = Cow::Borrowed(ProtocolVersion::KNOWN_VERSIONS);
+        let said = said.to_vec();
+        tokio::spawn(async move { theirs.write_all(&said).await });
+        (unread, Pipe::new(reader, writer, versions, CancellationToken::new()))
+    }
+
+    /// An answer that is too much.
+    fn large(pipe: &Pipe<DuplexStream, DuplexStream>) -> Counted {
+        pipe.unread.count(5 << 20)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_no_more_and_reads_nothing_is_given_up() {
+        let (_unread, mut pipe) = heard(PING);
+        let _answer = large(&pipe);
+        let started = Instant::now();
+        // As rmcp does whenever it has something else to do.
+        for _ in 0..4 {
+            time::timeout(Duration::from_secs(1), pipe.receive()).await.unwrap_err();
+        }
+        assert!(pipe.receive().await.is_none());
+        assert_eq!(started.elapsed(), UNREAD_AFTER_END);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_says_no_more_and_reads_is_heard_to_the_end() {
+        let (_unread, mut pipe) = heard(PING);
+        let answer = large(&pipe);
+        let mut receiving = pipe.receive().boxed();
+        time::timeout(UNREAD_AFTER_END / 2, &mut receiving).await.unwrap_err();
+        drop(answer);
+        assert!(matches!(receiving.await, Some(ClientJsonRpcMessage::Request(_))));
+        assert!(pipe.receive().await.is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_may_say_more_is_waited_for() {
+        let (_unread, mut pipe) = heard(&PING.repeat(100_000));
+        let _answer = large(&pipe);
+        time::timeout(UNREAD_AFTER_END * 100, pipe.receive()).await.unwrap_err();
+    }
 }
