@@ -301,7 +301,8 @@ impl ServerHandler for DispatchServer {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let handle = self.handle(context.request_context()).into_owned();
         let closing = self.closing().cancelled();
-        resources::listen(handle, &self.subscriptions, closing, context).await
+        // Large: else every request would carry room for it.
+        Box::pin(resources::listen(handle, &self.subscriptions, closing, context)).await
     }
 
     async fn complete(

@@ -110,7 +110,8 @@ impl DispatcherHandle {
         match self.ask_here(dispatch, request.clone()).await {
             Heard::Done => Ok(Asking::Done),
             Heard::Refused(refusal) => Err(refusal),
-            Heard::NotHere => self.ask_elsewhere(dispatch, request).await,
+            // Rare and large: else every request would carry room for it.
+            Heard::NotHere => Box::pin(self.ask_elsewhere(dispatch, request)).await,
         }
     }
 
