@@ -7,7 +7,6 @@ use axum::{
     http::{HeaderName, HeaderValue, Method, Request, StatusCode},
 };
 use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 
 use super::{house, run};
 
@@ -30,7 +29,7 @@ pub fn fuzz_headers(bytes: &[u8]) {
     for (name, value) in &headers {
         request.headers_mut().append(name, value.clone());
     }
-    let served = run(async { TowerToHyperService::new(house().routes()).call(request).await });
+    let served = run(async { house().routes().call(request).await });
     let Ok(response) = served;
     let values = |name: &str| {
         let those = headers.iter().filter(|it| it.0 == name);

@@ -1,15 +1,14 @@
 //! What holds of every sequence of streams that open and close, and of messages posted to them.
 
 use axum::{
-    Router,
     body::Body,
     http::{Method, Request, Response, StatusCode},
 };
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 
 use super::{SESSIONS_MAX, house, run};
+use crate::transport::guard::Guarded;
 
 /// How many steps are taken at most.
 const STEPS_MAX: usize = 64;
@@ -26,7 +25,7 @@ const MESSAGES: [&str; 4] = [
 
 /// A client of the legacy transport, as far as the oracle goes.
 struct Client {
-    routes: Router,
+    routes: Guarded,
     /// The streams that are open, with the address that each was told.
     open: Vec<(Response<Body>, String)>,
     /// The addresses of those that were closed.
@@ -105,7 +104,7 @@ impl Client {
         let request = Request::builder().method(method).uri(address).header("host", "localhost");
         let request = request.header("content-type", "application/json").body(body);
         let Ok(request) = request else { std::process::abort() };
-        let Ok(response) = TowerToHyperService::new(self.routes.clone()).call(request).await;
+        let Ok(response) = self.routes.call(request).await;
         response
     }
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use axum::http::{HeaderName, Method, header};
-use tower_http::cors::{AllowHeaders, AllowOrigin, CorsLayer};
+use tower_http::cors::{AllowHeaders, AllowOrigin, Cors};
 
 use super::origin;
 
@@ -18,11 +18,11 @@ const EXPOSED: [HeaderName; 4] = [
 /// For how long a browser need not ask again.
 const MAX_AGE: Duration = Duration::from_mins(10);
 
-/// Answers what browsers ask before a page's request, and says on each answer that the page may
-/// read it. No cookies are asked for: a page that calls shows its token itself.
-pub(in crate::transport) fn layer(allowed: &[String]) -> CorsLayer {
+/// Answers what browsers ask before a page's request, and says on each answer of `inner` that the
+/// page may read it. No cookies are asked for: a page that calls shows its token itself.
+pub(super) fn around<S>(inner: S, allowed: &[String]) -> Cors<S> {
     let allowed = allowed.to_vec();
-    CorsLayer::new()
+    Cors::new(inner)
         .allow_origin(AllowOrigin::predicate(move |it, _| origin::is_let_in(it, &allowed)))
         .allow_methods([Method::GET, Method::POST, Method::DELETE])
         // Those of MCP end in names of arguments, and clients add their own.

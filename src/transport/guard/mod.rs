@@ -8,18 +8,18 @@ mod content;
 mod cors;
 mod host;
 mod origin;
+mod service;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
     body::Body,
-    extract::{Request, State},
-    http::{Method, header, request::Parts},
-    middleware::Next,
+    extract::Request,
+    http::{Method, request::Parts},
     response::Response,
 };
 use hyper::body::Bytes;
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
+use rmcp::model::ClientJsonRpcMessage;
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -27,17 +27,9 @@ pub use self::caller::Glimpse;
 use self::caller::{Admission, Open};
 pub(super) use self::{
     answer::{Refused, busy},
-    cors::layer as cors,
+    service::Guarded,
 };
-use super::{
-    HttpOptions,
-    access::Access,
-    body::{Ending, Holding},
-    envelope,
-};
-
-/// When a client that found no room for a stream should come back, in milliseconds.
-const STREAMS_AFTER_MS: u64 = 5_000;
+use super::{HttpOptions, access::Access, envelope};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -66,55 +58,6 @@ pub(super) struct Guard {
 /// The JSON-RPC message of a POST body, for the handler behind the guard.
 #[derive(Clone, Debug)]
 pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
-
-/// The layer that stands before every route and everything else: no name and no page from
-/// elsewhere comes in.
-pub(super) async fn gate(
-    State(guard): State<Arc<Guard>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let response = match guard.check_origin(request) {
-        Ok(request) => next.run(request).await,
-        Err(refused) => refuse(refused),
-    };
-    answer::with_security_headers(response)
-}
-
-/// The layer that stands before every route: who calls, and what is sent.
-pub(super) async fn stand(
-    State(guard): State<Arc<Guard>>,
-    request: Request,
-    next: Next,
-) -> Response {
-    let token = (request.method() == Method::POST).then(|| guard.answers.token());
-    let mut end = None;
-    let mut response = match guard.check(request).await {
-        Ok((request, Admission { shown, term })) => {
-            // What runs for a call goes on, and is answered to nobody.
-            let is_call = token.is_some() && !is_listen(&request);
-            end = term.map(|it| (it, is_call.then(|| guard.answers.clone())));
-            shown.of(answer::in_json(next.run(request).await).await).await
-        }
-        Err(refused) => refuse(refused),
-    };
-    if let Some(token) = token {
-        response = response.map(|body| Holding::body(body, token));
-    }
-    if !is_stream(&response) {
-        return response;
-    }
-    let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
-        return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
-    };
-    response.map(|body| {
-        let body = Holding::body(body, place);
-        match end {
-            Some((term, calls)) => Ending::body(body, term.end(), calls),
-            None => body,
-        }
-    })
-}
 
 fn refuse(refused: Refused) -> Response {
     tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
@@ -171,19 +114,6 @@ impl Guard {
     fn is_message(&self, parts: &Parts) -> bool {
         parts.method == Method::POST && self.message_paths.contains(&parts.uri.path())
     }
-}
-
-/// Whether an answer is a stream of events, which may last.
-fn is_stream(response: &Response) -> bool {
-    let said = response.headers().get(header::CONTENT_TYPE);
-    said.is_some_and(|it| it.as_bytes().starts_with(b"text/event-stream"))
-}
-
-/// Whether a request only wants to hear.
-fn is_listen(request: &Request) -> bool {
-    let Some(Message(message)) = request.extensions().get() else { return false };
-    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
-    matches!(request.request, ClientRequest::SubscriptionsListenRequest(_))
 }
 
 fn read_message(bytes: &Bytes) -> Result<Message, Refused> {

@@ -3,12 +3,8 @@
 
 use std::{fmt, io, net::SocketAddr, sync::Arc, time::Duration};
 
-use axum::Router;
 use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpSocket, TcpStream},
@@ -21,6 +17,7 @@ use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
 
 use super::{HttpOptions, Load, Tls};
+use crate::transport::guard::Guarded;
 
 /// How long connections get to close once their streams were ended.
 pub(super) const CLOSE_TIMEOUT: Duration = Duration::from_secs(1);
@@ -72,7 +69,7 @@ impl Acceptor {
     }
 
     /// Accepts until `shutdown`; hands out the connections that are still open then.
-    pub(super) async fn run(self, app: &Router, shutdown: &CancellationToken) -> JoinSet<()> {
+    pub(super) async fn run(self, app: &Guarded, shutdown: &CancellationToken) -> JoinSet<()> {
         let mut connections = JoinSet::new();
         loop {
             self.load.set_connections(connections.len());
@@ -114,7 +111,7 @@ impl Acceptor {
 }
 
 impl Speaker {
-    async fn serve(self, stream: TcpStream, app: Router, shutdown: CancellationToken) {
+    async fn serve(self, stream: TcpStream, app: Guarded, shutdown: CancellationToken) {
         let header_timeout = self.header_timeout;
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(self.write_timeout));
@@ -138,7 +135,7 @@ impl Speaker {
 /// Speaks HTTP/1.1 on one connection until its end.
 pub(super) async fn serve<S>(
     stream: S,
-    app: Router,
+    app: Guarded,
     header_timeout: Duration,
     shutdown: CancellationToken,
 ) where
@@ -148,7 +145,7 @@ pub(super) async fn serve<S>(
         .timer(TokioTimer::new())
         .header_read_timeout(header_timeout)
         .max_buf_size(READ_BYTES)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(app));
+        .serve_connection(TokioIo::new(stream), app);
     let mut connection = std::pin::pin!(connection);
     let ended = tokio::select! {
         ended = connection.as_mut() => ended,

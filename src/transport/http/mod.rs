@@ -13,7 +13,7 @@ use std::{
     time::Duration,
 };
 
-use axum::{Router, middleware};
+use axum::Router;
 use rmcp::ServerHandler;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -30,7 +30,7 @@ pub use self::{
 };
 use super::{
     TransportError,
-    guard::{self, Guard},
+    guard::{Guard, Guarded},
     sse::Sse,
 };
 
@@ -105,7 +105,7 @@ impl HttpServer {
 
 /// All that is served, on whatever connections it is asked for.
 pub(super) struct House {
-    routes: Router,
+    routes: Guarded,
     /// The POSTs whose answers are not sent to their end.
     answers: TaskTracker,
     /// The sessions of the legacy transport.
@@ -134,19 +134,15 @@ impl House {
         let sse = Sse::new(new_handler, options, shutdown.clone(), ending.clone());
         let sessions = sse.sessions();
         let paths = [mcp::PATH, super::sse::POST_PATH];
-        let guard = Arc::new(Guard::new(bound, options, paths, answers.clone()));
+        let guard = Guard::new(bound, options, paths, answers.clone());
         let metadata = options.access.metadata().map(|it| it.routes()).unwrap_or_default();
         let routes = mcp.routes().merge(sse.routes()).merge(metadata).merge(extra);
-        let gate = middleware::from_fn_with_state(Arc::clone(&guard), guard::gate);
-        let routes = routes
-            .layer(middleware::from_fn_with_state(guard, guard::stand))
-            .layer(guard::cors(&options.allowed_origins))
-            .layer(gate);
+        let routes = Guarded::new(guard, routes);
         Self { routes, answers, sessions, ending, header_timeout: options.header_timeout }
     }
 
     /// The routes behind the guard.
-    pub(super) fn routes(self) -> Router {
+    pub(super) fn routes(self) -> Guarded {
         self.routes
     }
 

@@ -13,7 +13,6 @@ use axum::{
 };
 use http_body_util::BodyExt as _;
 use hyper::service::Service as _;
-use hyper_util::service::TowerToHyperService;
 use parking_lot::Mutex;
 use rmcp::{
     ErrorData, RoleServer,
@@ -29,7 +28,7 @@ use tokio::{sync::Notify, task::yield_now};
 use super::*;
 use crate::{
     model::{KeepAwake, MadeAgain, Sees},
-    transport::{Access, BearerTokens, Load, http::House},
+    transport::{Access, BearerTokens, Load, guard::Guarded, http::House},
 };
 
 const ADA: &str = "token-of-ada-0123456789";
@@ -106,7 +105,7 @@ impl Toy {
 
 /// A server, and clients of it.
 struct World {
-    routes: Router,
+    routes: Guarded,
     load: Load,
     strings: Arc<Strings>,
     token: &'static str,
@@ -148,7 +147,7 @@ impl World {
         };
         let body = if body.is_null() { Body::empty() } else { Body::from(body.to_string()) };
         let request = request.body(body).unwrap();
-        TowerToHyperService::new(self.routes.clone()).call(request).await.unwrap()
+        self.routes.call(request).await.unwrap()
     }
 
     /// Sends a request and hears the answer to its end; answers its status and text.
