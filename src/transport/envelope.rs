@@ -235,7 +235,13 @@ fn read_id(id: Option<&Json<'_>>) -> Result<Option<RequestId>, Unreadable> {
     })
 }
 
-fn invalid(id: Option<RequestId>, code: ErrorCode, path: &str, message: &str) -> Unreadable {
+/// Refuses what is no message.
+pub(super) fn invalid(
+    id: Option<RequestId>,
+    code: ErrorCode,
+    path: &str,
+    message: &str,
+) -> Unreadable {
     let hint = "send one JSON-RPC 2.0 request or notification, as MCP defines them";
     Unreadable::answer(RpcCode::InvalidRequest, id, Refusal::of(code, path, message, hint))
 }

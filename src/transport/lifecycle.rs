@@ -10,10 +10,13 @@ use rmcp::model::{
     ServerJsonRpcMessage,
 };
 
+use super::batch;
+
 /// The state of a connection's handshake, as rmcp will see it.
 #[derive(Debug)]
 pub(super) struct Lifecycle {
     is_open: bool,
+    has_batches: bool,
     speaks: Speaks,
 }
 
@@ -40,7 +43,7 @@ pub(super) enum Verdict {
 impl Lifecycle {
     /// Starts with a connection on which nothing was said yet.
     pub(super) fn new(speaks: Speaks) -> Self {
-        Self { is_open: false, speaks }
+        Self { is_open: false, has_batches: false, speaks }
     }
 
     /// Decides about the next message of the connection.
@@ -53,7 +56,15 @@ impl Lifecycle {
             return Verdict::Refuse(Box::new(answer));
         }
         self.is_open |= self.opens(&request.request);
+        if let ClientRequest::InitializeRequest(it) = &request.request {
+            self.has_batches = it.params.protocol_version == batch::REVISION;
+        }
         Verdict::Admit
+    }
+
+    /// Whether the session is of a revision that has batches.
+    pub(super) fn has_batches(&self) -> bool {
+        self.has_batches
     }
 
     fn refuse(&self, request: &ClientRequest) -> Option<ErrorData> {

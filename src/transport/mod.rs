@@ -2,9 +2,9 @@
 //!
 //! ```text
 //! stdin  ─ stdio ──┐ envelope: strict JSON, JSON-RPC shape
-//! POST ─ guard ────┤ lifecycle: what may come before a session is open
-//!   /mcp           ├─► rmcp service ─► handler
-//!   /sse /messages ┘
+//! POST ─ guard ────┤ batch: several messages in one, where the revision has that
+//!   /mcp           │ lifecycle: what may come before a session is open
+//!   /sse /messages ┴─► rmcp service ─► handler
 //! ```
 //!
 //! Promises: a message that cannot be served is answered with a JSON-RPC error, never with silence
@@ -12,6 +12,7 @@
 //! a limit that [`HttpOptions`] or a constant names.
 
 mod access;
+mod batch;
 mod body;
 mod envelope;
 mod error;

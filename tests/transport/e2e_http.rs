@@ -3,7 +3,10 @@
 use parallel_dispatch::transport::{HttpOptions, HttpServer, MESSAGE_BYTES_MAX, TransportError};
 use serde_json::{Value, json};
 
-use crate::raw::{Server, assert_refused, call, cancel, http, modern, within, wrong};
+use crate::raw::{
+    Server, assert_refused, batch, call, cancel, http, initialize, initialized, modern, within,
+    wrong,
+};
 
 const MODERN: [(&str, &str); 3] =
     [("mcp-protocol-version", "2026-07-28"), ("mcp-method", "tools/call"), ("mcp-name", "echo")];
@@ -24,6 +27,47 @@ async fn e2e_wrong_bodies_are_answered_with_json_rpc_errors() {
         let notification = r#"{"jsonrpc":"2.0","method":"x","params":{"a":1,"a":2}}"#;
         let (status, answer) = server.post(path, &[], notification).await;
         assert_eq!((status, &answer["id"]), (400, &Value::Null));
+    }
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn e2e_a_batch_is_answered_in_one_stream() {
+    let server = Server::start(HttpOptions::default()).await;
+    let session = server.open_as("2025-03-26").await;
+    let (status, answer) = post(&server, &session, &batch(false)).await;
+    let events = answer.as_str().unwrap().lines().filter_map(|it| it.strip_prefix("data:"));
+    let mut answers: Vec<Value> =
+        events.filter_map(|it| serde_json::from_str(it.trim()).ok()).collect();
+    answers.sort_by_key(|it| it["id"].as_i64());
+    let texts = answers.iter().map(|it| &it["result"]["content"][0]["text"]);
+    assert_eq!(status, 200);
+    assert_eq!(texts.collect::<Vec<_>>(), [&json!("hello"), &Value::Null, &json!("hello")]);
+    assert_eq!(answers[1], json!({"jsonrpc": "2.0", "id": 2, "result": {}}));
+    let said = json!([initialized(), cancel(77)]);
+    assert_eq!(post(&server, &session, &said).await, (202, json!("")), "nothing was asked");
+    assert_eq!(post(&server, "no-such-session", &batch(false)).await.0, 404);
+    server.stop().await;
+}
+
+#[tokio::test]
+async fn e2e_nothing_of_a_batch_is_done_that_is_wrong_or_of_another_revision() {
+    let server = Server::start(HttpOptions::default()).await;
+    let session = server.open_as("2025-03-26").await;
+    let (status, answer) = post(&server, &session, &batch(true)).await;
+    assert_eq!(status, 400);
+    assert_refused(&answer, &json!(3), -32600, "invalid_type: method must be a string");
+    let (status, answer) = post(&server, &session, &json!([])).await;
+    assert_eq!(status, 400);
+    assert_refused(&answer, &Value::Null, -32600, "out_of_range: a batch has 1 to 64");
+    let (status, answer) = post(&server, &session, &json!([initialize("2025-03-26")])).await;
+    assert_eq!(status, 400);
+    assert_refused(&answer, &json!(0), -32600, "invalid_enum: initialize must not");
+    let later = [("mcp-session-id", session.as_str()), ("mcp-protocol-version", "2025-06-18")];
+    for headers in [&later[..], &later[1..], &MODERN] {
+        let (status, answer) = server.post("/mcp", headers, batch(false).to_string()).await;
+        assert_eq!(status, 400);
+        assert_refused(&answer, &Value::Null, -32600, "invalid_type: batches are not read");
     }
     server.stop().await;
 }

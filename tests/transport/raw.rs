@@ -73,10 +73,14 @@ impl Server {
 
     /// Opens a session on `/mcp` and answers its id.
     pub(crate) async fn open(&self) -> String {
+        self.open_as("2025-11-25").await
+    }
+
+    pub(crate) async fn open_as(&self, version: &str) -> String {
         let request = self.client.post(self.url("/mcp"));
         let request = request.header("content-type", "application/json");
         let request = request.header("accept", "application/json, text/event-stream");
-        let response = request.body(initialize("2025-11-25").to_string()).send().await.unwrap();
+        let response = request.body(initialize(version).to_string()).send().await.unwrap();
         assert_eq!(response.status(), 200);
         let session = response.headers()["mcp-session-id"].to_str().unwrap().to_owned();
         let headers = [("mcp-session-id", session.as_str())];
@@ -118,6 +122,13 @@ pub(crate) fn initialized() -> Value {
 pub(crate) fn call(id: i64, tool: &str) -> Value {
     let params = json!({"name": tool, "arguments": {"text": "hello"}});
     json!({"jsonrpc": "2.0", "id": id, "method": "tools/call", "params": params})
+}
+
+/// A batch of three messages that are answered, one of them by a refusal if there is `bad`, and
+/// one that is not.
+pub(crate) fn batch(bad: bool) -> Value {
+    let last = if bad { json!({"jsonrpc": "2.0", "id": 3, "method": 5}) } else { call(3, "echo") };
+    json!([call(1, "echo"), initialized(), {"jsonrpc": "2.0", "id": 2, "method": "ping"}, last])
 }
 
 pub(crate) fn cancel(id: i64) -> Value {

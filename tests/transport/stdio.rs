@@ -14,7 +14,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
-    raw::{assert_refused, call, cancel, initialize, initialized, modern, within, wrong},
+    raw::{assert_refused, batch, call, cancel, initialize, initialized, modern, within, wrong},
     toy::{Strings, Toy},
 };
 
@@ -38,9 +38,13 @@ impl Talk {
     }
 
     async fn open() -> Self {
+        Self::open_as("2025-11-25").await
+    }
+
+    async fn open_as(version: &str) -> Self {
         let mut talk = Self::start();
-        talk.say(&initialize("2025-11-25")).await;
-        assert_eq!(talk.hear().await["result"]["protocolVersion"], "2025-11-25");
+        talk.say(&initialize(version)).await;
+        assert_eq!(talk.hear().await["result"]["protocolVersion"], version);
         talk.say(&initialized()).await;
         talk
     }
@@ -78,6 +82,23 @@ async fn wrong_lines_are_answered_and_the_connection_lives_on() {
         talk.say(&json!({"jsonrpc": "2.0", "id": 9, "method": "ping"})).await;
         assert_eq!(talk.hear().await, json!({"jsonrpc": "2.0", "id": 9, "result": {}}));
     }
+}
+
+#[tokio::test]
+async fn each_message_of_a_batch_is_answered() {
+    let mut talk = Talk::open_as("2025-03-26").await;
+    talk.say(&batch(true)).await;
+    let mut answers = [talk.hear().await, talk.hear().await, talk.hear().await];
+    answers.sort_by_key(|it| it["id"].as_i64());
+    assert_eq!(answers[0]["result"]["content"][0]["text"], "hello");
+    assert_eq!(answers[1], json!({"jsonrpc": "2.0", "id": 2, "result": {}}));
+    assert_refused(&answers[2], &json!(3), -32600, "invalid_type: method must be a string");
+    talk.say(&json!([])).await;
+    assert_refused(&talk.hear().await, &Value::Null, -32600, "out_of_range: a batch has 1 to 64");
+    talk.say(&json!([initialize("2025-03-26")])).await;
+    assert_refused(&talk.hear().await, &json!(0), -32600, "invalid_enum: initialize must not");
+    talk.say(&call(4, "echo")).await;
+    assert_eq!(talk.hear().await["id"], 4);
 }
 
 #[tokio::test]

@@ -15,7 +15,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::Request,
-    http::{Method, request::Parts},
+    http::{HeaderMap, Method, request::Parts},
     response::Response,
 };
 use hyper::body::Bytes;
@@ -29,7 +29,12 @@ pub(super) use self::{
     answer::{Refused, busy},
     service::Guarded,
 };
-use super::{HttpOptions, access::Access, envelope};
+use super::{
+    HttpOptions,
+    access::Access,
+    batch,
+    envelope::{self, Unreadable},
+};
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -58,6 +63,10 @@ pub(super) struct Guard {
 /// The JSON-RPC message of a POST body, for the handler behind the guard.
 #[derive(Clone, Debug)]
 pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
+
+/// The messages of a POST body that is a batch, each with its text.
+#[derive(Clone, Debug)]
+pub(super) struct Batch(pub(super) Vec<(Message, Bytes)>);
 
 fn refuse(refused: Refused) -> Response {
     tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
@@ -107,7 +116,11 @@ impl Guard {
         }
         let (bytes, _room) =
             body::read(&parts.headers, body, self.body_timeout, &self.bodies).await?;
-        parts.extensions.insert(read_message(&bytes)?);
+        if batch::is_one(&bytes) && may_be_batch(&parts.headers) {
+            parts.extensions.insert(read_batch(&bytes)?);
+        } else {
+            parts.extensions.insert(to_message(envelope::read(&bytes))?);
+        }
         Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
 
@@ -116,9 +129,24 @@ impl Guard {
     }
 }
 
-fn read_message(bytes: &Bytes) -> Result<Message, Refused> {
-    match envelope::read(bytes) {
-        Ok(message) => Ok(Message(Arc::new(message))),
-        Err(unreadable) => Err(Refused::unreadable(&unreadable.into_rejection())),
-    }
+/// Whether a client's revision has batches: it has sessions, and a later one would name itself.
+fn may_be_batch(headers: &HeaderMap) -> bool {
+    let revision = headers.get("mcp-protocol-version");
+    headers.contains_key("mcp-session-id")
+        && revision.is_none_or(|it| it.as_bytes() == batch::REVISION.as_str().as_bytes())
+}
+
+/// Reads all messages of a batch; one that is none has the whole refused.
+fn read_batch(bytes: &Bytes) -> Result<Batch, Refused> {
+    let parts = to_readable(batch::read(bytes))?;
+    let parts = parts.into_iter().map(|(it, text)| Ok((to_message(it)?, bytes.slice_ref(text))));
+    parts.collect::<Result<_, _>>().map(Batch)
+}
+
+fn to_message(read: Result<ClientJsonRpcMessage, Unreadable>) -> Result<Message, Refused> {
+    to_readable(read).map(|it| Message(Arc::new(it)))
+}
+
+fn to_readable<T>(read: Result<T, Unreadable>) -> Result<T, Refused> {
+    read.map_err(|it| Refused::unreadable(&it.into_rejection()))
 }

@@ -18,7 +18,7 @@ use rmcp::{
 use tokio_util::sync::CancellationToken;
 
 use super::{
-    HttpOptions,
+    HttpOptions, batch,
     sessions::{Admitted, Purpose, Sessions},
 };
 use crate::{
@@ -26,7 +26,7 @@ use crate::{
     transport::{
         MESSAGE_BYTES_MAX,
         body::Holding,
-        guard::{self, Message},
+        guard::{self, Batch, Message},
     },
 };
 
@@ -106,7 +106,10 @@ async fn serve<H: ServerHandler>(State(mcp): State<Arc<Mcp<H>>>, mut request: Re
     if is_initialize(&request) && !sessions.has_room() {
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     }
-    let mut response = mcp.service.handle(request).await.map(Body::new);
+    let mut response = match request.extensions_mut().remove::<Batch>() {
+        Some(parts) => batch::serve(&mcp.service, request, parts).await,
+        None => mcp.service.handle(request).await.map(Body::new),
+    };
     if is_delete && response.status() == StatusCode::ACCEPTED {
         // rmcp says 202 although the session is gone; the Python client takes that for a failure.
         *response.status_mut() = StatusCode::NO_CONTENT;

@@ -1,6 +1,7 @@
 //! Serves many clients over HTTP: `/mcp`, the legacy `/sse` and `/messages`, and routes of others.
 
 mod accept;
+mod batch;
 mod load;
 mod mcp;
 mod options;

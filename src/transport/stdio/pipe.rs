@@ -1,6 +1,6 @@
 //! Turns lines into messages and messages into lines.
 
-use std::{borrow::Cow, io, sync::Arc, time::Duration};
+use std::{borrow::Cow, collections::VecDeque, io, sync::Arc, time::Duration};
 
 use futures::future::{BoxFuture, FutureExt as _};
 use rmcp::{
@@ -20,6 +20,7 @@ use tokio_util::sync::CancellationToken;
 
 use super::lines::{Heard, Lines};
 use crate::transport::{
+    batch,
     envelope::{self, Rejection, Unreadable},
     flow::{Counted, Places, Unread},
     lifecycle::{Lifecycle, Speaks, Verdict},
@@ -35,6 +36,8 @@ pub(super) struct Pipe<R, W> {
     /// Guards the writer for the length of one line: answers are sent concurrently, and lines must
     /// not mix.
     writer: Arc<Mutex<W>>,
+    /// What is left of a batch.
+    rest: VecDeque<Result<ClientJsonRpcMessage, Unreadable>>,
     /// An answer given here rather than by rmcp. Kept until it is written, since rmcp drops the
     /// future of `receive` whenever it has something else to do.
     answer: Option<BoxFuture<'static, io::Result<()>>>,
@@ -64,6 +67,7 @@ where
             lines: Lines::new(reader),
             lifecycle: Lifecycle::new(Speaks::Both(versions)),
             writer: Arc::new(Mutex::new(writer)),
+            rest: VecDeque::new(),
             answer: None,
             waiting: None,
             places: Places::default(),
@@ -94,10 +98,13 @@ where
             }
             // What was heard before gets its turn.
             coop::consume_budget().await;
-            let read = match self.lines.next().await? {
-                Heard::Line(line) => envelope::read(&line),
-                Heard::Oversized(scan) => Err(envelope::refuse_oversized(scan)),
-                Heard::End => return Ok(None),
+            let read = match self.rest.pop_front() {
+                Some(read) => read,
+                None => match self.lines.next().await? {
+                    Heard::Line(line) => self.read(&line),
+                    Heard::Oversized(scan) => Err(envelope::refuse_oversized(scan)),
+                    Heard::End => return Ok(None),
+                },
             };
             if let Some(message) = self.admit(read) {
                 self.waiting = Some(self.places.clone().admit(message).boxed());
@@ -123,6 +130,14 @@ where
         };
         self.patience = None;
         Ok(is_read)
+    }
+
+    /// Reads a message, or the first one of a batch.
+    fn read(&mut self, line: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
+        if self.lifecycle.has_batches() && batch::is_one(line) {
+            self.rest.extend(batch::read(line)?.into_iter().map(|it| it.0));
+        }
+        self.rest.pop_front().unwrap_or_else(|| envelope::read(line))
     }
 
     fn admit(
