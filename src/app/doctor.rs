@@ -40,6 +40,7 @@ pub(super) async fn examine(
     checks.extend(loaded.warnings.iter().map(|it| note("settings", it.clone(), "")));
     checks.push(state_dir(&settings));
     checks.extend(log(&settings));
+    checks.extend(collector(&settings).await);
     checks.extend(settings.workspaces.iter().map(|it| workspace(it)));
     checks.extend(upstreams_and_agents(&settings).await);
     checks.extend(server(&settings.server).await);
@@ -72,6 +73,16 @@ fn log(settings: &Settings) -> Option<Check> {
     let error = telemetry::check(&settings.logging).err()?;
     let advice = "make its directory, mend the permissions, or change logging.destination";
     Some(bad("log", error.to_string(), advice))
+}
+
+async fn collector(settings: &Settings) -> Option<Check> {
+    match telemetry::look(&settings.telemetry.otlp).await {
+        Ok(place) => Some(good("collector", format!("{} takes spans", place?))),
+        Err(error) => {
+            let advice = "start it, correct telemetry.otlp, or set telemetry.otlp.enabled: false";
+            Some(bad("collector", error.to_string(), advice))
+        }
+    }
 }
 
 fn workspace(dir: &Path) -> Check {

@@ -36,6 +36,14 @@ pub enum TelemetryError {
     /// Spans cannot be told.
     #[error("failed to set up telemetry.otlp: {0}")]
     Collector(String),
+    /// The collector does not take any.
+    #[error("the collector at {place} takes no spans: {reason}")]
+    Refused {
+        /// Its address, without what may be secret in it.
+        place: String,
+        /// Why.
+        reason: String,
+    },
 }
 
 /// How many lines wait for whoever reads the log; what comes when there are so many is dropped.

@@ -62,6 +62,11 @@ impl Collector {
         Self { url, told }
     }
 
+    /// All that came so far.
+    pub(crate) fn told(&self) -> Told {
+        self.told.borrow().clone()
+    }
+
     /// Waits until a dispatch has ended as its span says, and answers all that came.
     pub(crate) async fn dispatch_told(&self) -> Told {
         self.told_of(&["dispatch"]).await

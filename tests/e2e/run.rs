@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::{
+    collector::Collector,
     space::{Ended, TestSpace, by_task, document, within},
     standin::StandIn,
 };
@@ -372,4 +373,26 @@ async fn e2e_doctor_and_config_say_how_things_stand() {
     assert_eq!(doctor.code, Some(1), "{doctor:?}");
     assert!(doctor.stdout.contains("ARCHON_MCP_URL"), "{}", doctor.stdout);
     assert!(doctor.stdout.contains("note agent coder: upstream archon does not answer"));
+}
+
+#[tokio::test]
+async fn e2e_doctor_asks_the_collector_whether_it_takes_spans() {
+    let (space, collector) = (TestSpace::embedded(), Collector::start().await);
+    let refuses = StandIn::start().await;
+    let nobody = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    for (url, code, found) in [
+        (&collector.url, 0, format!("ok   collector: {}/v1/traces takes spans", collector.url)),
+        (&refuses.url, 1, "takes no spans: it answered 415".to_owned()),
+        (&format!("http://{nobody}"), 1, "takes no spans: no connection".to_owned()),
+    ] {
+        let settings =
+            format!("telemetry:\n  otlp: {{endpoint: '{url}', headers: {{X-Key: k}}}}\n");
+        fs::write(space.config_file(), settings).unwrap();
+        let doctor = space.run(&["doctor"], "").await;
+        assert_eq!(doctor.code, Some(code), "{doctor:?}");
+        assert!(doctor.stdout.contains(&found), "{found}: {}", doctor.stdout);
+    }
+    let told = collector.told();
+    assert_eq!((told.headers.len(), told.headers[0]["x-key"].to_str().unwrap()), (1, "k"));
+    assert!(told.spans.is_empty());
 }

@@ -21,7 +21,10 @@ use tokio::sync::watch;
 use tracing::{info, warn};
 
 use super::super::TelemetryError;
-use crate::{config::SecretText, model::text};
+use crate::{
+    config::{OtlpProtocol, SecretText},
+    model::text,
+};
 
 /// How long a request may take.
 const REQUEST_MAX: Duration = Duration::from_secs(10);
@@ -58,6 +61,22 @@ impl Collector {
         let headers = headers.map_err(|it| TelemetryError::Collector(it.to_string()))?;
         let (is_down, state) = (AtomicBool::new(false), watch::Sender::default());
         Ok(Self(Arc::new(Inner { client, headers, is_down, state })))
+    }
+
+    /// Sends a batch without spans; why it is not taken.
+    pub(super) async fn look(&self, url: &Url, protocol: OtlpProtocol) -> Result<(), String> {
+        let (kind, body) = match protocol {
+            // A message without fields has no bytes.
+            OtlpProtocol::Protobuf => ("application/x-protobuf", ""),
+            OtlpProtocol::Json => ("application/json", r#"{"resourceSpans":[]}"#),
+        };
+        let request = Request::post(url.as_str()).header(header::CONTENT_TYPE, kind);
+        let request = request.body(Bytes::from_static(body.as_bytes()));
+        match self.post(request.map_err(|it| it.to_string())?).await {
+            Ok(answer) if answer.status().is_success() => Ok(()),
+            Ok(answer) => Err(answered(&answer)),
+            Err(error) => Err(reason(&error)),
+        }
     }
 
     /// Begins another try.
@@ -119,11 +138,15 @@ impl HttpClient for Collector {
         let answer = self.post(request).await;
         match &answer {
             Ok(answer) if answer.status().is_success() => self.note_success(),
-            Ok(answer) => self.note_fault(&format!("it answered {}", answer.status().as_u16())),
+            Ok(answer) => self.note_fault(&answered(answer)),
             Err(error) => self.note_fault(&reason(error)),
         }
         answer
     }
+}
+
+fn answered(answer: &Response<Bytes>) -> String {
+    format!("it answered {}", answer.status().as_u16())
 }
 
 /// Why there is no answer, in words of this program: those of the client name the address.

@@ -66,9 +66,7 @@ impl Exporter {
         servers: impl Iterator<Item = (String, String)>,
         metrics: Option<Arc<Metrics>>,
     ) -> Result<Option<Self>, TelemetryError> {
-        let Some(url) = settings.url() else { return Ok(None) };
-        let url = Url::parse(&url).map_err(|it| TelemetryError::Collector(it.to_string()))?;
-        let collector = Collector::new(&url, &settings.headers)?;
+        let Some((url, collector)) = collector(settings)? else { return Ok(None) };
         let (sender, spans) = mpsc::channel(QUEUE_MAX);
         let telling = Telling {
             exporter: exporter(settings, &url, collector.clone())?,
@@ -99,6 +97,23 @@ impl Exporter {
             task.abort();
         }
     }
+}
+
+/// Asks the collector of the settings, if they name one, whether it takes spans; says where it is.
+pub async fn look(settings: &Otlp) -> Result<Option<String>, TelemetryError> {
+    let Some((url, collector)) = collector(settings)? else { return Ok(None) };
+    let place = format!("{}{}", url.origin().ascii_serialization(), url.path());
+    match collector.look(&url, settings.protocol).await {
+        Ok(()) => Ok(Some(place)),
+        Err(reason) => Err(TelemetryError::Refused { place, reason }),
+    }
+}
+
+fn collector(settings: &Otlp) -> Result<Option<(Url, Collector)>, TelemetryError> {
+    let Some(url) = settings.url() else { return Ok(None) };
+    let url = Url::parse(&url).map_err(|it| TelemetryError::Collector(it.to_string()))?;
+    let collector = Collector::new(&url, &settings.headers)?;
+    Ok(Some((url, collector)))
 }
 
 impl Spans for Queue {

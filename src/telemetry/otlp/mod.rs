@@ -7,4 +7,4 @@ mod attributes;
 mod collector;
 mod export;
 
-pub use export::Exporter;
+pub use export::{Exporter, look};
