@@ -130,6 +130,7 @@ async fn e2e_a_body_over_the_cap_is_refused_with_an_answer() {
 async fn e2e_streams_leave_connections_to_whoever_asks() {
     let options = HttpOptions { connections_max: 8, ..HttpOptions::default() };
     let server = Server::start(options).await;
+    let session = server.open().await;
     let mut streams = Vec::new();
     for _ in 0..6 {
         let stream = http().get(server.url("/sse")).send().await.unwrap();
@@ -140,6 +141,9 @@ async fn e2e_streams_leave_connections_to_whoever_asks() {
     assert_eq!(refused.status(), 503);
     assert!(refused.headers().contains_key("retry-after"));
     assert_eq!(server.post("/nowhere", &[], "{}").await.0, 404, "others are served");
+    let (status, answer) = post(&server, &session, &call(1, "echo")).await;
+    let answer = answer.as_str().unwrap_or_default();
+    assert!(status == 200 && answer.contains("hello"), "what was done is answered: {answer}");
     drop(streams.pop());
     let again = async {
         while http().get(server.url("/sse")).send().await.unwrap().status() != 200 {

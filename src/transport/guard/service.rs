@@ -93,12 +93,10 @@ impl Stand {
     async fn answer(mut self, request: Request) -> Response {
         let guard = self.guard;
         let token = (request.method() == Method::POST).then(|| guard.answers.token());
-        let mut end = None;
+        let (mut is_call, mut until) = (false, None);
         let mut response = match guard.check(request).await {
             Ok((request, Admission { shown, term })) => {
-                // What runs for a call goes on, and is answered to nobody.
-                let is_call = token.is_some() && !is_listen(&request);
-                end = term.map(|it| (it, is_call.then(|| guard.answers.clone())));
+                (is_call, until) = (token.is_some() && !is_listen(&request), term);
                 let Ok(response) = self.routes.call(request).await;
                 shown.of(answer::in_json(response).await).await
             }
@@ -110,16 +108,17 @@ impl Stand {
         if !is_stream(&response) {
             return response;
         }
-        let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
-            return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
-        };
-        response.map(|body| {
-            let body = Holding::body(body, place);
-            match end {
-                Some((term, calls)) => Ending::body(body, term.end(), calls),
-                None => body,
-            }
-        })
+        if !is_call {
+            // Nothing was done yet. What was done for a call is answered in any case.
+            let Ok(place) = Arc::clone(&guard.streams).try_acquire_owned() else {
+                return refuse(busy("there are too many streams", STREAMS_AFTER_MS));
+            };
+            response = response.map(|body| Holding::body(body, place));
+        }
+        let Some(term) = until else { return response };
+        // What runs for a call goes on then, and is answered to nobody.
+        let calls = is_call.then(|| guard.answers.clone());
+        response.map(|body| Ending::body(body, term.end(), calls))
     }
 }
 
