@@ -6,7 +6,7 @@
 //! the client calls again. Whatever a user declines to decide stays as it is, and is not asked
 //! again by the same call: the result says who else may decide.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, time::Duration};
 
 use rmcp::{
     RoleServer,
@@ -43,8 +43,8 @@ const WITHDRAW_MAX: Duration = Duration::from_secs(1);
 
 /// The questions that are before some user, in all sessions of this process, so that nobody is
 /// asked what another one is being asked.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Asked(Arc<watch::Sender<BTreeSet<(DispatchId, TaskIdx)>>>);
+#[derive(Debug, Default)]
+pub(super) struct Asked(watch::Sender<BTreeSet<(DispatchId, TaskIdx)>>);
 
 /// A question that is before a user until this is dropped.
 struct Claim<'a> {
