@@ -9,7 +9,7 @@ use crate::{
     model::{AgentName, Millis, UpstreamCall, UpstreamStatus},
     ports::{Clock, Meter, Spans},
     stores::SqliteStore,
-    telemetry::{Exporter, Metrics, TelemetryError},
+    telemetry::{Exporter, Known, Metrics, TelemetryError},
     transport::Load,
     upstream::{Archon, Upstream},
     web::{Monitored, StoreStanding},
@@ -48,10 +48,8 @@ impl Monitoring {
             }
             Role::Run | Role::Other => None,
         };
-        let address =
-            |(name, it): (&String, &crate::config::Upstream)| Some((name.clone(), it.url.clone()?));
-        let servers = settings.upstreams.iter().filter_map(address);
-        let exporter = Exporter::start(&settings.telemetry.otlp, servers, metrics.clone())?;
+        let known = Known::of(settings);
+        let exporter = Exporter::start(&settings.telemetry.otlp, known, metrics.clone())?;
         Ok(Self { metrics, exporter })
     }
 

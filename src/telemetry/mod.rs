@@ -14,4 +14,4 @@ mod writer;
 
 pub use init::{TelemetryError, check, init};
 pub use metrics::Metrics;
-pub use otlp::{Exporter, look};
+pub use otlp::{Exporter, Known, look};

@@ -10,7 +10,10 @@ use std::{
 use serde_json::{Value, json};
 use tokio::sync::oneshot;
 
-use crate::space::{TestSpace, by_task, document, within};
+use crate::{
+    collector::Collector,
+    space::{TestSpace, by_task, document, within},
+};
 
 /// Prints what Claude Code prints.
 const CLAUDE: &str = r#"#!/bin/sh
@@ -75,6 +78,26 @@ async fn e2e_a_program_of_the_settings_does_the_work_of_an_agent() {
     let events = trace.stdout.lines().map(|it| serde_json::from_str::<Value>(it).unwrap());
     let shown: Vec<_> = events.map(|it| it["data"]["text"].as_str().unwrap().to_owned()).collect();
     assert_eq!(shown, ["init", "Read {\"file_path\":\"a.py\"}", "success"]);
+}
+
+#[tokio::test]
+async fn e2e_spans_say_whose_model_a_program_asks() {
+    let (space, collector) = (space(CLAUDE), Collector::start().await);
+    let config = json!({
+        "agents": { "writer": {
+            "command": { "program": "claude", "argv": [space.path("stub")], "model": "opus" },
+        } },
+        "telemetry": { "otlp": { "endpoint": collector.url } },
+    });
+    fs::write(space.config_file(), config.to_string()).unwrap();
+    let document = document(&space, &[("a", "writer", &[])]);
+    let ended = space.run(&["run"], &document.to_string()).await;
+    assert_eq!(ended.code, Some(0), "{ended:?}");
+    let told = collector.dispatch_told().await;
+    let attempt = told.span("invoke_agent writer");
+    assert_eq!(attempt.attributes["gen_ai.provider.name"], "anthropic");
+    assert_eq!(attempt.attributes["gen_ai.request.model"], "opus");
+    assert_eq!(attempt.attributes["gen_ai.usage.output_tokens"], 5);
 }
 
 #[tokio::test]

@@ -2,10 +2,7 @@
 //!
 //! Names and numbers only: no text of a task, no output, no message.
 
-use std::{
-    collections::BTreeMap,
-    time::{Duration, SystemTime, UNIX_EPOCH},
-};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use opentelemetry::{
     InstrumentationScope, KeyValue, Value,
@@ -13,6 +10,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanLinks};
 
+use super::known::{Known, Model};
 use crate::{
     model::{AgentName, DispatchStatus, FailureCode, Millis, TaskStatus, Usage, text},
     ports::{Span, Spanned},
@@ -36,12 +34,9 @@ struct Said {
     has_remote_parent: bool,
 }
 
-/// Where upstreams are: host and port, by name in the settings.
-pub(super) type Servers = BTreeMap<String, (String, Option<u16>)>;
-
 /// A span in the words of OpenTelemetry.
-pub(super) fn say(span: Span, scope: &InstrumentationScope, servers: &Servers) -> SpanData {
-    let Said { name, kind, attributes, has_failed, has_remote_parent } = words(&span, servers);
+pub(super) fn say(span: Span, scope: &InstrumentationScope, known: &Known) -> SpanData {
+    let Said { name, kind, attributes, has_failed, has_remote_parent } = words(&span, known);
     let trace = TraceId::from_bytes(*span.trace.as_bytes());
     let id = |it: crate::model::SpanId| SpanId::from_bytes(*it.as_bytes());
     let state = span.state.and_then(|it| it.parse().ok()).unwrap_or_default();
@@ -66,7 +61,7 @@ fn time(at: Millis) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(at.0)
 }
 
-fn words(span: &Span, servers: &Servers) -> Said {
+fn words(span: &Span, known: &Known) -> Said {
     let mut said = Said {
         name: "dispatch".to_owned(),
         kind: SpanKind::Internal,
@@ -106,11 +101,12 @@ fn words(span: &Span, servers: &Servers) -> Said {
             said.text("parallel_dispatch.task.id", task_id.as_str());
             said.whole("parallel_dispatch.attempt", attempt.0.into());
             said.agent(agent, tool.as_deref(), span);
+            said.model(known.model(agent.as_str()));
             said.usage(*usage);
             said.fail(*failure);
         }
         Spanned::Call { upstream, tool, failure } => {
-            said.call(upstream, tool, servers);
+            said.call(upstream, tool, known);
             said.fail(*failure);
         }
     }
@@ -132,6 +128,14 @@ impl Said {
         self.text("gen_ai.conversation.id", &span.dispatch.to_string());
     }
 
+    fn model(&mut self, model: Option<&Model>) {
+        let Some(Model { provider, name }) = model else { return };
+        self.text("gen_ai.provider.name", provider);
+        if let Some(name) = name {
+            self.text("gen_ai.request.model", name);
+        }
+    }
+
     fn usage(&mut self, usage: Option<Usage>) {
         let Some(usage) = usage else { return };
         for (name, tokens) in [
@@ -144,7 +148,7 @@ impl Said {
         }
     }
 
-    fn call(&mut self, upstream: &str, tool: &str, servers: &Servers) {
+    fn call(&mut self, upstream: &str, tool: &str, known: &Known) {
         match upstream {
             COMMAND => {
                 self.name = format!("run {}", short(tool));
@@ -161,10 +165,10 @@ impl Said {
                 self.text("gen_ai.operation.name", "execute_tool");
                 self.text("gen_ai.tool.name", tool);
                 self.text("parallel_dispatch.upstream", upstream);
-                if let Some((host, port)) = servers.get(upstream) {
+                if let Some((host, port)) = known.server(upstream) {
                     self.text("server.address", host);
                     if let Some(port) = port {
-                        self.whole("server.port", (*port).into());
+                        self.whole("server.port", port.into());
                     }
                 }
             }

@@ -14,8 +14,9 @@ use tokio_stream::{StreamExt as _, wrappers::ReceiverStream};
 
 use super::{
     super::{Metrics, TelemetryError},
-    attributes::{Servers, say},
+    attributes::say,
     collector::Collector,
+    known::Known,
 };
 use crate::{
     config::{Otlp, OtlpProtocol},
@@ -59,11 +60,11 @@ struct Queue {
 }
 
 impl Exporter {
-    /// Starts to tell spans, if the settings name a collector. `servers` says where upstreams are;
-    /// `metrics` counts what is told and what is lost.
+    /// Starts to tell spans, if the settings name a collector, with what is `known` of those that
+    /// they name; `metrics` counts what is told and what is lost.
     pub fn start(
         settings: &Otlp,
-        servers: impl Iterator<Item = (String, String)>,
+        known: Known,
         metrics: Option<Arc<Metrics>>,
     ) -> Result<Option<Self>, TelemetryError> {
         let Some((url, collector)) = collector(settings)? else { return Ok(None) };
@@ -74,7 +75,7 @@ impl Exporter {
             scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
-            servers: places(servers),
+            known,
             metrics: metrics.clone(),
         };
         let task = tokio::spawn(telling.run(ReceiverStream::new(spans)));
@@ -135,7 +136,7 @@ struct Telling {
     exporter: SpanExporter,
     collector: Collector,
     scope: InstrumentationScope,
-    servers: Servers,
+    known: Known,
     metrics: Option<Arc<Metrics>>,
 }
 
@@ -150,7 +151,7 @@ impl Telling {
 
     async fn tell(&self, batch: Vec<Span>) {
         let n_spans = batch.len();
-        let spans = batch.into_iter().map(|it| say(it, &self.scope, &self.servers)).collect();
+        let spans = batch.into_iter().map(|it| say(it, &self.scope, &self.known)).collect();
         self.collector.begin();
         let is_told = tokio::select! {
             told = self.exporter.export(spans) => told.is_ok(),
@@ -208,14 +209,6 @@ fn resource(settings: &Otlp) -> Resource {
         .build()
 }
 
-fn places(servers: impl Iterator<Item = (String, String)>) -> Servers {
-    let place = |(name, url): (String, String)| {
-        let url = Url::parse(&url).ok()?;
-        Some((name, (url.host_str()?.to_owned(), url.port_or_known_default())))
-    };
-    servers.filter_map(place).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use std::iter;
@@ -258,7 +251,7 @@ mod tests {
 
     fn start(address: std::net::SocketAddr, metrics: &Arc<Metrics>) -> Exporter {
         let settings = Otlp { endpoint: Some(format!("http://{address}")), ..Otlp::default() };
-        let started = Exporter::start(&settings, iter::empty(), Some(Arc::clone(metrics)));
+        let started = Exporter::start(&settings, Known::default(), Some(Arc::clone(metrics)));
         started.unwrap().unwrap()
     }
 
@@ -328,15 +321,5 @@ mod tests {
         let said = resource(&settings);
         let said = |name: &'static str| said.get(&name.into()).unwrap().to_string();
         assert_eq!((&*said("service.name"), &*said("a.b")), ("s", "c=d"));
-    }
-
-    #[test]
-    fn places_are_those_of_addresses() {
-        let servers = [("a", "https://h/mcp"), ("b", "http://[::1]:7/mcp"), ("c", "no")];
-        let servers = places(servers.map(|it| (it.0.to_owned(), it.1.to_owned())).into_iter());
-        let place = |host: &str, port| (host.to_owned(), Some(port));
-        assert_eq!(servers["a"], place("h", 443));
-        assert_eq!(servers["b"], place("[::1]", 7));
-        assert!(!servers.contains_key("c"));
     }
 }

@@ -6,5 +6,7 @@
 mod attributes;
 mod collector;
 mod export;
+mod known;
 
 pub use export::{Exporter, look};
+pub use known::Known;
