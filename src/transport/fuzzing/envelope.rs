@@ -2,16 +2,16 @@
 
 use rmcp::model::ClientJsonRpcMessage;
 
-use crate::transport::{envelope, scan::Scan};
+use crate::transport::{batch, envelope, scan::Scan};
 
 /// The longest answer, but for the id, which it repeats: the refusal, and its text once more.
 const ANSWER_BYTES_MAX: usize = 16 * 1024;
 
-/// Reads any bytes as one JSON-RPC message.
+/// Reads any bytes as one JSON-RPC message, and as a batch.
 ///
 /// # Panics
 /// When a promise is broken: a message is read as something else than rmcp takes it for, or a
-/// refusal is no JSON-RPC error, or too long a one.
+/// refusal is no JSON-RPC error, or too long a one, or a batch has more in it than was sent.
 #[doc(hidden)]
 pub fn fuzz_envelope(bytes: &[u8]) {
     let middle = bytes.len() / 2;
@@ -24,6 +24,11 @@ pub fn fuzz_envelope(bytes: &[u8]) {
     };
     let (one, two) = (scan(&[bytes]), scan(&[&bytes[..middle], &bytes[middle..]]));
     assert_eq!(one, two, "where a message is cut decides who is answered");
+    if let Ok(parts) = batch::read(bytes) {
+        let n_bytes: usize = parts.iter().map(|it| it.1.len()).sum();
+        assert!(n_bytes <= bytes.len(), "its messages have {n_bytes} bytes");
+        assert!(parts.len() == 1 || batch::is_one(bytes), "a message is taken for a batch");
+    }
     let read = envelope::read(bytes);
     if let Ok(message) = &read {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
@@ -52,6 +57,7 @@ mod tests {
     fn mutants_of_messages_keep_the_promises() {
         let seeds = [
             include_str!("../../../fuzz/seeds/envelope/initialize.json"),
+            include_str!("../../../fuzz/seeds/envelope/batch.json"),
             include_str!("../../../fuzz/seeds/envelope/call.json"),
             include_str!("../../../fuzz/seeds/envelope/cancelled.json"),
         ];
