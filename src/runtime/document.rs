@@ -60,6 +60,11 @@ impl Parts {
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskIdx> + use<> {
         (self.first.as_usize()..self.end.as_usize()).map(TaskIdx::from_usize)
     }
+
+    /// Whether they, and the task whose parts they are, are some of so many tasks.
+    fn are_among(&self, n_tasks: usize) -> bool {
+        self.parent.as_usize() < n_tasks && self.first <= self.end && self.end.as_usize() <= n_tasks
+    }
 }
 
 /// The settings that a dispatch runs under.
@@ -176,6 +181,10 @@ impl StoredDocument {
     pub(super) fn read(json: &str) -> Result<Self, StoreError> {
         let document: Self = from_json(json)?;
         check_version(document.version)?;
+        let n_tasks = document.tasks.len();
+        if let Some(it) = document.parts.iter().find(|it| !it.are_among(n_tasks)) {
+            return Err(StoreError::Corrupt(format!("the parts of task {}", it.parent.as_usize())));
+        }
         Ok(document)
     }
 
@@ -372,4 +381,34 @@ fn check_version(found: u32) -> Result<(), StoreError> {
         return Ok(());
     }
     Err(StoreError::Version { found: found.into(), known: VERSION.into() })
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn parts_that_are_not_among_the_tasks_are_corrupt() {
+        let read = |parent: u32, first: u32, end: u32| {
+            let task = json!({
+                "task_id": "a", "agent": "b", "description": "c", "input_data": {},
+                "dependencies": [],
+            });
+            let config = json!({
+                "max_workers": 1, "timeout": 1, "on_failure": "continue", "enable_context": false,
+            });
+            let parts = json!([{ "parent": parent, "first": first, "end": end }]);
+            let document = json!({
+                "version": VERSION, "tasks": [task, task], "config": config, "parts": parts,
+            });
+            StoredDocument::read(&document.to_string())
+        };
+        read(0, 1, 2).unwrap();
+        for (parent, first, end) in [(2, 1, 2), (0, 1, 3), (0, 2, 1)] {
+            let error = read(parent, first, end).unwrap_err();
+            assert!(matches!(error, StoreError::Corrupt(_)), "{error}");
+        }
+    }
 }
