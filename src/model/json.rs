@@ -364,6 +364,15 @@ mod tests {
     }
 
     #[test]
+    fn numbers_are_what_they_say_however_often_they_are_read() {
+        for text in ["31.245270191439438", "121.48791951161945", "122.41629403378658"] {
+            let value = read(text.as_bytes()).unwrap().to_value();
+            assert_eq!(value.as_f64(), text.parse().ok(), "{text}");
+            assert_eq!(value.to_string(), text);
+        }
+    }
+
+    #[test]
     fn values_keep_their_order() {
         check(
             r#"{"b": [1, -2, 3.5, true, null], "a": "x\n\u00e9"}"#,
