@@ -50,9 +50,10 @@ pub(super) async fn see_through(
     say(&format!("dispatch {dispatch}"));
     let ended = tokio::select! {
         biased;
+        // First, so that what was told before the end is shown.
+        never = show::progress(handle, dispatch) => match never {},
         ended = handle.wait(dispatch, FOREVER) => ended.map(|_| ()),
         () = interrupted => cancel(handle, dispatch).await,
-        never = show::progress(handle, dispatch) => match never {},
     };
     match ended {
         Ok(()) => (),
