@@ -5,15 +5,11 @@ use std::time::Duration;
 use axum::http::{HeaderName, Method, header};
 use tower_http::cors::{AllowHeaders, AllowOrigin, Cors};
 
-use super::origin;
+use super::{PROTOCOL_VERSION, SESSION_ID, origin};
 
 /// What clients in browsers read besides the body.
-const EXPOSED: [HeaderName; 4] = [
-    HeaderName::from_static("mcp-session-id"),
-    HeaderName::from_static("mcp-protocol-version"),
-    header::WWW_AUTHENTICATE,
-    header::RETRY_AFTER,
-];
+const EXPOSED: [HeaderName; 4] =
+    [SESSION_ID, PROTOCOL_VERSION, header::WWW_AUTHENTICATE, header::RETRY_AFTER];
 
 /// For how long a browser need not ask again.
 const MAX_AGE: Duration = Duration::from_mins(10);

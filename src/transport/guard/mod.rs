@@ -15,7 +15,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     body::Body,
     extract::Request,
-    http::{HeaderMap, Method, request::Parts},
+    http::{HeaderMap, HeaderName, Method, request::Parts},
     response::Response,
 };
 use hyper::body::Bytes;
@@ -35,6 +35,11 @@ use super::{
     batch,
     envelope::{self, Unreadable},
 };
+
+/// The header that names a session of `/mcp`.
+pub(super) const SESSION_ID: HeaderName = HeaderName::from_static("mcp-session-id");
+/// The header that names the revision of a request.
+const PROTOCOL_VERSION: HeaderName = HeaderName::from_static("mcp-protocol-version");
 
 /// The rules of one server.
 #[derive(Debug)]
@@ -131,8 +136,8 @@ impl Guard {
 
 /// Whether a client's revision has batches: it has sessions, and a later one would name itself.
 fn may_be_batch(headers: &HeaderMap) -> bool {
-    let revision = headers.get("mcp-protocol-version");
-    headers.contains_key("mcp-session-id")
+    let revision = headers.get(PROTOCOL_VERSION);
+    headers.contains_key(SESSION_ID)
         && revision.is_none_or(|it| it.as_bytes() == batch::REVISION.as_str().as_bytes())
 }
 

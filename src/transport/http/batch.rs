@@ -4,7 +4,7 @@ use axum::{
     body::Body,
     extract::Request,
     http::{StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
 };
 use futures::stream::SelectAll;
 use rmcp::{ServerHandler, transport::streamable_http_server::StreamableHttpService};
@@ -38,9 +38,7 @@ pub(super) async fn serve<H: ServerHandler>(
         }
     }
     let Some(head) = head else {
-        let mut response = Response::new(Body::empty());
-        *response.status_mut() = StatusCode::ACCEPTED;
-        return response;
+        return StatusCode::ACCEPTED.into_response();
     };
     Response::from_parts(head, Body::from_stream(streams))
 }

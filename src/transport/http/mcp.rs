@@ -26,15 +26,12 @@ use crate::{
     transport::{
         MESSAGE_BYTES_MAX,
         body::Holding,
-        guard::{self, Batch, Message},
+        guard::{self, Batch, Message, SESSION_ID},
     },
 };
 
 /// Where it is served.
 pub(super) const PATH: &str = "/mcp";
-
-/// The header that names a session.
-const SESSION_ID: &str = "mcp-session-id";
 
 /// A name that no session has.
 const NO_SESSION: HeaderValue = HeaderValue::from_static("none");

@@ -13,7 +13,7 @@ use axum::{
     body::Body,
     extract::{Request, State},
     http::{HeaderValue, StatusCode, header},
-    response::Response,
+    response::{IntoResponse as _, Response},
     routing::{get, post},
 };
 use rmcp::ServerHandler;
@@ -124,11 +124,7 @@ where
     let caller = request.extensions().get::<Identity>();
     let message = Arc::unwrap_or_clone(message);
     match sse.sessions.post(id, caller, message, sse.post_timeout).await {
-        Posted::Taken => {
-            let mut response = Response::new(Body::empty());
-            *response.status_mut() = StatusCode::ACCEPTED;
-            response
-        }
+        Posted::Taken => StatusCode::ACCEPTED.into_response(),
         Posted::Unknown => {
             refuse(StatusCode::NOT_FOUND, "unknown_session", "there is no such session")
         }

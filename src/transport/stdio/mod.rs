@@ -17,10 +17,10 @@ use super::TransportError;
 /// Serves `handler` on the program's standard streams until input ends or `shutdown` is cancelled.
 ///
 /// The end of the input cancels `shutdown`, so that whoever waits can hear of it; a client that
-/// leaves much unread then is waited for 5 s first. Either way
-/// requests that run get 5 s to answer before they are cancelled. Nothing else may write to
-/// standard output meanwhile. Where standard input is no pipe, a thread of the runtime may stay
-/// blocked in a read afterwards: shut the runtime down without waiting for it.
+/// leaves much unread then is waited for 5 s first. Either way requests that run get 5 s to answer
+/// before they are cancelled. Nothing else may write to standard output meanwhile. Where standard
+/// input is no pipe, a thread of the runtime may stay blocked in a read afterwards: shut the
+/// runtime down without waiting for it.
 pub async fn serve_stdio<H: ServerHandler>(
     handler: H,
     shutdown: CancellationToken,
