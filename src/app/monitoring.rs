@@ -48,8 +48,8 @@ impl Monitoring {
             }
             Role::Run | Role::Other => None,
         };
-        let known = Known::of(settings);
-        let exporter = Exporter::start(&settings.telemetry.otlp, known, metrics.clone())?;
+        let (otlp, known) = (&settings.telemetry.otlp, || Known::of(settings));
+        let exporter = Exporter::start(otlp, known, metrics.clone())?;
         Ok(Self { metrics, exporter })
     }
 

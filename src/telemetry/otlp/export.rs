@@ -64,7 +64,7 @@ impl Exporter {
     /// they name; `metrics` counts what is told and what is lost.
     pub fn start(
         settings: &Otlp,
-        known: Known,
+        known: impl FnOnce() -> Known,
         metrics: Option<Arc<Metrics>>,
     ) -> Result<Option<Self>, TelemetryError> {
         let Some((url, collector)) = collector(settings)? else { return Ok(None) };
@@ -75,7 +75,7 @@ impl Exporter {
             scope: InstrumentationScope::builder(env!("CARGO_PKG_NAME"))
                 .with_version(env!("CARGO_PKG_VERSION"))
                 .build(),
-            known,
+            known: known(),
             metrics: metrics.clone(),
         };
         let task = tokio::spawn(telling.run(ReceiverStream::new(spans)));
@@ -251,7 +251,7 @@ mod tests {
 
     fn start(address: std::net::SocketAddr, metrics: &Arc<Metrics>) -> Exporter {
         let settings = Otlp { endpoint: Some(format!("http://{address}")), ..Otlp::default() };
-        let started = Exporter::start(&settings, Known::default(), Some(Arc::clone(metrics)));
+        let started = Exporter::start(&settings, Known::default, Some(Arc::clone(metrics)));
         started.unwrap().unwrap()
     }
 
