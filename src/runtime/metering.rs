@@ -28,6 +28,12 @@ impl Dispatcher {
             }
             let Some(live) = last else { continue };
             if let RecordBody::Scheduler(event) = &record.body {
+                if let Some((task, code)) = stopped(event)
+                    && self.running.contains_key(&(*dispatch, task))
+                {
+                    let agent = &live.document.tasks[task.as_usize()].agent;
+                    meter.attempt_ended(agent, Err(code), false);
+                }
                 live.meter(event, meter);
             } else if let RecordBody::UpstreamCall { call, .. } = &record.body {
                 meter.call_ended(call);
@@ -44,6 +50,16 @@ impl Dispatcher {
         let n_running = self.running.len();
         let n_queued = n_open.saturating_sub(n_running);
         meter.stands(Standing { n_dispatches: self.lives.len(), n_running, n_queued });
+    }
+}
+
+/// Which task's attempt an event stops where one runs, and why.
+fn stopped(event: &Event) -> Option<(TaskIdx, FailureCode)> {
+    #[expect(clippy::wildcard_enum_match_arm, reason = "only these end a task that runs on")]
+    match event {
+        Event::TaskCancelled { task } => Some((*task, FailureCode::Cancelled)),
+        Event::TaskDropped { task, .. } => Some((*task, FailureCode::BudgetExceeded)),
+        _ => None,
     }
 }
 

@@ -196,7 +196,30 @@ async fn what_is_cancelled_ends_as_cancelled() {
           b: cancelled cancelled
     "]]
     .assert_eq(&watch.tree(id));
-    assert_eq!(watch.counted().matches("task of robot cancelled\n").count(), 2);
+    expect![[r"
+        accepted
+        attempt of robot cancelled
+        dispatch cancelled
+        task of robot cancelled
+        task of robot cancelled
+    "]]
+    .assert_eq(&watch.counted());
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_attempt_that_a_budget_stops_is_counted() {
+    let (watch, world) = watched();
+    let mut document = document("a !hang\nb <- a");
+    document["config"] = json!({ "budget": { "wall_seconds": 5, "on_exceeded": "fail" } });
+    world.run(&document).await;
+    expect![[r"
+        accepted
+        attempt of robot budget_exceeded
+        dispatch failure
+        task of robot cancelled
+        task of robot skipped
+    "]]
+    .assert_eq(&watch.counted());
 }
 
 #[tokio::test(start_paused = true)]
