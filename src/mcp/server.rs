@@ -128,8 +128,39 @@ impl DispatchServer {
     pub(super) fn has_workers(&self) -> bool {
         self.shared.service.has_workers()
     }
+
+    async fn call(
+        &self,
+        request: CallToolRequestParams,
+        context: RequestContext<RoleServer>,
+    ) -> Result<CallToolResponse, ErrorData> {
+        let CallToolRequestParams { name, arguments, input_responses, request_state, .. } = request;
+        let arguments = arguments.unwrap_or_default();
+        let fits = check_size(&arguments, self.shared.document_bytes_max);
+        let response = match fits.and_then(|()| Json::from_map(&arguments)) {
+            Ok(args) => {
+                let rounds = (input_responses, request_state);
+                let call = Call::open(self, (&name, &arguments), rounds, &context)?;
+                tools::call(self, &name, &args, &call).await?
+            }
+            Err(refusal) => answer::refused(&refusal).into(),
+        };
+        Ok(answer::as_understood(response, context.protocol_version().as_ref()))
+    }
+
+    /// Has a session hear of changes of the list that it looks at.
+    async fn follow_lists(&self, context: &RequestContext<RoleServer>) {
+        let handle = self.handle(context).into_owned();
+        self.subscriptions.follow_lists(handle, &context.peer).await;
+        if caller::is_made_again(context) {
+            // What changed meanwhile, nobody told.
+            resources::tell_again(None, &context.peer).await;
+        }
+    }
 }
 
+/// What is large is boxed: rmcp moves the future of each request about, with room for the largest
+/// of all kinds.
 impl ServerHandler for DispatchServer {
     fn get_info(&self) -> ServerConfig {
         let mut capabilities = ServerCapabilities::builder()
@@ -186,7 +217,7 @@ impl ServerHandler for DispatchServer {
         request: UpdateTaskParams,
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
-        tasks::update(self, request, &context).await
+        Box::pin(tasks::update(self, request, &context)).await
     }
 
     async fn cancel_task(
@@ -211,18 +242,7 @@ impl ServerHandler for DispatchServer {
         request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        let CallToolRequestParams { name, arguments, input_responses, request_state, .. } = request;
-        let arguments = arguments.unwrap_or_default();
-        let fits = check_size(&arguments, self.shared.document_bytes_max);
-        let response = match fits.and_then(|()| Json::from_map(&arguments)) {
-            Ok(args) => {
-                let rounds = (input_responses, request_state);
-                let call = Call::open(self, (&name, &arguments), rounds, &context)?;
-                tools::call(self, &name, &args, &call).await?
-            }
-            Err(refusal) => answer::refused(&refusal).into(),
-        };
-        Ok(answer::as_understood(response, context.protocol_version().as_ref()))
+        Box::pin(self.call(request, context)).await
     }
 
     async fn list_resources(
@@ -232,12 +252,7 @@ impl ServerHandler for DispatchServer {
     ) -> Result<ListResourcesResult, ErrorData> {
         if !knows_cache_hints(&context) {
             // Who looks at the list wants to hear when it changes; later clients ask for that.
-            let handle = self.handle(&context).into_owned();
-            self.subscriptions.follow_lists(handle, &context.peer).await;
-            if caller::is_made_again(&context) {
-                // What changed meanwhile, nobody told.
-                resources::tell_again(None, &context.peer).await;
-            }
+            Box::pin(self.follow_lists(&context)).await;
         }
         resources::list(&self.handle(&context), request.and_then(|it| it.cursor)).await
     }
@@ -260,7 +275,8 @@ impl ServerHandler for DispatchServer {
         request: ReadResourceRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<ReadResourceResponse, ErrorData> {
-        let mut result = resources::read(&self.handle(&context), request.uri).await?;
+        let handle = self.handle(&context);
+        let mut result = Box::pin(resources::read(&handle, request.uri)).await?;
         if knows_cache_hints(&context) {
             result.cache_scope = Some(CacheScope::Private);
         } else {
@@ -275,7 +291,8 @@ impl ServerHandler for DispatchServer {
         context: RequestContext<RoleServer>,
     ) -> Result<(), ErrorData> {
         let handle = self.handle(&context);
-        self.subscriptions.subscribe(&handle, request.uri.clone(), &context.peer).await?;
+        let uri = request.uri.clone();
+        Box::pin(self.subscriptions.subscribe(&handle, uri, &context.peer)).await?;
         if caller::is_made_again(&context) {
             resources::tell_again(Some(request.uri), &context.peer).await;
         }
@@ -301,7 +318,6 @@ impl ServerHandler for DispatchServer {
     async fn listen(&self, context: SubscriptionContext) -> Result<(), ErrorData> {
         let handle = self.handle(context.request_context()).into_owned();
         let closing = self.closing().cancelled();
-        // Large: else every request would carry room for it.
         Box::pin(resources::listen(handle, &self.subscriptions, closing, context)).await
     }
 
@@ -340,7 +356,8 @@ impl ServerHandler for DispatchServer {
         request: GetPromptRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        Ok(prompts::get(&self.handle(&context), request).await?.into())
+        let handle = self.handle(&context);
+        Ok(Box::pin(prompts::get(&handle, request)).await?.into())
     }
 }
 

@@ -103,9 +103,10 @@ async fn serve<H: ServerHandler>(State(mcp): State<Arc<Mcp<H>>>, mut request: Re
     if is_initialize(&request) && !sessions.has_room() {
         return guard::busy("there are too many sessions", RETRY_AFTER_MS).into_response();
     }
+    // Boxed where they are made: the router moves this future, with all that is in it.
     let mut response = match request.extensions_mut().remove::<Batch>() {
-        Some(parts) => batch::serve(&mcp.service, request, parts).await,
-        None => mcp.service.handle(request).await.map(Body::new),
+        Some(parts) => Box::pin(batch::serve(&mcp.service, request, parts)).await,
+        None => Box::pin(mcp.service.handle(request)).await.map(Body::new),
     };
     if is_delete && response.status() == StatusCode::ACCEPTED {
         // rmcp says 202 although the session is gone; the Python client takes that for a failure.
