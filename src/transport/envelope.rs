@@ -5,8 +5,7 @@
 //! every transport.
 
 use rmcp::model::{
-    CallToolRequest, ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta as _, JsonRpcRequest,
-    RequestId, ServerJsonRpcMessage,
+    ClientJsonRpcMessage, ClientRequest, ErrorData, GetMeta as _, RequestId, ServerJsonRpcMessage,
 };
 use serde_json::{Value, json};
 
@@ -98,8 +97,10 @@ pub(super) fn read(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
         Unreadable::told(scan.finish(), RpcCode::ParseError, refusal)
     })?;
     let kind = check_shape(&json)?;
-    if let Some(call) = read_call(&json, bytes) {
-        return Ok(call);
+    if let Kind::Request(id) = &kind
+        && let Some(call) = read_call(&json, bytes)
+    {
+        return Ok(ClientJsonRpcMessage::request(call, id.clone()));
     }
     match serde_json::from_slice(bytes) {
         Ok(message) => check_params(message),
@@ -109,12 +110,11 @@ pub(super) fn read(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
 
 /// Reads a call of a tool, the request that is made most, as nothing else: rmcp tries one kind of
 /// request after the other, which takes three times as long.
-fn read_call(json: &Json<'_>, bytes: &[u8]) -> Option<ClientJsonRpcMessage> {
+fn read_call(json: &Json<'_>, bytes: &[u8]) -> Option<ClientRequest> {
     let Json::Object(fields) = json else { return None };
     let is_call = |it: &(_, Json<'_>)| matches!(&it.1, Json::String(name) if name == CALL);
     fields.iter().find(|it| it.0 == "method").filter(|it| is_call(it))?;
-    let call: JsonRpcRequest<CallToolRequest> = serde_json::from_slice(bytes).ok()?;
-    Some(ClientJsonRpcMessage::request(ClientRequest::CallToolRequest(call.request), call.id))
+    Some(ClientRequest::CallToolRequest(serde_json::from_slice(bytes).ok()?))
 }
 
 /// Refuses a message of more than [`MESSAGE_BYTES_MAX`] that `scan` saw go by.
