@@ -10,7 +10,7 @@ use rmcp::model::{
 use serde_json::{Value, json};
 
 use super::{
-    MESSAGE_BYTES_MAX,
+    MESSAGE_BYTES_MAX, call,
     scan::{Recipient, Scan},
 };
 use crate::model::{
@@ -70,12 +70,9 @@ const METHODS: [&str; 18] = [
     "tasks/cancel",
     "tasks/get",
     "tasks/update",
-    CALL,
+    call::METHOD,
     "tools/list",
 ];
-
-/// The method of calls.
-const CALL: &str = "tools/call";
 
 /// Those of them that the revisions without `initialize` do not have, where rmcp refuses them as
 /// unknown.
@@ -90,31 +87,42 @@ const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads one message. Costs O(bytes), twice.
 pub(super) fn read(bytes: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
+    let (json, kind, bytes) = read_shape(bytes)?;
+    read_out(&json, kind, bytes)
+}
+
+/// Checks one message as [`read`] does, and reads it out unless it is a plain call of a tool.
+pub(super) fn check(bytes: &[u8]) -> Result<Option<ClientJsonRpcMessage>, Unreadable> {
+    let (json, kind, bytes) = read_shape(bytes)?;
+    if matches!(kind, Kind::Request(_)) && call::is_plain(&json) {
+        return Ok(None);
+    }
+    read_out(&json, kind, bytes).map(Some)
+}
+
+fn read_shape(bytes: &[u8]) -> Result<(Json<'_>, Kind, &[u8]), Unreadable> {
     let bytes = bytes.strip_prefix(BYTE_ORDER_MARK).unwrap_or(bytes);
     let json = json::read(bytes).map_err(|refusal| {
         let mut scan = Scan::default();
         scan.feed(bytes);
         Unreadable::told(scan.finish(), RpcCode::ParseError, refusal)
     })?;
-    let kind = check_shape(&json)?;
+    check_shape(&json).map(|kind| (json, kind, bytes))
+}
+
+fn read_out(json: &Json<'_>, kind: Kind, bytes: &[u8]) -> Result<ClientJsonRpcMessage, Unreadable> {
+    // rmcp tries one kind of request after the other, which takes three times as long.
     if let Kind::Request(id) = &kind
-        && let Some(call) = read_call(&json, bytes)
+        && call::is_one(json)
+        && let Ok(call) = serde_json::from_slice(bytes)
     {
-        return Ok(ClientJsonRpcMessage::request(call, id.clone()));
+        let call = ClientJsonRpcMessage::request(ClientRequest::CallToolRequest(call), id.clone());
+        return Ok(call);
     }
     match serde_json::from_slice(bytes) {
         Ok(message) => check_params(message),
         Err(error) => Err(refuse_unknown_shape(kind, &error)),
     }
-}
-
-/// Reads a call of a tool, the request that is made most, as nothing else: rmcp tries one kind of
-/// request after the other, which takes three times as long.
-fn read_call(json: &Json<'_>, bytes: &[u8]) -> Option<ClientRequest> {
-    let Json::Object(fields) = json else { return None };
-    let is_call = |it: &(_, Json<'_>)| matches!(&it.1, Json::String(name) if name == CALL);
-    fields.iter().find(|it| it.0 == "method").filter(|it| is_call(it))?;
-    Some(ClientRequest::CallToolRequest(serde_json::from_slice(bytes).ok()?))
 }
 
 /// Refuses a message of more than [`MESSAGE_BYTES_MAX`] that `scan` saw go by.

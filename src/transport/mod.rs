@@ -14,6 +14,7 @@
 mod access;
 mod batch;
 mod body;
+mod call;
 mod envelope;
 mod error;
 mod flow;

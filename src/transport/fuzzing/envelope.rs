@@ -1,6 +1,6 @@
 //! What holds of every message.
 
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 
 use crate::transport::{batch, envelope, scan::Scan};
 
@@ -30,6 +30,17 @@ pub fn fuzz_envelope(bytes: &[u8]) {
         assert!(parts.len() == 1 || batch::is_one(bytes), "a message is taken for a batch");
     }
     let read = envelope::read(bytes);
+    match (envelope::check(bytes), &read) {
+        (Ok(None), Ok(ClientJsonRpcMessage::Request(it))) => {
+            let is_call = matches!(it.request, ClientRequest::CallToolRequest(_));
+            assert!(is_call, "{it:?} is taken for a call");
+        }
+        (Ok(Some(checked)), Ok(read)) => {
+            let json = |it| serde_json::to_value(it).ok();
+            assert_eq!(json(&checked), json(read));
+        }
+        (checked, read) => assert!(checked.is_err() && read.is_err(), "{checked:?}, {read:?}"),
+    }
     if let Ok(message) = &read {
         let bytes = bytes.strip_prefix(b"\xef\xbb\xbf").unwrap_or(bytes);
         let known = serde_json::from_slice::<ClientJsonRpcMessage>(bytes).ok();

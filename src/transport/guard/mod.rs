@@ -19,7 +19,7 @@ use axum::{
     response::Response,
 };
 use hyper::body::Bytes;
-use rmcp::model::ClientJsonRpcMessage;
+use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
 use tokio::sync::Semaphore;
 use tokio_util::task::TaskTracker;
 
@@ -67,11 +67,39 @@ pub(super) struct Guard {
 
 /// The JSON-RPC message of a POST body, for the handler behind the guard.
 #[derive(Clone, Debug)]
-pub(super) struct Message(pub(super) Arc<ClientJsonRpcMessage>);
+pub(super) enum Message {
+    /// A call of a tool, the text of which is right.
+    Call(Bytes),
+    /// Any message.
+    Read(Arc<ClientJsonRpcMessage>),
+}
 
 /// The messages of a POST body that is a batch, each with its text.
 #[derive(Clone, Debug)]
 pub(super) struct Batch(pub(super) Vec<(Message, Bytes)>);
+
+impl Message {
+    /// What is asked for, if it is something else than a tool.
+    pub(super) fn request(&self) -> Option<&ClientRequest> {
+        match self {
+            Self::Call(_) => None,
+            Self::Read(message) => match &**message {
+                ClientJsonRpcMessage::Request(it) => Some(&it.request),
+                ClientJsonRpcMessage::Response(_)
+                | ClientJsonRpcMessage::Notification(_)
+                | ClientJsonRpcMessage::Error(_) => None,
+            },
+        }
+    }
+
+    /// The message itself.
+    pub(super) fn read(self) -> Result<ClientJsonRpcMessage, Refused> {
+        match self {
+            Self::Call(text) => to_readable(envelope::read(&text)),
+            Self::Read(message) => Ok(Arc::unwrap_or_clone(message)),
+        }
+    }
+}
 
 fn refuse(refused: Refused) -> Response {
     tracing::debug!(status = refused.status().as_u16(), "HTTP request refused");
@@ -124,7 +152,9 @@ impl Guard {
         if batch::is_one(&bytes) && may_be_batch(&parts.headers) {
             parts.extensions.insert(read_batch(&bytes)?);
         } else {
-            parts.extensions.insert(to_message(envelope::read(&bytes))?);
+            let read = to_readable(envelope::check(&bytes))?;
+            let message = read.map_or_else(|| Message::Call(bytes.clone()), to_message);
+            parts.extensions.insert(message);
         }
         Ok((Request::from_parts(parts, Body::from(bytes)), admission))
     }
@@ -144,12 +174,12 @@ fn may_be_batch(headers: &HeaderMap) -> bool {
 /// Reads all messages of a batch; one that is none has the whole refused.
 fn read_batch(bytes: &Bytes) -> Result<Batch, Refused> {
     let parts = to_readable(batch::read(bytes))?;
-    let parts = parts.into_iter().map(|(it, text)| Ok((to_message(it)?, bytes.slice_ref(text))));
-    parts.collect::<Result<_, _>>().map(Batch)
+    let part = |(it, text)| Ok((to_message(to_readable(it)?), bytes.slice_ref(text)));
+    parts.into_iter().map(part).collect::<Result<_, _>>().map(Batch)
 }
 
-fn to_message(read: Result<ClientJsonRpcMessage, Unreadable>) -> Result<Message, Refused> {
-    to_readable(read).map(|it| Message(Arc::new(it)))
+fn to_message(read: ClientJsonRpcMessage) -> Message {
+    Message::Read(Arc::new(read))
 }
 
 fn to_readable<T>(read: Result<T, Unreadable>) -> Result<T, Refused> {

@@ -16,7 +16,7 @@ use axum::{
 };
 use futures::future::{BoxFuture, FutureExt as _, TryFutureExt as _};
 use hyper::{body::Bytes, service::Service as HyperService};
-use rmcp::model::{ClientJsonRpcMessage, ClientRequest};
+use rmcp::model::ClientRequest;
 use tower_http::cors::Cors;
 use tower_service::Service;
 
@@ -130,7 +130,6 @@ fn is_stream(response: &Response) -> bool {
 
 /// Whether a request only wants to hear.
 fn is_listen(request: &Request) -> bool {
-    let Some(Message(message)) = request.extensions().get() else { return false };
-    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
-    matches!(request.request, ClientRequest::SubscriptionsListenRequest(_))
+    let asked = request.extensions().get().and_then(Message::request);
+    matches!(asked, Some(ClientRequest::SubscriptionsListenRequest(_)))
 }

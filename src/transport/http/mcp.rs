@@ -12,7 +12,7 @@ use axum::{
 };
 use rmcp::{
     ServerHandler,
-    model::{ClientJsonRpcMessage, ClientRequest},
+    model::ClientRequest,
     transport::streamable_http_server::{StreamableHttpServerConfig, StreamableHttpService},
 };
 use tokio_util::sync::CancellationToken;
@@ -119,7 +119,6 @@ async fn serve<H: ServerHandler>(State(mcp): State<Arc<Mcp<H>>>, mut request: Re
 }
 
 fn is_initialize(request: &Request) -> bool {
-    let Some(Message(message)) = request.extensions().get() else { return false };
-    let ClientJsonRpcMessage::Request(request) = message.as_ref() else { return false };
-    matches!(request.request, ClientRequest::InitializeRequest(_))
+    let asked = request.extensions().get().and_then(Message::request);
+    matches!(asked, Some(ClientRequest::InitializeRequest(_)))
 }

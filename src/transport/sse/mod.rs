@@ -118,11 +118,14 @@ where
     let Some(id) = session_id(request.uri().query()) else {
         return refuse(StatusCode::BAD_REQUEST, "missing_session", "there is no session_id");
     };
-    let Some(Message(message)) = message else {
+    let Some(message) = message else {
         return refuse(StatusCode::BAD_REQUEST, "bad_request", "there is no message");
     };
+    let message = match message.read() {
+        Ok(message) => message,
+        Err(refused) => return refused.into_response(),
+    };
     let caller = request.extensions().get::<Identity>();
-    let message = Arc::unwrap_or_clone(message);
     match sse.sessions.post(id, caller, message, sse.post_timeout).await {
         Posted::Taken => StatusCode::ACCEPTED.into_response(),
         Posted::Unknown => {
